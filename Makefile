@@ -1,0 +1,87 @@
+# cierge. `make run`: set up, build, run the main job. `make test`: everything. `make`: just build.
+B       ?= build
+CC      ?= cc
+CXX     ?= c++
+CFLAGS  ?= -O2 -g
+WARN    := -Wall -Wextra -Wno-missing-field-initializers $(if $(WERROR),-Werror)
+CPPFLAGS += -Iinclude -Isrc -Ithird_party -D_GNU_SOURCE
+ALLFLAGS = -std=c11 -fPIC -fvisibility=hidden -MMD -MP $(WARN) $(CPPFLAGS) $(CFLAGS) $(SAN)
+LDLIBS  := -lm -ldl -lz
+TORCH   ?= $(shell tools/find-torch.sh)
+
+# The runtime's rooms; everything else is the compiler's.
+RT_SRC   := $(wildcard src/runtime/*.c) src/base/alloc.c src/ir/dtype.c src/artifact/plan_read.c src/artifact/open.c src/artifact/scalar.c
+COMP_SRC := $(filter-out $(RT_SRC), $(wildcard src/base/*.c src/ir/*.c src/ops/*.c src/frontend/*.c src/pass/*.c \
+              src/backend/*.c src/backend/*/*.c src/artifact/*.c src/compile/*.c))
+CLI_SRC  := $(wildcard src/cli/*.c)
+obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
+
+all: $(B)/libcierge_rt.so $(B)/libcierge.so $(B)/cierge $(if $(TORCH),$(B)/libcierge_torch.so)
+
+$(B)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(ALLFLAGS) -c $< -o $@
+$(B)/obj/third_party/%.o: third_party/%.c
+	@mkdir -p $(@D)
+	$(CC) $(ALLFLAGS) -w -c $< -o $@
+
+$(B)/libcierge_rt.so: $(call obj,$(RT_SRC))
+	$(CC) $(SAN) -shared -Wl,-soname,libcierge_rt.so -Wl,-z,defs -o $@ $^ -lm -ldl
+$(B)/libcierge.so: $(call obj,$(RT_SRC) $(COMP_SRC) third_party/yyjson/yyjson.c)
+	$(CC) $(SAN) -shared -Wl,-soname,libcierge.so -Wl,-z,defs -o $@ $^ $(LDLIBS)
+# The program needs no library beside it but the plugin: compiler and runtime are in it.
+$(B)/cierge: $(call obj,$(CLI_SRC) $(RT_SRC) $(COMP_SRC) third_party/yyjson/yyjson.c)
+	$(CC) $(SAN) -o $@ $^ $(LDLIBS)
+
+# LibTorch's place is recorded for a run that names none. The plugin has no path of its own: LibTorch is opened before it.
+$(B)/obj/src/runtime/torch_plugin.o: CPPFLAGS += -DCG_TORCH_DIR='"$(TORCH)"'
+PLUGIN_SRC := $(wildcard plugin/torch/*.cpp)
+$(B)/obj/plugin/torch/%.o: plugin/torch/%.cpp
+	@mkdir -p $(@D)
+	$(CXX) -std=c++20 -O2 -g -fPIC -fvisibility=hidden -MMD -MP -Wall -Wextra $(if $(WERROR),-Werror) -Iinclude -Isrc -Iplugin/torch \
+	  -isystem $(TORCH)/include -isystem $(TORCH)/include/torch/csrc/api/include -c $< -o $@
+$(B)/libcierge_torch.so: $(patsubst plugin/%.cpp,$(B)/obj/plugin/%.o,$(PLUGIN_SRC))
+	$(CXX) -shared -Wl,-soname,libcierge_torch.so -Wl,-z,defs -o $@ $^ -L$(TORCH)/lib -ltorch_cpu -lc10
+
+# ---------------------------------------------------------------- examples, tests
+
+PY := .venv/bin/python
+examples: $(B)/examples/run $(B)/examples/embed
+$(B)/examples/run: examples/run.c $(B)/libcierge_rt.so
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -O2 $(WARN) -D_GNU_SOURCE -Iinclude $(SAN) $< -o $@ -L$(B) -lcierge_rt -Wl,-rpath,'$$ORIGIN/..' -pthread
+$(B)/examples/embed: examples/minilm/embed.c $(B)/libcierge_rt.so
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -O2 $(WARN) -D_GNU_SOURCE -Iinclude $(SAN) $< -o $@ -L$(B) -lcierge_rt -Wl,-rpath,'$$ORIGIN/..'
+
+UNIT := $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))
+$(B)/tests/%: $(B)/obj/tests/unit/%.o $(call obj,$(RT_SRC) $(COMP_SRC) third_party/yyjson/yyjson.c)
+	@mkdir -p $(@D)
+	$(CC) $(SAN) -o $@ $^ $(LDLIBS) -lcmocka -pthread
+$(B)/tests/irtool: $(B)/obj/tests/golden/irtool.o $(call obj,$(RT_SRC) $(COMP_SRC) third_party/yyjson/yyjson.c)
+	@mkdir -p $(@D)
+	$(CC) $(SAN) -o $@ $^ $(LDLIBS)
+
+setup:
+	@tools/setup.sh
+# The main job on a real model.
+run:
+	@tools/setup.sh
+	@$(MAKE) --no-print-directory -j2 all examples
+	@$(PY) examples/minilm/demo.py
+# Everything. `make check`: the fast part, for every change.
+test:
+	@tools/setup.sh
+	@tests/run.sh full
+check:
+	@tools/setup.sh
+	@tests/run.sh fast
+unit: $(UNIT) $(B)/tests/irtool
+conformance: all
+	$(PY) tests/conformance/run.py $(ARGS)
+
+-include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
+.PHONY: all clean examples setup run test check unit conformance
+.SECONDARY:
+clean:
+	rm -rf $(B)

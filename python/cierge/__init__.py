@@ -1,0 +1,272 @@
+"""cierge from Python: compile exported PyTorch programs to one file, and run that file.
+
+Tensors go in and come out by DLPack: anything with ``__dlpack__`` (torch, NumPy, JAX …) is an input, and outputs are
+given to ``from_dlpack`` of whichever library is wanted. Nothing here needs torch.
+
+    import cierge
+    cierge.compile("model.pt2", "model.cierge", dim="s0=1..64")
+    outputs = cierge.load("model.cierge").context().run(x)   # -> list of cierge.Tensor
+    y = torch.from_dlpack(outputs[0])
+"""
+import ctypes as C
+import os
+import pathlib
+
+__all__ = ["compile", "explain", "inspect", "verify", "load", "Program", "Context", "Tensor", "Error"]
+
+
+class Error(Exception):
+    """A failed call: .code is the status's number, .exit_code what the command line would exit with."""
+
+    def __init__(self, message, code, exit_code):
+        super().__init__(message)
+        self.code, self.exit_code = code, exit_code
+
+
+class _DLTensor(C.Structure):
+    _fields_ = [("data", C.c_void_p), ("device_type", C.c_int32), ("device_id", C.c_int32), ("ndim", C.c_int32),
+                ("code", C.c_uint8), ("bits", C.c_uint8), ("lanes", C.c_uint16), ("shape", C.POINTER(C.c_int64)),
+                ("strides", C.POINTER(C.c_int64)), ("byte_offset", C.c_uint64)]
+
+
+class _DLManagedVersioned(C.Structure):
+    _fields_ = [("major", C.c_uint32), ("minor", C.c_uint32), ("manager_ctx", C.c_void_p), ("deleter", C.c_void_p),
+                ("flags", C.c_uint64), ("dl_tensor", _DLTensor)]
+
+
+class _Spec(C.Structure):
+    _fields_ = [("name", C.c_char_p), ("kind", C.c_int), ("dtype", C.c_char_p), ("code", C.c_uint8), ("bits", C.c_uint8),
+                ("lanes", C.c_uint16), ("rank", C.c_int), ("sizes", C.POINTER(C.c_int64)), ("dims", C.POINTER(C.c_char_p)),
+                ("constant", C.c_char_p)]
+
+
+class _LoadOptions(C.Structure):
+    _fields_ = [("size", C.c_size_t), ("libtorch", C.c_char_p), ("lazy", C.c_int), ("torch_libraries", C.POINTER(C.c_char_p))]
+
+
+class _ContextOptions(C.Structure):
+    _fields_ = [("size", C.c_size_t), ("threads", C.c_int), ("profile", C.c_int)]
+
+
+_KINDS = ("tensor", "int", "float", "bool", "none", "string")
+_api = C.pythonapi
+_api.PyCapsule_GetPointer.restype, _api.PyCapsule_GetPointer.argtypes = C.c_void_p, [C.py_object, C.c_char_p]
+_api.PyCapsule_IsValid.restype, _api.PyCapsule_IsValid.argtypes = C.c_int, [C.py_object, C.c_char_p]
+_api.PyCapsule_New.restype, _api.PyCapsule_New.argtypes = C.py_object, [C.c_void_p, C.c_char_p, C.c_void_p]
+
+
+def _find(name):
+    here = pathlib.Path(__file__).resolve().parent
+    for folder in (os.environ.get("CIERGE_LIB_DIR"), here, here.parent.parent / "build"):
+        if folder and (pathlib.Path(folder) / name).exists():
+            return str(pathlib.Path(folder) / name)
+    raise ImportError(f"{name} is not beside the package, in CIERGE_LIB_DIR or in build/: run make first")
+
+
+_lib = None
+
+
+def _library():
+    global _lib
+    if _lib is None:
+        _lib = C.CDLL(_find("libcierge.so"))
+        p = C.c_void_p
+        for name, result, args in (
+            ("cierge_status_code", C.c_int, [p]), ("cierge_status_message", C.c_char_p, [p]),
+            ("cierge_status_exit_code", C.c_int, [p]), ("cierge_status_free", None, [p]),
+            ("cierge_load", p, [C.c_char_p, C.POINTER(_LoadOptions), C.POINTER(p)]), ("cierge_program_free", None, [p]),
+            ("cierge_input_count", C.c_size_t, [p]), ("cierge_output_count", C.c_size_t, [p]),
+            ("cierge_input_spec", C.POINTER(_Spec), [p, C.c_size_t]), ("cierge_output_spec", C.POINTER(_Spec), [p, C.c_size_t]),
+            ("cierge_mutated_count", C.c_size_t, [p]), ("cierge_mutated_input", C.c_size_t, [p, C.c_size_t]),
+            ("cierge_context_new", p, [p, C.POINTER(_ContextOptions), C.POINTER(p)]), ("cierge_context_free", None, [p]),
+            ("cierge_input_set", p, [p, C.c_size_t, C.POINTER(_DLTensor), C.c_uint32]), ("cierge_run", p, [p]),
+            ("cierge_output_get", p, [p, C.c_size_t, C.POINTER(C.POINTER(_DLTensor))]),
+            ("cierge_output_take", p, [p, C.c_size_t, C.POINTER(p)]), ("cierge_reset", p, [p]), ("cierge_seed", p, [p, C.c_uint64]),
+            ("cierge_inspect", p, [C.c_char_p, C.POINTER(p)]), ("cierge_verify", p, [C.c_char_p]), ("cierge_text_free", None, [p]),
+            ("cierge_options_new", p, [C.POINTER(p)]), ("cierge_options_add", p, [p, C.c_char_p, C.c_char_p]),
+            ("cierge_options_free", None, [p]), ("cierge_compile", p, [C.c_char_p, C.c_char_p, p]),
+            ("cierge_explain", p, [C.c_char_p, p, C.POINTER(p)]),
+        ):
+            f = getattr(_lib, name)
+            f.restype, f.argtypes = result, args
+    return _lib
+
+
+def _check(status):
+    if status:
+        lib = _library()
+        e = Error(lib.cierge_status_message(status).decode(errors="replace"), lib.cierge_status_code(status), lib.cierge_status_exit_code(status))
+        lib.cierge_status_free(status)
+        raise e
+
+
+def _take_text(pointer):
+    text = C.string_at(pointer).decode(errors="replace")
+    _library().cierge_text_free(pointer)
+    return text
+
+
+class _Options:
+    """Keyword arguments as the command line's options: require_native=True, dim=["s0=1..64"], backends="torch"."""
+
+    def __init__(self, options):
+        lib, self.handle = _library(), C.c_void_p()
+        _check(lib.cierge_options_new(C.byref(self.handle)))
+        for name, value in options.items():
+            for v in value if isinstance(value, (list, tuple)) else [value]:
+                if v is False or v is None:
+                    continue
+                _check(lib.cierge_options_add(self.handle, name.replace("_", "-").encode(), ("" if v is True else str(v)).encode()))
+
+    def __del__(self):
+        _library().cierge_options_free(self.handle)
+
+
+def compile(model, out, **options):
+    o = _Options(options)
+    _check(_library().cierge_compile(os.fsencode(model), os.fsencode(out), o.handle))
+
+
+def explain(model, **options):
+    o, text = _Options(options), C.c_void_p()
+    _check(_library().cierge_explain(os.fsencode(model), o.handle, C.byref(text)))
+    return _take_text(text)
+
+
+def inspect(path):
+    text = C.c_void_p()
+    _check(_library().cierge_inspect(os.fsencode(path), C.byref(text)))
+    return _take_text(text)
+
+
+def verify(path):
+    _check(_library().cierge_verify(os.fsencode(path)))
+
+
+_DELETER = C.CFUNCTYPE(None, C.c_void_p)
+
+
+class Tensor:
+    """An output: give it to torch.from_dlpack, numpy.from_dlpack … once; it is theirs then."""
+
+    def __init__(self, managed):
+        self._managed = managed
+        t = C.cast(managed, C.POINTER(_DLManagedVersioned)).contents.dl_tensor
+        self.shape = tuple(t.shape[i] for i in range(t.ndim))
+
+    def __dlpack_device__(self):
+        return (1, 0)
+
+    def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
+        if not self._managed:
+            raise ValueError("this tensor was handed over already")
+        pointer, self._managed = self._managed, None
+        return _api.PyCapsule_New(pointer, b"dltensor_versioned", None)
+
+    def __del__(self):
+        if getattr(self, "_managed", None):
+            deleter = C.cast(self._managed, C.POINTER(_DLManagedVersioned)).contents.deleter
+            if deleter:
+                _DELETER(deleter)(self._managed)
+
+
+def _borrow(x):
+    """(capsule, pointer to the DLTensor in it): valid while the capsule lives."""
+    capsule = x.__dlpack__()
+    if _api.PyCapsule_IsValid(capsule, b"dltensor_versioned"):
+        p = _api.PyCapsule_GetPointer(capsule, b"dltensor_versioned")
+        return capsule, C.pointer(C.cast(p, C.POINTER(_DLManagedVersioned)).contents.dl_tensor)
+    return capsule, C.cast(_api.PyCapsule_GetPointer(capsule, b"dltensor"), C.POINTER(_DLTensor))
+
+
+class _Number:
+    """A Python number as a 0-dim int64, float64 or bool tensor."""
+
+    def __init__(self, value):
+        if isinstance(value, bool):
+            self._cell, code, bits = C.c_uint8(value), 6, 8
+        elif isinstance(value, int):
+            self._cell, code, bits = C.c_int64(value), 0, 64
+        else:
+            self._cell, code, bits = C.c_double(value), 2, 64
+        self._t = _DLTensor(C.cast(C.pointer(self._cell), C.c_void_p), 1, 0, 0, code, bits, 1, None, None, 0)
+
+    def pointer(self):
+        return C.pointer(self._t)
+
+
+class Spec:
+    def __init__(self, s):
+        self.name, self.kind = s.name.decode(), _KINDS[s.kind]
+        self.dtype = s.dtype.decode() if s.dtype else None
+        self.dims = tuple(s.dims[i].decode() for i in range(s.rank))
+        self.constant = s.constant.decode() if s.constant else None
+
+    def __repr__(self):
+        return f"{self.name}: {self.dtype or self.kind}[{', '.join(self.dims)}]"
+
+
+class Context:
+    """Runs a program; one thread at a time. State (mutated buffers) lives here."""
+
+    def __init__(self, program, threads=0):
+        self.program, self._keep, self._handle = program, [], C.c_void_p()
+        o = _ContextOptions(C.sizeof(_ContextOptions), threads, 0)
+        _check(_library().cierge_context_new(program._handle, C.byref(o), C.byref(self._handle)))
+
+    def __del__(self):
+        if getattr(self, "_handle", None):
+            _library().cierge_context_free(self._handle)
+
+    def set_input(self, i, x, read_only=False):
+        if x is None:
+            _check(_library().cierge_input_set(self._handle, i, None, 0))
+            return
+        keep, pointer = (n := _Number(x), n.pointer()) if isinstance(x, (bool, int, float)) else _borrow(x)
+        self._keep.append(keep)
+        _check(_library().cierge_input_set(self._handle, i, pointer, 1 if read_only else 0))
+
+    def call(self):
+        """Runs with the inputs as they were set."""
+        _check(_library().cierge_run(self._handle))
+
+    def run(self, *inputs):
+        """All inputs in order (None for recorded constants); gives the outputs."""
+        self._keep = []
+        for i, x in enumerate(inputs):
+            self.set_input(i, x)
+        self.call()
+        return [self.output(i) for i in range(_library().cierge_output_count(self.program._handle))]
+
+    def output(self, i):
+        managed = C.c_void_p()
+        _check(_library().cierge_output_take(self._handle, i, C.byref(managed)))
+        return Tensor(managed.value) if managed.value else None
+
+    def reset(self):
+        _check(_library().cierge_reset(self._handle))
+
+    def seed(self, seed):
+        _check(_library().cierge_seed(self._handle, seed))
+
+
+class Program:
+    def __init__(self, path, libtorch=None, lazy=False, torch_libraries=()):
+        lib, self._handle = _library(), C.c_void_p()
+        libs = (C.c_char_p * (len(torch_libraries) + 1))(*[os.fsencode(x) for x in torch_libraries], None)
+        o = _LoadOptions(C.sizeof(_LoadOptions), os.fsencode(libtorch) if libtorch else None, int(lazy), libs)
+        _check(lib.cierge_load(os.fsencode(path), C.byref(o), C.byref(self._handle)))
+        self.inputs = [Spec(lib.cierge_input_spec(self._handle, i).contents) for i in range(lib.cierge_input_count(self._handle))]
+        self.outputs = [Spec(lib.cierge_output_spec(self._handle, i).contents) for i in range(lib.cierge_output_count(self._handle))]
+        self.mutated = [lib.cierge_mutated_input(self._handle, k) for k in range(lib.cierge_mutated_count(self._handle))]
+
+    def __del__(self):
+        if getattr(self, "_handle", None):
+            _library().cierge_program_free(self._handle)
+
+    def context(self, threads=0):
+        return Context(self, threads)
+
+
+def load(path, **options):
+    return Program(path, **options)

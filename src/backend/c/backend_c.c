@@ -1,0 +1,36 @@
+// The native backend: tensor expressions, fused by the scheduler, printed as C, compiled by the machine's compiler.
+#include <string.h>
+
+#include "backend/c/kernel_internal.h"
+#include "backend/c/prelude.h"
+
+const char *cg_c_claim(cg_pipeline *p, const cg_node *n);
+void cg_c_finish(cg_emitter *e);
+
+int cg_c_plan_value(cg_sched *c, cg_value *v) {
+  cg_info *x = cg_c_info(v);
+  if (!x) return cg_emit_value(c->e, v);
+  if (x->plan >= 0) return x->plan;
+  if (!x->alias_of) cg_fail(c->s, CIERGE_INTERNAL, "%%%s is read, and no kernel stores it", v->name);
+  int of = cg_c_plan_value(c, (cg_value *)x->alias_of);
+  const cg_expr *size = cg_x_int(&c->m->exprs, cg_dtypes[v->type.dtype].size);
+  x->plan = cg_emit_alias(c->e, v, of, cg_x_mul(&c->m->exprs, x->alias_offset, size));
+  return x->plan;
+}
+
+static void lower(cg_emitter *e, cg_fn *f) {
+  cg_sched *c = CG_NEW(e->s, cg_sched);
+  *c = (cg_sched){.s = e->s, .e = e, .m = e->m, .f = f};
+  c->t = te_new(e->m, cg_c_resolve, c);
+  cg_c_infos(c);
+  cg_c_roots(c);
+  cg_c_groups(c);
+  for (int i = 0; i < c->group.n; i++) {
+    if (c->group.at[i]->anchor) cg_c_emit_template(c, c->group.at[i]);
+    else cg_c_emit_group(c, c->group.at[i]);
+  }
+  for (int i = 0; i < f->result.n; i++)
+    if (f->result.at[i].kind == CG_A_VALUE) cg_c_plan_value(c, f->result.at[i].value);
+}
+
+const cg_backend cg_backend_c = {.name = "c", .claim = cg_c_claim, .lower = lower, .finish = cg_c_finish};

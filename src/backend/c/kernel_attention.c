@@ -1,0 +1,251 @@
+// Scaled dot-product attention: softmax(scale * Q K^T + mask) V, for a block of queries at a time. Scores live in a small buffer of
+// the thread; keys are taken in blocks, with a running maximum and sum of each row (Milakov and Gimelshein, "Online normalizer
+// calculation for softmax", 2018; Dao et al., "FlashAttention", 2022).
+#include <math.h>
+#include <string.h>
+
+#include "backend/c/kernel_gemm.h"
+
+enum { KEYS = 512, MAX_WIDTH = 1024 }; // keys of a block; widest head
+
+typedef struct {
+  cg_kernel *k;
+  cg_session *s;
+  cg_module *m;
+  const cg_node *n;
+  cg_tile tile;
+  cg_kernel_input q, key, v, mask;
+  bool has_mask, causal, flash; // flash: the operator that also gives the logarithm of the sums
+  const cg_type *out;
+  int rank;
+  const char *index[CG_MAX_RANK];
+  const char *kt, *vp; // packed K; packed V or NULL: read in place
+} writer;
+
+static const cg_value *tensor(const cg_node *n, const char *name) { return cg_arg_tensor(cg_node_arg(n, name)); }
+
+static const char *claim(cg_pipeline *p, const cg_node *n) {
+  (void)p;
+  const cg_value *q = tensor(n, "query"), *k = tensor(n, "key"), *v = tensor(n, "value"), *mask = tensor(n, "attn_mask");
+  if (!q || !k || !v) return "no native attention of this form";
+  cg_dtype t = q->type.dtype;
+  if (!cg_is_float(t) || !cg_tile_takes(t)) return "no native attention of this dtype";
+  if (k->type.dtype != t || v->type.dtype != t || n->result[0]->type.dtype != t) return "operands of different dtypes";
+  int r = q->type.rank;
+  if (r < 2 || k->type.rank != r || v->type.rank != r || n->result[0]->type.rank != r) return "operands of different ranks";
+  const cg_expr *d = q->type.dim[r - 1], *e = v->type.dim[r - 1];
+  if (!cg_x_is_int(d) || !cg_x_is_int(e) || d->value > MAX_WIDTH || e->value > MAX_WIDTH) return "attention heads whose width is not fixed, or above 1024";
+  double dropout = 0;
+  const cg_arg *a = cg_node_arg(n, "dropout_p"), *causal = cg_node_arg(n, "is_causal");
+  if (a && (!cg_arg_double(a, &dropout) || dropout != 0)) return "attention with dropout";
+  double is_causal = 0;
+  if (causal && !cg_arg_double(causal, &is_causal)) return "is_causal is not a literal";
+  if (mask) {
+    if (is_causal) return "a mask and is_causal";
+    if (mask->type.dtype != CG_BOOL && !(cg_is_float(mask->type.dtype) && cg_tile_takes(mask->type.dtype))) return "a mask of this dtype";
+    if (mask->type.rank > r) return "a mask of this rank";
+  }
+  return NULL;
+}
+
+static const char *size(writer *w, const cg_expr *e) { return cg_kernel_size(w->k, e); }
+
+// Where the matrix of `in` for the query batch (i0, i1, …) starts. Grouped heads: several of the query's share one of `in`.
+static const char *matrix_offset(writer *w, const cg_kernel_input *in, bool own_index) {
+  cg_str t = cg_str_new(w->s);
+  if (!cg_x_is(in->offset, 0)) cg_str_add(&t, size(w, in->offset));
+  for (int d = 0; d < w->rank - 2; d++) {
+    if (cg_x_is(in->stride[d], 0) || cg_x_is(in->dim[d], 1)) continue;
+    if (t.n) cg_str_add(&t, " + ");
+    if (in->dim[d] == w->out->dim[d] || own_index) cg_str_add(&t, w->index[d]);
+    else cg_str_addf(&t, "%s / (%s / %s)", w->index[d], size(w, w->out->dim[d]), size(w, in->dim[d]));
+    cg_str_addf(&t, " * (%s)", size(w, in->stride[d]));
+  }
+  if (!t.n) cg_str_add(&t, "0");
+  return cg_str_text(&t);
+}
+
+// Number of the matrix of `in` that belongs to the query batch, in C order of its own batch dimensions.
+static const char *matrix_number(writer *w, const cg_kernel_input *in) {
+  const char *t = "0";
+  for (int d = 0; d < w->rank - 2; d++) {
+    if (cg_x_is(in->dim[d], 1)) continue;
+    const char *i = w->index[d];
+    if (in->dim[d] != w->out->dim[d]) i = cg_format(w->s, "%s / (%s / %s)", i, size(w, w->out->dim[d]), size(w, in->dim[d]));
+    t = !strcmp(t, "0") ? i : cg_format(w->s, "(%s) * (%s) + %s", t, size(w, in->dim[d]), i);
+  }
+  return t;
+}
+
+static const cg_expr *batches_of(writer *w, const cg_expr *const *dim) {
+  const cg_expr *e = cg_x_int(&w->m->exprs, 1);
+  for (int d = 0; d < w->rank - 2; d++) e = cg_x_mul(&w->m->exprs, e, dim[d]);
+  return e;
+}
+
+// `const int64_t i0 = …;` from the linear index `of` over dim[0 … rank-3].
+static void split_batch(writer *w, cg_str *o, int indent, const char *of, const cg_expr *const *dim) {
+  const char *rest = of;
+  for (int d = w->rank - 3; d >= 0; d--) {
+    const char *n = size(w, dim[d]);
+    if (d) cg_str_addf(o, "%*sconst int64_t %s = %s %% (%s), rest%d = %s / (%s);\n", indent, "", w->index[d], rest, n, d, rest, n);
+    else cg_str_addf(o, "%*sconst int64_t %s = %s;\n", indent, "", w->index[d], rest);
+    cg_str_addf(o, "%*s(void)%s;\n", indent, "", w->index[d]);
+    rest = cg_format(w->s, "rest%d", d);
+  }
+}
+
+// Packs B = (depth, cols) of every batch of `in` as panels: (batch, panel, depth, NR).
+static const char *pack(writer *w, cg_str *o, const cg_kernel_input *in, const char *what, const cg_expr *depth, const cg_expr *cols, const cg_expr *stride_depth,
+                        const cg_expr *stride_col) {
+  cg_expr_pool *x = &w->m->exprs;
+  const cg_expr *nr = cg_x_int(x, w->tile.nr), *batches = batches_of(w, in->dim);
+  const cg_expr *panels = cg_x_floordiv(x, cg_x_add(x, cols, cg_x_int(x, w->tile.nr - 1)), nr);
+  const char *to = cg_kernel_scratch(w->k, w->tile.dtype, cg_x_mul(x, cg_x_mul(x, batches, panels), cg_x_mul(x, depth, nr)));
+  const char *n = size(w, cols), *p = size(w, panels), *dn = size(w, depth);
+  cg_str_addf(o, "  // %s as panels (batch, panel, %s, NR)\n", what, dn);
+  cg_str_addf(o, "  #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1 && %s * %s * %s > 50000)\n", size(w, batches), n, dn);
+  cg_str_addf(o, "  for (int64_t at = 0; at < %s * %s; at++) {\n    const int64_t z = at / %s, n0 = at %% %s * NR, width = %s - n0 < NR ? %s - n0 : NR;\n    (void)z;\n", size(w, batches), p, p, p,
+              n, n);
+  split_batch(w, o, 4, "z", in->dim);
+  cg_str_addf(o, "    %s(%s, width, %s + %s + n0 * (%s), %s, %s, %s + at * %s * NR, width <= NR / 2 ? NR / 2 : NR);\n  }\n", cg_tile_copy(w->k, in->dtype), dn,
+              in->name, matrix_offset(w, in, true), size(w, stride_col), size(w, stride_depth), size(w, stride_col), to, dn);
+  return to;
+}
+
+// The scores of row i, scaled and masked: statements over `row` (the scores of keys key0 … key0 + count - 1).
+static void emit_mask(writer *w, cg_str *o) {
+  const char *T = w->tile.ctype;
+  int r = w->rank;
+  if (!w->has_mask) {
+    cg_str_add(o, "          #pragma omp simd\n          for (int64_t j = 0; j < count; j++) row[j] = row[j] * scale;\n");
+  } else {
+    const cg_kernel_input *m = &w->mask;
+    cg_str at = cg_str_new(w->s);
+    cg_str_add(&at, size(w, m->offset));
+    const char *step = "0";
+    for (int d = 0; d < m->rank; d++) {
+      int to = r - m->rank + d; // the dimension of (batch…, query, key)
+      if (cg_x_is(m->dim[d], 1) || cg_x_is(m->stride[d], 0)) continue;
+      const char *i = to == r - 1 ? "key0" : to == r - 2 ? "(q0 + i)" : w->index[to];
+      cg_str_addf(&at, " + %s * (%s)", i, size(w, m->stride[d]));
+      if (to == r - 1) step = size(w, m->stride[d]);
+    }
+    const char *index = !strcmp(step, "1") ? "j" : cg_format(w->s, "j * (%s)", step);
+    cg_str_addf(o, "          const %s *mask = %s + %s;\n          #pragma omp simd\n", cg_kernel_ctype(m->dtype), m->name, cg_str_text(&at));
+    const char *x = cg_kernel_load(w->k, m->dtype, "mask", index);
+    if (m->dtype == CG_BOOL) cg_str_addf(o, "          for (int64_t j = 0; j < count; j++) row[j] = mask[%s] ? row[j] * scale : -(%s)INFINITY;\n", index, T);
+    else cg_str_addf(o, "          for (int64_t j = 0; j < count; j++) row[j] = row[j] * scale + (%s)%s;\n", T, x);
+  }
+  if (w->causal) cg_str_addf(o, "          for (int64_t j = q0 + i + 1 > key0 ? q0 + i + 1 - key0 : 0; j < count; j++) row[j] = -(%s)INFINITY;\n", T);
+}
+
+static void emit_units(writer *w, cg_str *o, const char *scale) {
+  const char *T = w->tile.ctype, *N = w->tile.name, *e = w->tile.dtype == CG_F64 ? "exp" : "expf", *log = w->tile.dtype == CG_F64 ? "log" : "logf";
+  int r = w->rank, height = 2 * w->tile.mr, D = (int)w->q.dim[r - 1]->value, E = (int)w->v.dim[r - 1]->value;
+  int EP = (E + w->tile.nr - 1) / w->tile.nr * w->tile.nr;
+  bool copy_q = w->q.dtype != w->tile.dtype || !cg_x_is(w->q.stride[r - 1], 1);
+  const char *batches = size(w, batches_of(w, w->out->dim));
+  cg_str_addf(o, "  const int64_t queries = %s, keys = %s, blocks = (queries + %d) / %d, key_panels = (keys + NR - 1) / NR;\n  const %s scale = %s;\n", size(w, w->q.dim[r - 2]),
+              size(w, w->key.dim[r - 2]), height - 1, height, T, scale);
+  cg_str setup = cg_str_new(w->s);
+  cg_str_addf(&setup,
+              "    %s scores[%d * %d] __attribute__((aligned(64))); // (queries of a block, keys of a block)\n"
+              "    %s sum[%d * %d] __attribute__((aligned(64))); // (queries of a block, %d)\n"
+              "    %s most[%d], total[%d]; // of each row: its largest score, the sum of its exponentials\n",
+              T, height, KEYS, T, height, EP, E, T, height, height);
+  if (copy_q) cg_str_addf(&setup, "    %s copy[%d * %d] __attribute__((aligned(64))); // (queries of a block, %d)\n", T, height, D ? D : 1, D);
+  cg_tile_units(o, cg_format(w->s, "%s * blocks", batches), cg_format(w->s, "%s * queries * keys * %d", batches, D + E), cg_str_text(&setup));
+  cg_str_add(o, "      const int64_t z = unit / blocks, block = unit % blocks;\n"
+                "      const int64_t q0 = block * queries / blocks, height = (block + 1) * queries / blocks - q0;\n"
+                "      (void)z;\n");
+  split_batch(w, o, 6, "z", w->out->dim);
+  const char *q_at = cg_format(w->s, "%s + %s + q0 * (%s)", w->q.name, matrix_offset(w, &w->q, false), size(w, w->q.stride[r - 2]));
+  if (copy_q)
+    cg_str_addf(o, "      %s(height, %d, %s, %s, %s, copy, %d);\n      const %s *q = copy;\n      const int64_t ldq = %d;\n", cg_tile_copy(w->k, w->q.dtype), D, q_at,
+                size(w, w->q.stride[r - 2]), size(w, w->q.stride[r - 1]), D, T, D);
+  else cg_str_addf(o, "      const %s *q = %s;\n      const int64_t ldq = %s;\n", T, q_at, size(w, w->q.stride[r - 2]));
+  cg_str_addf(o, "      const %s *kt = %s + (%s) * key_panels * %d * NR;\n", T, w->kt, matrix_number(w, &w->key), D);
+  if (w->vp) cg_str_addf(o, "      const %s *v = %s + (%s) * keys * %d;\n", T, w->vp, matrix_number(w, &w->v), EP);
+  else cg_str_addf(o, "      const %s *v = %s + %s;\n", T, w->v.name, matrix_offset(w, &w->v, false));
+  cg_str_addf(o,
+              "      for (int64_t i = 0; i < height; i++) most[i] = -(%s)INFINITY, total[i] = 0;\n"
+              "      for (int64_t i = 0; i < height * %d; i++) sum[i] = 0;\n"
+              "      const int64_t limit = %s;\n"
+              "      for (int64_t key0 = 0; key0 < limit; key0 += %d) {\n"
+              "        const int64_t count = limit - key0 < %d ? limit - key0 : %d, padded = (count + %d) / %d * %d;\n"
+              "        for (int64_t j = 0; j < count; j += NR) {\n"
+              "          const int narrow = keys - key0 - j <= NR / 2;\n"
+              "          block_%s(height, narrow, %d, q, ldq, kt + (key0 + j) * %d, narrow ? NR / 2 : NR, scores + j, %d, 0);\n"
+              "        }\n",
+              T, EP, w->causal ? "q0 + height < keys ? q0 + height : keys" : "keys", KEYS, KEYS, KEYS, w->tile.lanes - 1, w->tile.lanes, w->tile.lanes, N, D, D, KEYS);
+  cg_str_addf(o, "        for (int64_t i = 0; i < height; i++) {\n          %s *row = scores + i * %d;\n", T, KEYS);
+  emit_mask(w, o);
+  cg_str_addf(o,
+              "          for (int64_t j = count; j < padded; j++) row[j] = -(%s)INFINITY;\n"
+              "          const %s here = row_max_%s(row, padded), next = here > most[i] ? here : most[i];\n"
+              "          const %s base = next == -(%s)INFINITY ? 0 : next; // all masked so far: every exponential is 0\n"
+              "          const %s here_total = row_exp_%s(row, padded, base), shrink = key0 ? %s(most[i] - base) : 1;\n"
+              "          if (shrink != 1)\n"
+              "            for (int64_t j = 0; j < %d; j++) sum[i * %d + j] *= shrink;\n"
+              "          total[i] = total[i] * shrink + here_total;\n"
+              "          most[i] = next;\n"
+              "        }\n",
+              T, T, N, T, T, T, N, e, EP, EP);
+  cg_str_addf(o,
+              "        for (int64_t j = 0; j < %d; j += NR) {\n"
+              "          const int narrow = %d - j <= NR / 2;\n",
+              E, E);
+  if (w->vp) cg_str_addf(o, "          const int64_t ldv = narrow ? NR / 2 : NR;\n          block_%s(height, narrow, count, scores, %d, v + j * keys + key0 * ldv, ldv, sum + j, %d, key0 > 0);\n", N, KEYS, EP);
+  else cg_str_addf(o, "          block_%s(height, narrow, count, scores, %d, v + key0 * (%s) + j, %s, sum + j, %d, key0 > 0);\n", N, KEYS, size(w, w->v.stride[r - 2]), size(w, w->v.stride[r - 2]), EP);
+  cg_str_addf(o,
+              "        }\n"
+              "      }\n"
+              "      for (int64_t i = 0; i < height; i++) {\n"
+              "        const int64_t i%d = q0 + i;\n"
+              "        const %s by = total[i] == 0 ? 0 : 1 / total[i]; // a row that is masked altogether is 0\n",
+              r - 2, T);
+  cg_str_addf(o, "        #pragma omp simd\n        for (int64_t i%d = 0; i%d < %d; i%d++) {\n          const %s acc = sum[i * %d + i%d] * by;\n", r - 1, r - 1, E, r - 1, T, EP, r - 1);
+  cg_kernel_store(w->k, o, 10, 0, "acc", w->index);
+  cg_str_add(o, "        }\n");
+  if (w->flash && w->n->nresults > 1) {
+    cg_str_addf(o, "        {\n          const %s acc = most[i] + %s(total[i]);\n", T, log);
+    cg_kernel_store(w->k, o, 10, 1, "acc", w->index);
+    cg_str_add(o, "        }\n");
+  }
+  cg_str_add(o, "      }\n");
+  cg_tile_units_end(o);
+}
+
+static void emit(cg_kernel *k, const cg_node *n) {
+  writer w = {.k = k, .s = cg_kernel_session(k), .m = cg_kernel_module(k), .n = n, .out = &n->result[0]->type};
+  double causal = 0;
+  w.rank = w.out->rank;
+  w.tile = cg_tile_get(k, w.out->dtype);
+  cg_tile_softmax(k, &w.tile);
+  for (int d = 0; d < w.rank; d++) w.index[d] = cg_format(w.s, "i%d", d);
+  w.q = cg_kernel_read(k, cg_arg_tensor(cg_node_arg(n, "query")));
+  w.key = cg_kernel_read(k, cg_arg_tensor(cg_node_arg(n, "key")));
+  w.v = cg_kernel_read(k, cg_arg_tensor(cg_node_arg(n, "value")));
+  cg_value *mask = cg_arg_tensor(cg_node_arg(n, "attn_mask"));
+  w.has_mask = mask != NULL;
+  if (mask) w.mask = cg_kernel_read(k, mask);
+  w.causal = cg_arg_double(cg_node_arg(n, "is_causal"), &causal) && causal;
+  w.flash = n->nresults > 1;
+  int r = w.rank;
+  cg_str *o = cg_kernel_body(k);
+  cg_str_addf(o, "  enum { NR = %d };\n", w.tile.nr);
+  w.kt = pack(&w, o, &w.key, "K transposed", w.key.dim[r - 1], w.key.dim[r - 2], w.key.stride[r - 1], w.key.stride[r - 2]);
+  bool in_place = w.v.dtype == w.tile.dtype && cg_x_is(w.v.stride[r - 1], 1) && w.v.dim[r - 1]->value % (w.tile.nr / 2) == 0;
+  if (!in_place) w.vp = pack(&w, o, &w.v, "V", w.v.dim[r - 2], w.v.dim[r - 1], w.v.stride[r - 2], w.v.stride[r - 1]);
+  const cg_arg *scale = cg_node_arg(n, "scale");
+  const char *text;
+  if (scale && scale->kind != CG_A_NONE) text = cg_kernel_scalar(k, scale, w.tile.dtype);
+  else {
+    cg_arg a = cg_a_float(1 / sqrt((double)w.q.dim[r - 1]->value));
+    text = cg_kernel_scalar(k, &a, w.tile.dtype);
+  }
+  emit_units(&w, o, text);
+}
+
+const cg_kernel_template cg_kernel_attention = {"attention", claim, true, true, emit};

@@ -1,0 +1,350 @@
+// Generates the register tile: outer products of a column of A and a row of B, accumulated in registers, as plain C with
+// vector intrinsics. (The loop order around it is the one of Goto and van de Geijn, "Anatomy of high-performance matrix
+// multiplication", ACM TOMS 34(3), 2008.)
+#include "backend/c/kernel_gemm.h"
+
+#include <string.h>
+
+bool cg_tile_takes(cg_dtype t) {
+  switch (t) {
+  case CG_F16: case CG_BF16: case CG_F32: case CG_F64: case CG_U8: case CG_I8: case CG_I16: case CG_I32: case CG_I64: return true;
+  default: return false;
+  }
+}
+
+// ---------------------------------------------------------------- the text of a tile
+
+// How vectors of one width and type are spelt.
+typedef struct {
+  const char *type, *set, *load, *store, *zero, *add, *mul, *max, *fma; // fma NULL: multiply, then add
+} vector;
+
+static const vector vectors[3][2] = {
+  {{"__m128", "_mm_set1_ps", "_mm_loadu_ps", "_mm_storeu_ps", "_mm_setzero_ps", "_mm_add_ps", "_mm_mul_ps", "_mm_max_ps", NULL},
+   {"__m128d", "_mm_set1_pd", "_mm_loadu_pd", "_mm_storeu_pd", "_mm_setzero_pd", "_mm_add_pd", "_mm_mul_pd", "_mm_max_pd", NULL}},
+  {{"__m256", "_mm256_set1_ps", "_mm256_loadu_ps", "_mm256_storeu_ps", "_mm256_setzero_ps", "_mm256_add_ps", "_mm256_mul_ps", "_mm256_max_ps", "_mm256_fmadd_ps"},
+   {"__m256d", "_mm256_set1_pd", "_mm256_loadu_pd", "_mm256_storeu_pd", "_mm256_setzero_pd", "_mm256_add_pd", "_mm256_mul_pd", "_mm256_max_pd", "_mm256_fmadd_pd"}},
+  {{"__m512", "_mm512_set1_ps", "_mm512_loadu_ps", "_mm512_storeu_ps", "_mm512_setzero_ps", "_mm512_add_ps", "_mm512_mul_ps", "_mm512_max_ps", "_mm512_fmadd_ps"},
+   {"__m512d", "_mm512_set1_pd", "_mm512_loadu_pd", "_mm512_storeu_pd", "_mm512_setzero_pd", "_mm512_add_pd", "_mm512_mul_pd", "_mm512_max_pd", "_mm512_fmadd_pd"}},
+};
+
+static const vector *vector_of(const cg_tile *t) {
+  int bytes = t->lanes * cg_dtypes[t->dtype].size;
+  return &vectors[bytes == 64 ? 2 : bytes == 32][t->dtype == CG_F64];
+}
+
+// One step of the depth: row i + set of B, column i + set of A, into accumulators c<set>_<row>_<vector>.
+static void emit_step(cg_str *o, const cg_tile *t, int rows, int nv, int set) {
+  const vector *v = vector_of(t);
+  for (int j = 0; j < nv; j++) cg_str_addf(o, "    b%d = %s(b + %d * ldb + %d);\n", j, v->load, set, j * t->lanes);
+  for (int r = 0; r < rows; r++) {
+    int g = r / 3 * 3; // three rows share a pointer, so that few registers address all of them
+    cg_str_addf(o, "    x = %s(a%d[%d * lda + i + %d]);\n", v->set, g, r - g, set);
+    for (int j = 0; j < nv; j++) {
+      if (v->fma) cg_str_addf(o, "    c%d_%d_%d = %s(x, b%d, c%d_%d_%d);\n", set, r, j, v->fma, j, set, r, j);
+      else cg_str_addf(o, "    c%d_%d_%d = %s(c%d_%d_%d, %s(x, b%d));\n", set, r, j, v->add, set, r, j, v->mul, j);
+    }
+  }
+}
+
+// tile_T_RxC: R rows, nv vectors wide. Few rows take several sets of accumulators in turn, to hide the latency of the additions.
+static void emit_tile_rows(cg_str *o, const cg_tile *t, int rows, int nv) {
+  const vector *v = vector_of(t);
+  int sets = 1, most = t->lanes * cg_dtypes[t->dtype].size == 16 ? 2 : 4;
+  while (sets < most && rows * nv * sets < 8) sets *= 2;
+  cg_str_addf(o, "static void tile_%s_%dx%d(int64_t k, const %s *a, int64_t lda, const %s *b, int64_t ldb, %s *c, int64_t ldc, int add) {\n", t->name,
+              rows, nv * t->lanes, t->ctype, t->ctype, t->ctype);
+  for (int g = 0; g < rows; g += 3) cg_str_addf(o, "  const %s *a%d = a + %d * lda;\n", t->ctype, g, g);
+  cg_str_addf(o, "  %s x", v->type);
+  for (int j = 0; j < nv; j++) cg_str_addf(o, ", b%d", j);
+  cg_str_add(o, ";\n");
+  for (int u = 0; u < sets; u++)
+    for (int r = 0; r < rows; r++)
+      for (int j = 0; j < nv; j++) cg_str_addf(o, "  %s c%d_%d_%d = %s();\n", v->type, u, r, j, v->zero);
+  cg_str_add(o, "  int64_t i = 0;\n");
+  cg_str_addf(o, "  for (; i + %d < k; i += %d, b += %d * ldb) {\n", sets - 1, sets, sets);
+  for (int u = 0; u < sets; u++) emit_step(o, t, rows, nv, u);
+  cg_str_add(o, "  }\n");
+  if (sets > 1) {
+    cg_str_add(o, "  for (; i < k; i++, b += ldb) {\n");
+    emit_step(o, t, rows, nv, 0);
+    cg_str_add(o, "  }\n");
+  }
+  for (int half = sets / 2; half; half /= 2)
+    for (int u = 0; u < half; u++)
+      for (int r = 0; r < rows; r++)
+        for (int j = 0; j < nv; j++)
+          cg_str_addf(o, "  c%d_%d_%d = %s(c%d_%d_%d, c%d_%d_%d);\n", u, r, j, v->add, u, r, j, u + half, r, j);
+  cg_str_add(o, "  if (add) {\n");
+  for (int r = 0; r < rows; r++)
+    for (int j = 0; j < nv; j++)
+      cg_str_addf(o, "    c0_%d_%d = %s(%s(c + %d * ldc + %d), c0_%d_%d);\n", r, j, v->add, v->load, r, j * t->lanes, r, j);
+  cg_str_add(o, "  }\n");
+  for (int r = 0; r < rows; r++)
+    for (int j = 0; j < nv; j++) cg_str_addf(o, "  %s(c + %d * ldc + %d, c0_%d_%d);\n", v->store, r, j * t->lanes, r, j);
+  cg_str_add(o, "}\n");
+}
+
+static void emit_float_tiles(cg_str *o, const cg_tile *t) {
+  for (int nv = 2; nv >= 1; nv--)
+    for (int r = 1; r <= t->mr; r++) emit_tile_rows(o, t, r, nv);
+  cg_str_addf(o, "// By width (whole, half) and number of rows.\n"
+                 "static void (*const tile_%s[2][%d])(int64_t k, const %s *a, int64_t lda, const %s *b, int64_t ldb, %s *c, int64_t ldc, int add) = {\n",
+              t->name, t->mr + 1, t->ctype, t->ctype, t->ctype);
+  for (int nv = 2; nv >= 1; nv--) {
+    cg_str_add(o, "  {0");
+    for (int r = 1; r <= t->mr; r++) cg_str_addf(o, ", tile_%s_%dx%d", t->name, r, nv * t->lanes);
+    cg_str_add(o, "},\n");
+  }
+  cg_str_add(o, "};\n");
+  cg_str_addf(o,
+              "// c[rows][%d] (+)= a[rows][k] * b[k][%d] in tiles of at most %d rows, as even as they come. narrow: half as many columns.\n"
+              "static inline void block_%s(int64_t rows, int narrow, int64_t k, const %s *a, int64_t lda, const %s *b, int64_t ldb, %s *c, int64_t ldc, int add) {\n"
+              "  const int64_t strips = (rows + %d) / %d;\n"
+              "  for (int64_t s = 0; s < strips; s++) {\n"
+              "    const int64_t r = s * rows / strips, n = (s + 1) * rows / strips - r;\n"
+              "    tile_%s[narrow][n](k, a + r * lda, lda, b, ldb, c + r * ldc, ldc, add);\n"
+              "  }\n"
+              "}\n",
+              t->nr, t->nr, t->mr, t->name, t->ctype, t->ctype, t->ctype, t->mr - 1, t->mr, t->name);
+}
+
+// Integers wrap around: computed unsigned.
+static void emit_integer_block(cg_str *o, const cg_tile *t) {
+  const char *u = cg_dtypes[t->dtype].size == 8 ? "uint64_t" : "uint32_t";
+  cg_str_addf(o,
+              "// c[rows][%d] (+)= a[rows][k] * b[k][%d], wrapping around. narrow: half as many columns.\n"
+              "static inline void block_%s(int64_t rows, int narrow, int64_t k, const %s *a, int64_t lda, const %s *b, int64_t ldb, %s *c, int64_t ldc, int add) {\n"
+              "  const int64_t n = narrow ? %d : %d;\n"
+              "  for (int64_t r = 0; r < rows; r++) {\n"
+              "    if (!add)\n"
+              "      for (int64_t j = 0; j < n; j++) c[r * ldc + j] = 0;\n"
+              "    for (int64_t i = 0; i < k; i++)\n"
+              "      for (int64_t j = 0; j < n; j++)\n"
+              "        c[r * ldc + j] = (%s)((%s)c[r * ldc + j] + (%s)a[r * lda + i] * (%s)b[i * ldb + j]);\n"
+              "  }\n"
+              "}\n",
+              t->nr, t->nr, t->name, t->ctype, t->ctype, t->ctype, t->nr / 2, t->nr, t->ctype, u, u, u);
+}
+
+// ---------------------------------------------------------------- its helpers
+
+// The product of two vectors, for results of one column.
+static void emit_dot(cg_str *o, const cg_tile *t) {
+  const char *T = t->ctype, *N = t->name;
+  if (t->lanes == 1) {
+    const char *u = cg_dtypes[t->dtype].size == 8 ? "uint64_t" : "uint32_t";
+    cg_str_addf(o,
+                "static inline %s dot_%s(int64_t k, const %s *a, const %s *b) {\n"
+                "  %s sum = 0;\n"
+                "  for (int64_t i = 0; i < k; i++) sum += (%s)a[i] * (%s)b[i];\n"
+                "  return (%s)sum;\n}\n",
+                T, N, T, T, u, u, u, T);
+    return;
+  }
+  const vector *v = vector_of(t);
+  int L = t->lanes;
+  cg_str_addf(o, "static inline %s dot_%s(int64_t k, const %s *a, const %s *b) {\n  %s s[4] = {%s(), %s(), %s(), %s()};\n  int64_t i = 0;\n", T, N, T, T,
+              v->type, v->zero, v->zero, v->zero, v->zero);
+  cg_str_addf(o, "  for (; i + %d <= k; i += %d) {\n", 4 * L, 4 * L);
+  for (int j = 0; j < 4; j++) {
+    if (v->fma) cg_str_addf(o, "    s[%d] = %s(%s(a + i + %d), %s(b + i + %d), s[%d]);\n", j, v->fma, v->load, j * L, v->load, j * L, j);
+    else cg_str_addf(o, "    s[%d] = %s(%s(%s(a + i + %d), %s(b + i + %d)), s[%d]);\n", j, v->add, v->mul, v->load, j * L, v->load, j * L, j);
+  }
+  cg_str_addf(o,
+              "  }\n  %s part[%d], sum = 0;\n"
+              "  %s(part, %s(%s(s[0], s[1]), %s(s[2], s[3])));\n"
+              "  for (; i < k; i++) sum += a[i] * b[i];\n"
+              "  for (int j = 0; j < %d; j++) sum += part[j];\n"
+              "  return sum;\n}\n",
+              T, L, v->store, v->add, v->add, v->add, L);
+}
+
+static const char *copy_name(cg_kernel *k, cg_dtype stored) { return cg_format(cg_kernel_session(k), "copy_%s", cg_dtypes[stored].text); }
+
+// An 8x8 transpose in registers: what packing a matrix whose columns are contiguous spends its time on.
+static const char transpose8[] =
+  "// dst[j][i] = src[i][j] for an 8x8 block.\n"
+  "static inline void transpose8_f32(const float *src, int64_t lds, float *dst, int64_t ldd) {\n"
+  "  __m256 r[8], t[8];\n"
+  "  for (int i = 0; i < 4; i++) {\n"
+  "    r[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(src + i * lds)), _mm_loadu_ps(src + (i + 4) * lds), 1);\n"
+  "    r[i + 4] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(src + i * lds + 4)), _mm_loadu_ps(src + (i + 4) * lds + 4), 1);\n"
+  "  }\n"
+  "  for (int h = 0; h < 8; h += 4) {\n"
+  "    t[0] = _mm256_unpacklo_ps(r[h], r[h + 1]), t[1] = _mm256_unpackhi_ps(r[h], r[h + 1]);\n"
+  "    t[2] = _mm256_unpacklo_ps(r[h + 2], r[h + 3]), t[3] = _mm256_unpackhi_ps(r[h + 2], r[h + 3]);\n"
+  "    _mm256_storeu_ps(dst + h * ldd, _mm256_shuffle_ps(t[0], t[2], 0x44));\n"
+  "    _mm256_storeu_ps(dst + (h + 1) * ldd, _mm256_shuffle_ps(t[0], t[2], 0xee));\n"
+  "    _mm256_storeu_ps(dst + (h + 2) * ldd, _mm256_shuffle_ps(t[1], t[3], 0x44));\n"
+  "    _mm256_storeu_ps(dst + (h + 3) * ldd, _mm256_shuffle_ps(t[1], t[3], 0xee));\n"
+  "  }\n"
+  "}\n";
+
+static void emit_copy(cg_kernel *k, cg_str *o, const cg_tile *t, cg_dtype stored) {
+  bool fast = stored == CG_F32 && cg_kernel_vector_bytes(k) >= 32;
+  if (fast) cg_str_add(o, transpose8);
+  cg_str_addf(o,
+              "// dst[rows][ld] = src, element (i, j) at src[i * row + j * col]; columns from cols to ld are zeroed.\n"
+              "static inline void %s(int64_t rows, int64_t cols, const %s *src, int64_t row, int64_t col, %s *dst, int64_t ld) {\n"
+              "  int64_t i0 = 0, j0 = 0;\n",
+              copy_name(k, stored), cg_kernel_ctype(stored), t->ctype);
+  if (fast)
+    cg_str_add(o, "  if (row == 1 && col != 1)\n"
+                  "    for (; i0 + 8 <= rows; i0 += 8)\n"
+                  "      for (j0 = 0; j0 + 8 <= cols; j0 += 8) transpose8_f32(src + i0 + j0 * col, col, dst + i0 * ld + j0, ld);\n");
+  cg_str_addf(o, "  for (int64_t i = 0; i < rows; i++) {\n"
+                 "    int64_t j = i < i0 ? j0 : 0; // up to there it is done\n"
+                 "    if (col == 1)\n"
+                 "      for (; j < cols; j++) dst[i * ld + j] = %s;\n"
+                 "    else\n"
+                 "      for (; j < cols; j++) dst[i * ld + j] = %s;\n"
+                 "    for (; j < ld; j++) dst[i * ld + j] = 0;\n"
+                 "  }\n"
+                 "}\n",
+              cg_kernel_load(k, stored, "src", "i * row + j"), cg_kernel_load(k, stored, "src", "i * row + j * col"));
+}
+
+const char *cg_tile_copy(cg_kernel *k, cg_dtype stored) { return copy_name(k, stored); }
+
+// ---------------------------------------------------------------- softmax rows
+
+// e^x for x <= 0 as 2^n * e^r with |r| <= ln(2)/2 and a Taylor polynomial; what underflows is 0, NaN stays NaN.
+void cg_tile_softmax(cg_kernel *k, const cg_tile *t) {
+  cg_session *s = cg_kernel_session(k);
+  cg_str *o = cg_kernel_shared(k, cg_format(s, "softmax_%s", t->name));
+  if (!o) return;
+  const vector *v = vector_of(t);
+  bool d = t->dtype == CG_F64;
+  const char *N = t->name, *T = t->ctype, *f = d ? "" : "f", *max = v->max;
+  int degree = d ? 12 : 7, L = t->lanes, width = L * cg_dtypes[t->dtype].size;
+  double factorial = 1;
+  for (int i = 2; i <= degree; i++) factorial *= i;
+  cg_str_addf(o, "typedef %s bits_%s __attribute__((vector_size(%d)));\n", d ? "int64_t" : "int32_t", N, width);
+  cg_str_addf(o, "// a * b + c\nstatic inline %s fma_%s(%s a, %s b, %s c) { return ", v->type, N, v->type, v->type, v->type);
+  if (v->fma) cg_str_addf(o, "%s(a, b, c); }\n", v->fma);
+  else cg_str_addf(o, "%s(%s(a, b), c); }\n", v->add, v->mul);
+  cg_str_addf(o,
+              "// e^x for x <= 0: 2^n * e^r, |r| <= ln(2)/2. What underflows is 0, NaN stays NaN.\n"
+              "static inline %s exp_%s(%s x) {\n"
+              "  const %s magic = %s(%s%s); // adding it rounds to an integer\n"
+              "  x = %s(%s(%s%s), x);\n"
+              "  const %s shifted = fma_%s(x, %s(1.44269504088896341%s), magic), n = shifted - magic;\n",
+              v->type, N, v->type, v->type, v->set, d ? "6755399441055744.0" : "12582912.0", f, max, v->set, d ? "-709.0" : "-88.0", f, v->type, N, v->set, f);
+  cg_str_addf(o, "  const %s r = fma_%s(n, %s(%s%s), fma_%s(n, %s(%s%s), x));\n", v->type, N, v->set, d ? "-1.90821492927058770002e-10" : "-1.42860677e-6", f, N,
+              v->set, d ? "-6.93147180369123816490e-01" : "-0.693145752", f);
+  cg_str_addf(o, "  %s p = %s(%.17g%s);\n", v->type, v->set, 1 / factorial, f);
+  for (int i = degree; i >= 1; i--) {
+    factorial /= i;
+    cg_str_addf(o, "  p = fma_%s(p, r, %s(%.17g));\n", N, v->set, 1 / factorial);
+  }
+  cg_str_addf(o, "  return p * (%s)(((bits_%s)shifted - (bits_%s)magic + %d) << %d);\n}\n", v->type, N, N, d ? 1023 : 127, d ? 52 : 23);
+  cg_str_addf(o, "static inline %s row_max_%s(const %s *x, int64_t n) {\n", T, N, T);
+  cg_str_addf(o,
+              "  %s m = %s(x);\n"
+              "  for (int64_t i = %d; i < n; i += %d) m = %s(m, %s(x + i));\n"
+              "  %s part[%d];\n"
+              "  %s(part, m);\n"
+              "  for (int i = 1; i < %d; i++) part[0] = part[i] > part[0] ? part[i] : part[0];\n"
+              "  return part[0];\n}\n",
+              v->type, v->load, L, L, max, v->load, T, L, v->store, L);
+  cg_str_addf(o,
+              "// x[i] = e^(x[i] - max); their sum.\n"
+              "static inline %s row_exp_%s(%s *x, int64_t n, %s max) {\n"
+              "  %s sum = %s();\n"
+              "  for (int64_t i = 0; i < n; i += %d) {\n"
+              "    const %s e = exp_%s(%s(x + i) - %s(max));\n"
+              "    %s(x + i, e);\n"
+              "    sum = sum + e;\n"
+              "  }\n"
+              "  %s part[%d];\n"
+              "  %s(part, sum);\n"
+              "  for (int i = 1; i < %d; i++) part[0] += part[i];\n"
+              "  return part[0];\n}\n",
+              T, N, T, T, v->type, v->zero, L, v->type, N, v->load, v->set, v->store, T, L, v->store, L);
+}
+
+// ---------------------------------------------------------------- the tile for a type and target
+
+cg_tile cg_tile_get(cg_kernel *k, cg_dtype stored) {
+  cg_tile t = {.dtype = stored == CG_F16 || stored == CG_BF16 ? CG_F32 : stored, .lanes = 1, .mr = 8, .nr = 32, .mc = 64, .kc = 256};
+  t.ctype = cg_kernel_computed(stored), t.name = cg_dtypes[t.dtype].text;
+  if (t.dtype == CG_F32 || t.dtype == CG_F64) {
+    int bytes = cg_kernel_vector_bytes(k);
+    t.lanes = bytes / cg_dtypes[t.dtype].size, t.nr = 2 * t.lanes;
+    t.mr = bytes == 64 ? 12 : bytes == 32 ? 6 : 4;
+    t.mc = 144, t.kc = t.dtype == CG_F32 ? 384 : 256;
+  }
+  cg_session *s = cg_kernel_session(k);
+  cg_str *o = cg_kernel_shared(k, "immintrin");
+  if (o) cg_str_add(o, "#include <immintrin.h>\n");
+  o = cg_kernel_shared(k, cg_format(s, "tile_%s", t.name));
+  if (o) {
+    if (t.lanes > 1) emit_float_tiles(o, &t);
+    else emit_integer_block(o, &t);
+    emit_dot(o, &t);
+  }
+  o = cg_kernel_shared(k, copy_name(k, stored));
+  if (o) emit_copy(k, o, &t, stored);
+  return t;
+}
+
+// ---------------------------------------------------------------- packing at compile time
+
+int64_t cg_tile_packed(const cg_tile *t, int64_t depth, int64_t n) {
+  int64_t tail = n % t->nr;
+  return depth * (n - tail + (tail == 0 ? 0 : tail <= t->nr / 2 ? t->nr / 2 : t->nr));
+}
+
+static float half_to_float(uint16_t h) {
+  uint32_t sign = (uint32_t)(h & 0x8000) << 16, e = h >> 10 & 31, m = h & 1023, bits;
+  if (e == 31) bits = sign | 0x7f800000 | m << 13;
+  else if (e) bits = sign | (e + 112) << 23 | m << 13;
+  else { // subnormal: exact as m * 2^-24
+    float f = (float)m * 0x1p-24f;
+    memcpy(&bits, &f, 4);
+    bits |= sign;
+  }
+  float f;
+  memcpy(&f, &bits, 4);
+  return f;
+}
+
+void cg_tile_convert(const cg_tile *t, cg_dtype from, const void *src, void *dst) {
+  if (from == t->dtype) {
+    memcpy(dst, src, cg_dtypes[from].size);
+    return;
+  }
+  uint16_t h;
+  memcpy(&h, src, 2);
+  uint32_t wide = (uint32_t)h << 16;
+  float f;
+  if (from == CG_BF16) memcpy(&f, &wide, 4);
+  else f = half_to_float(h);
+  memcpy(dst, &f, 4);
+}
+
+void cg_tile_pack(const cg_tile *t, cg_dtype from, const void *src, int64_t stride_k, int64_t stride_n, int64_t depth, int64_t n, void *dst) {
+  size_t to_size = cg_dtypes[t->dtype].size, from_size = cg_dtypes[from].size;
+  for (int64_t n0 = 0; n0 < n; n0 += t->nr) {
+    int64_t cols = n - n0 < t->nr ? n - n0 : t->nr, width = cols <= t->nr / 2 ? t->nr / 2 : t->nr;
+    char *panel = (char *)dst + (size_t)(n0 * depth) * to_size; // (depth, width), zeroed by the caller
+    for (int64_t j = 0; j < cols; j++)
+      for (int64_t i = 0; i < depth; i++)
+        cg_tile_convert(t, from, (const char *)src + (i * stride_k + (n0 + j) * stride_n) * (int64_t)from_size, panel + (size_t)(i * width + j) * to_size);
+  }
+}
+
+// ---------------------------------------------------------------- units of work
+
+void cg_tile_units(cg_str *o, const char *units, const char *work, const char *setup) {
+  cg_str_addf(o,
+              "  const int64_t units = %s;\n"
+              "  #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1 && %s > 300000)\n"
+              "  for (int thread = 0; thread < threads; thread++) {\n"
+              "%s"
+              "    for (int64_t unit = units * thread / threads; unit < units * (thread + 1) / threads; unit++) {\n",
+              units, work, setup);
+}
+
+void cg_tile_units_end(cg_str *o) { cg_str_add(o, "    }\n  }\n"); }

@@ -1,0 +1,39 @@
+// The register tile: every matrix product, convolution and attention kernel is made of it.
+#ifndef CG_BACKEND_C_KERNEL_GEMM_H
+#define CG_BACKEND_C_KERNEL_GEMM_H
+#include "backend/c/kernel.h"
+
+// C[rows][nr] (+)= A[rows][k] * B[k][nr], with all of C in registers. A is row-major with any row stride; B is a panel whose
+// rows lie ldb apart (packed: nr, or nr/2 where at most nr/2 columns are left).
+typedef struct {
+  cg_dtype dtype;    // computed in: f32 (also for f16, bf16), f64, or an integer type
+  const char *ctype; // "float"
+  const char *name;  // "f32": the functions are tile_f32, block_f32, copy_f32 …
+  int lanes;         // of a vector; 1: plain loops
+  int mr, nr;        // rows and columns of a tile
+  int mc, kc;        // most rows and depth that are done at a time, for the caches
+} cg_tile;
+
+// Writes the functions for elements stored as `stored` into the object, once:
+//   block_T(rows, narrow, k, a, lda, b, ldb, c, ldc, add)   any number of rows, by tiles of at most mr
+//   copy_S(rows, cols, src, row_stride, col_stride, dst, ld) dst[rows][ld] := src as T, columns from `cols` to ld zeroed
+//   dot_T(k, a, b)
+cg_tile cg_tile_get(cg_kernel *k, cg_dtype stored);
+const char *cg_tile_copy(cg_kernel *k, cg_dtype stored); // name of that copy function
+bool cg_tile_takes(cg_dtype stored);                     // whether there is a tile for it
+// Vector functions for softmax rows: row_max_T(x, n), row_exp_T(x, n, max) -> sum; n a multiple of the vector's lanes.
+void cg_tile_softmax(cg_kernel *k, const cg_tile *t);
+
+// Elements of B[depth][n] as packed panels [n/nr][depth][nr]; the last is nr/2 wide where that is enough.
+int64_t cg_tile_packed(const cg_tile *t, int64_t depth, int64_t n);
+// Packs at compile time: element (i, j) of B is src[i*stride_k + j*stride_n], stored as `from`.
+void cg_tile_pack(const cg_tile *t, cg_dtype from, const void *src, int64_t stride_k, int64_t stride_n, int64_t depth, int64_t n, void *dst);
+// One element of a constant in the type computed in.
+void cg_tile_convert(const cg_tile *t, cg_dtype from, const void *src, void *dst);
+
+// Opens the loop over units of work shared evenly between threads: each unit is computed by one thread alone, whatever their number.
+// `work`: C text of the multiplications in all of them. Text until the matching cg_tile_units_end sees `unit`; `setup` is written
+// once for each thread, before its units.
+void cg_tile_units(cg_str *o, const char *units, const char *work, const char *setup);
+void cg_tile_units_end(cg_str *o);
+#endif

@@ -1,0 +1,53 @@
+// A kernel while it is being written: pointers, sizes, text (kernel.c). Templates see kernel.h only.
+#ifndef CG_BACKEND_C_KERNEL_INTERNAL_H
+#define CG_BACKEND_C_KERNEL_INTERNAL_H
+#include "backend/c/print.h"
+
+typedef struct {
+  int plan;               // plan value
+  const char *name, *ctype;
+  bool output;
+} cg_kernel_pointer;
+
+typedef struct {
+  const cg_expr *value;   // passed as s[i]
+  const char *name;
+} cg_kernel_param;
+
+struct cg_kernel {
+  cg_sched *c;
+  cg_group *g;
+  const cg_node *node;      // the template's node, or NULL
+  cg_str body, before;
+  CG_VEC(cg_kernel_pointer) pointer;
+  CG_VEC(cg_kernel_param) param;
+  const char *note;
+  double cost;
+  int epilogues;            // how many times the epilogue was printed
+};
+
+// What one compilation has written so far, in e->state.
+typedef struct {
+  const char *key;          // the text with the name left out: equal kernels are one
+  const char *name, *text;
+  cg_str comment;
+} cg_c_function;
+
+typedef struct {
+  CG_VEC(cg_c_function) function; // by kernel index - first
+  CG_VEC(int) kernel;
+} cg_c_state;
+
+#define CG_C_NAME "k__NAME"  // stands for the function's name until it is known
+
+cg_kernel *cg_kernel_open(cg_sched *c, cg_group *g, const cg_node *n);
+// Writes the function (or finds an equal one) and appends the step that calls it.
+void cg_kernel_close(cg_kernel *k);
+// The C name of the pointer to a plan value.
+const char *cg_kernel_point(cg_kernel *k, int plan, cg_dtype t, bool output);
+const char *cg_kernel_point_as(cg_kernel *k, int plan, const char *ctype, bool output);
+// Pointers and sizes as parameters of a static function, and as what is passed.
+void cg_kernel_parameters(cg_kernel *k, cg_str *declared, cg_str *passed);
+const char *cg_kernel_site_of(cg_kernel *k, const cg_node *n);
+cg_c_state *cg_c_state_of(cg_emitter *e);
+#endif

@@ -1,0 +1,45 @@
+// The loops of a group: which there are, and what is computed in them (loops.c, passes.c).
+#ifndef CG_BACKEND_C_LOOPS_H
+#define CG_BACKEND_C_LOOPS_H
+#include "backend/c/kernel_internal.h"
+
+typedef struct {
+  te_expr *var;
+  const cg_expr *extent;
+  const char *name;
+  bool reduced;
+} cg_loop;
+
+// Something that is known in a later pass under a name: a row of scratch, a result read back, a reduction of lanes.
+typedef struct {
+  te_expr *e;
+  const char *name;
+} cg_kept;
+
+// outer loops (flattened into one, shared among threads) { pass 0: inner loops; pass 1: inner loops; … }
+// With lanes, the last outer loop runs innermost in blocks, and reductions keep one accumulator for each lane of the block.
+typedef struct cg_loops {
+  cg_sched *c;
+  cg_group *g;
+  cg_kernel *k;
+  cg_printer p;
+  CG_VEC(cg_loop) outer, inner;
+  cg_loop lane;               // lanes: the loop that runs innermost
+  bool lanes;
+  bool direct;                // no outer loop: the (one) inner loop itself is shared among threads
+  bool chunked;               // the inner loop is shared too, in pieces of CHUNK
+  bool split;                 // few rows: reductions are done in pieces, then put together
+  int deepest;                // printer depth of the innermost loop
+  int levels;                 // passes
+  CG_VEC(cg_kept) kept;
+  cg_str out;                 // body of the outer loop
+  bool threads_scratch;       // uses scratch memory by thread
+  int rows;                   // scratch rows so far
+  double cost;                // of one point
+} cg_loops;
+
+enum { CG_LANES = 64, CG_CHUNK = 4096, CG_SUM_BLOCK = 512, CG_SPLIT = 8192 };
+
+void cg_c_make_loops(cg_loops *l);   // from the group's dims: merged where memory allows
+void cg_c_passes(cg_loops *l);       // fills l->out
+#endif

@@ -1,0 +1,542 @@
+// What a group computes inside its outer loop: passes over the inner loops, and what is done between them.
+//
+// Reductions of level 0 are done in the first pass, those that need their results in the next one, and so on. What a
+// later pass needs again is computed again if that is cheap, else kept in a row of scratch, or read back from the result.
+//
+// Sums in f32 are taken in blocks of CG_SUM_BLOCK in vector lanes, and block totals in f64: the error does not grow
+// with the length (as it does not with pairwise summation).
+#include <string.h>
+
+#include "backend/c/loops.h"
+
+// ---------------------------------------------------------------- what is kept between passes
+
+typedef struct {
+  cg_loops *l;
+  signed char *pass;   // by expression: in which pass it was computed first; -1: not yet
+  signed char *varies; // by expression: depends on an inner loop; -1: not looked at
+  int n, current;
+  CG_VEC(te_expr *) keep;
+  CG_VEC(int) keep_pass;
+} keeping;
+
+static bool varies(keeping *q, const te_expr *e) {
+  if (q->varies[e->id] >= 0) return q->varies[e->id];
+  bool v = false;
+  for (int i = 0; i < q->l->inner.n; i++) v |= q->l->inner.at[i].var == e;
+  for (int i = 0; i < e->nargs; i++) v |= varies(q, e->arg[i]);
+  q->varies[e->id] = v;
+  return v;
+}
+
+static cg_info *full_result(const cg_loops *l, const te_expr *e) {
+  for (int i = 0; i < l->g->member.n; i++) {
+    cg_info *x = l->g->member.at[i];
+    if (x->member == CG_MEMBER_FULL && x->stored && x->final == e) return x;
+  }
+  return NULL;
+}
+
+static void plan_expr(keeping *q, te_expr *e) {
+  if (!varies(q, e) || e->kind == TE_VAR) return;
+  if (q->pass[e->id] == q->current) return;
+  if (q->pass[e->id] >= 0) {
+    for (int i = 0; i < q->keep.n; i++)
+      if (q->keep.at[i] == e) return;
+    cg_c_begin(q->l->c);
+    int cost = cg_c_cost(q->l->c, e);
+    if (cost >= 6 || (cost >= 3 && full_result(q->l, e))) {
+      CG_PUSH(q->l->c->s, &q->keep, e);
+      CG_PUSH(q->l->c->s, &q->keep_pass, q->pass[e->id]);
+      return;
+    }
+  }
+  q->pass[e->id] = (signed char)q->current;
+  for (int i = 0; i < e->nargs; i++) plan_expr(q, e->arg[i]);
+}
+
+static keeping plan(cg_loops *l) {
+  keeping q = {.l = l, .n = te_count(l->c->t)};
+  q.pass = CG_NEW_ARRAY(l->c->s, signed char, q.n);
+  q.varies = CG_NEW_ARRAY(l->c->s, signed char, q.n);
+  memset(q.pass, -1, (size_t)q.n);
+  memset(q.varies, -1, (size_t)q.n);
+  for (q.current = 0; q.current < l->levels; q.current++)
+    for (int i = 0; i < l->g->member.n; i++) {
+      cg_info *x = l->g->member.at[i];
+      if (x->level != q.current) continue;
+      if (x->member == CG_MEMBER_REDUCE) plan_expr(&q, x->element);
+      if (x->member == CG_MEMBER_FULL && x->stored) plan_expr(&q, x->final);
+    }
+  return q;
+}
+
+static const cg_expr *inner_count(cg_loops *l) {
+  const cg_expr *n = cg_x_int(&l->c->m->exprs, l->lanes ? CG_LANES : 1);
+  for (int i = 0; i < l->inner.n; i++) n = cg_x_mul(&l->c->m->exprs, n, l->inner.at[i].extent);
+  return n;
+}
+
+// Place in a row of scratch: the inner loops' indices in C order, then the lane.
+static const char *row_place(cg_loops *l) {
+  cg_session *s = l->c->s;
+  const char *at = "";
+  for (int i = 0; i < l->inner.n; i++)
+    at = i ? cg_format(s, "(%s) * %s + %s", at, cg_kernel_size(l->k, l->inner.at[i].extent), l->inner.at[i].name) : l->inner.at[i].name;
+  return l->lanes ? cg_format(s, "(%s) * %d + j - j0", at, CG_LANES) : at;
+}
+
+enum { STACK_ROW = 4096 };
+
+static const char *row_of(cg_loops *l, cg_dtype t) {
+  cg_session *s = l->c->s;
+  const cg_expr *n = inner_count(l);
+  const char *name = cg_format(s, "row%d", l->rows++), *ctype = cg_kernel_computed(t);
+  if (cg_x_is_int(n) && n->value <= STACK_ROW) {
+    cg_print_line(&l->p, 0, "%s %s[%lld] __attribute__((aligned(64)));", ctype, name, (long long)(n->value ? n->value : 1));
+    return name;
+  }
+  cg_dtype stored = t == CG_F16 || t == CG_BF16 ? CG_F32 : t == CG_BOOL ? CG_U8 : t;
+  const cg_expr *all = cg_x_mul(&l->c->m->exprs, n, cg_x_int(&l->c->m->exprs, CG_KERNEL_MAX_THREADS));
+  const char *scratch = cg_kernel_scratch(l->k, stored, all);
+  cg_print_line(&l->p, 0, "%s *restrict %s = %s + thread * %s;", cg_kernel_ctype(stored), name, scratch, cg_kernel_size(l->k, n));
+  l->threads_scratch = true;
+  return name;
+}
+
+// ---------------------------------------------------------------- accumulators
+
+typedef struct {
+  cg_info *x;
+  const char *acc, *part; // names; part: of one block ("" none)
+  bool is_float, wide;    // wide: the accumulator is f64 and parts are f32
+} reduction;
+
+typedef CG_VEC(reduction) reductions;
+
+static const char *limit(cg_dtype t, bool lowest) {
+  switch (t) {
+  case CG_U8: return lowest ? "0" : "UINT8_MAX";
+  case CG_I8: return lowest ? "INT8_MIN" : "INT8_MAX";
+  case CG_I16: return lowest ? "INT16_MIN" : "INT16_MAX";
+  case CG_I32: return lowest ? "INT32_MIN" : "INT32_MAX";
+  case CG_I64: return lowest ? "INT64_MIN" : "INT64_MAX";
+  case CG_BOOL: return lowest ? "0" : "1";
+  case CG_F64: return lowest ? "-(double)INFINITY" : "(double)INFINITY";
+  default: return lowest ? "-INFINITY" : "INFINITY";
+  }
+}
+
+static bool finds_place(te_combine c) { return c == TE_ARGMAX || c == TE_ARGMIN; }
+static bool is_max(te_combine c) { return c == TE_AMAX || c == TE_ARGMAX; }
+
+static const char *initial(const reduction *r) {
+  te_compute *k = r->x->compute;
+  switch (k->combine) {
+  case TE_SUM: case TE_ANY: return "0";
+  case TE_PROD: case TE_ALL: return "1";
+  default: return limit(k->accumulate, is_max(k->combine));
+  }
+}
+
+static const char *acc_type(const reduction *r) {
+  te_compute *k = r->x->compute;
+  if (k->combine == TE_ANY || k->combine == TE_ALL) return "int";
+  if (r->wide) return "double";
+  return k->accumulate == CG_BOOL ? "int" : cg_kernel_computed(k->accumulate);
+}
+
+static const char *part_type(const reduction *r) {
+  return r->wide ? "float" : acc_type(r);
+}
+
+// ---------------------------------------------------------------- one pass
+
+typedef struct {
+  cg_loops *l;
+  reductions red;
+  bool simd, blocked;     // blocked: the innermost loop in blocks of CG_SUM_BLOCK
+  cg_str inner[CG_PRINT_DEPTHS];
+} pass;
+
+// Whether f32 sums of this group need blocks: not where every innermost run is short, and there is only one.
+static bool short_run(const cg_loops *l) {
+  if (l->inner.n != 1) return l->inner.n == 0;
+  const cg_expr *n = l->inner.at[0].extent;
+  return cg_x_is_int(n) && n->value <= CG_SUM_BLOCK;
+}
+
+static void add_reduction(pass *q, cg_info *x) {
+  cg_session *s = q->l->c->s;
+  te_compute *k = x->compute;
+  int id = x->index;
+  reduction r = {.x = x, .is_float = cg_is_float(k->accumulate)};
+  r.acc = cg_format(s, "a%d", id);
+  r.part = r.acc;
+  bool f32 = r.is_float && k->accumulate != CG_F64;
+  if (k->combine == TE_SUM && f32 && !short_run(q->l)) {
+    r.wide = true;
+    if (!q->l->lanes) r.part = cg_format(s, "b%d", id);
+    const cg_expr *n = q->l->inner.at[q->l->inner.n - 1].extent;
+    if (!q->l->lanes && !(cg_x_is_int(n) && n->value <= CG_SUM_BLOCK)) q->blocked = true;
+  }
+  if (finds_place(k->combine)) q->simd = false;
+  CG_PUSH(s, &q->red, r);
+}
+
+static const char *lane(const cg_loops *l) { return l->lanes ? "[j - j0]" : ""; }
+
+static void update(pass *q, const reduction *r) {
+  cg_loops *l = q->l;
+  cg_printer *p = &l->p;
+  te_compute *k = r->x->compute;
+  const char *x = cg_print_expr(p, r->x->element), *in = lane(l), *a = r->part;
+  int d = l->deepest;
+  switch (k->combine) {
+  case TE_SUM: cg_print_line(p, d, "%s%s += %s;", a, in, x); return;
+  case TE_PROD: cg_print_line(p, d, "%s%s *= %s;", a, in, x); return;
+  case TE_ANY: cg_print_line(p, d, "%s%s |= %s;", a, in, x); return;
+  case TE_ALL: cg_print_line(p, d, "%s%s &= %s;", a, in, x); return;
+  case TE_AMAX:
+  case TE_AMIN: {
+    const char *op = k->combine == TE_AMAX ? ">" : "<";
+    if (r->is_float && l->lanes) cg_print_line(p, d, "%s%s = (%s %s %s%s) | (%s != %s) ? %s : %s%s;", a, in, x, op, a, in, x, x, x, a, in);
+    else cg_print_line(p, d, "%s%s = %s %s %s%s ? %s : %s%s;", a, in, x, op, a, in, x, a, in);
+    if (r->is_float && !l->lanes) cg_print_line(p, d, "nan%s |= %s != %s;", a, x, x);
+    return;
+  }
+  case TE_ARGMAX:
+  case TE_ARGMIN: {
+    const char *at = cg_print_expr(p, te_flat(l->c->t, k->nreduce, k->extent, r->x->ridx));
+    const char *op = k->combine == TE_ARGMAX ? ">" : "<";
+    const char *better = r->is_float ? cg_format(l->c->s, "%s %s %s || (%s != %s && %s == %s)", x, op, a, x, x, a, a) : cg_format(l->c->s, "%s %s %s", x, op, a);
+    cg_print_line(p, d, "if (at%s < 0 || %s) {", a, better);
+    cg_print_line(p, d, "  %s = %s;", a, x);
+    cg_print_line(p, d, "  at%s = %s;", a, at);
+    cg_print_line(p, d, "}");
+    return;
+  }
+  }
+}
+
+static void indent(cg_str *b, int n) {
+  for (int i = 0; i < n; i++) cg_str_add(b, "  ");
+}
+
+static void declare(pass *q, cg_str *out, int in) {
+  for (int i = 0; i < q->red.n; i++) {
+    reduction *r = &q->red.at[i];
+    te_compute *k = r->x->compute;
+    indent(out, in);
+    if (q->l->lanes) {
+      cg_str_addf(out, "%s %s[%d] __attribute__((aligned(64)));\n", acc_type(r), r->acc, CG_LANES);
+      indent(out, in);
+      cg_str_addf(out, "for (int64_t j = 0; j < %d; j++) %s[j] = %s;\n", CG_LANES, r->acc, initial(r));
+      continue;
+    }
+    cg_str_addf(out, "%s %s = %s;\n", acc_type(r), r->acc, initial(r));
+    if (r->is_float && (k->combine == TE_AMAX || k->combine == TE_AMIN)) indent(out, in), cg_str_addf(out, "int nan%s = 0;\n", r->acc);
+    if (finds_place(k->combine)) indent(out, in), cg_str_addf(out, "int64_t at%s = -1;\n", r->acc);
+  }
+}
+
+static void clauses(pass *q, cg_str *out) {
+  static const char *const op[] = {[TE_SUM] = "+", [TE_PROD] = "*", [TE_AMAX] = "max", [TE_AMIN] = "min", [TE_ANY] = "|", [TE_ALL] = "&"};
+  for (int i = 0; i < q->red.n && !q->l->lanes; i++) {
+    reduction *r = &q->red.at[i];
+    te_combine c = r->x->compute->combine;
+    cg_str_addf(out, " reduction(%s:%s)", op[c], r->part);
+    if (r->is_float && (c == TE_AMAX || c == TE_AMIN)) cg_str_addf(out, " reduction(|:nan%s)", r->acc);
+  }
+}
+
+// The range of inner loop i.
+static void range(pass *q, int i, const char **lo, const char **hi) {
+  cg_loops *l = q->l;
+  *lo = "0", *hi = cg_kernel_size(l->k, l->inner.at[i].extent);
+  if (i) return;
+  if (l->direct) *lo = "begin", *hi = "end";
+  if (l->chunked || l->split) *lo = "b0", *hi = "b1";
+}
+
+static void parts(pass *q, cg_str *out, int in, bool open) {
+  for (int i = 0; i < q->red.n; i++) {
+    reduction *r = &q->red.at[i];
+    if (r->part == r->acc) continue;
+    indent(out, in);
+    if (open) cg_str_addf(out, "%s %s = 0;\n", part_type(r), r->part);
+    else cg_str_addf(out, "%s += %s;\n", r->acc, r->part);
+  }
+}
+
+// The loops around what was printed.
+static void wrap(pass *q, cg_str *out, int in) {
+  cg_loops *l = q->l;
+  int n = l->inner.n, total = n + l->lanes;
+  int closing = 0;
+  for (int i = 0; i < total; i++) {
+    const char *lo, *hi, *name = i < n ? l->inner.at[i].name : "j";
+    if (i < n) range(q, i, &lo, &hi);
+    else lo = "j0", hi = "j1";
+    bool last = i == total - 1;
+    if (last && q->blocked) {
+      indent(out, in);
+      cg_str_addf(out, "for (int64_t c0 = %s; c0 < %s; c0 += %d) {\n", lo, hi, CG_SUM_BLOCK);
+      indent(out, in + 1);
+      cg_str_addf(out, "const int64_t c1 = c0 + %d < %s ? c0 + %d : %s;\n", CG_SUM_BLOCK, hi, CG_SUM_BLOCK, hi);
+      lo = "c0", hi = "c1", in++;
+    }
+    if (last) parts(q, out, in, true);
+    if (last && q->simd) {
+      cg_str_add(out, "#pragma omp simd");
+      clauses(q, out);
+      cg_str_addc(out, '\n');
+    }
+    indent(out, in);
+    cg_str_addf(out, "for (int64_t %s = %s; %s < %s; %s++) {\n", name, lo, name, hi, name);
+    cg_str_add(out, cg_str_text(&l->p.text[2 + i]));
+    in++, closing++;
+  }
+  for (int i = total - 1; i >= 0; i--) {
+    indent(out, --in);
+    cg_str_add(out, "}\n");
+    if (i == total - 1) {
+      parts(q, out, in, false);
+      if (q->blocked) indent(out, --in), cg_str_add(out, "}\n");
+    }
+  }
+}
+
+static void clear_text(cg_loops *l, int from) {
+  for (int d = from; d < CG_PRINT_DEPTHS; d++) l->p.text[d] = cg_str_new(l->c->s);
+}
+
+// Names of what was computed in inner loops end with them.
+static void forget_inner(cg_loops *l) {
+  cg_printer *p = &l->p;
+  int n = 0;
+  for (int i = 0; i < p->scope.n; i++) {
+    int id = p->scope.at[i];
+    if (p->depth[id] >= 2) p->name[id] = NULL;
+    else p->scope.at[n++] = id;
+  }
+  p->scope.n = n;
+}
+
+static void flush_outer(cg_loops *l) {
+  cg_str_add(&l->out, cg_str_text(&l->p.text[1]));
+  l->p.text[1] = cg_str_new(l->c->s);
+}
+
+// ---------------------------------------------------------------- between passes
+
+static void store(cg_loops *l, cg_info *x, int depth) {
+  cg_dtype t = x->value->type.dtype;
+  const char *text = cg_print_stored(&l->p, x->final, t);
+  const char *at = cg_print_expr(&l->p, cg_c_offset(l->c, x->value, x->idx));
+  cg_print_line(&l->p, depth, "%s[%s] = %s;", cg_kernel_point(l->k, x->plan, t, true), at, text);
+}
+
+// A reduction is complete: its value gets a name.
+static void complete(cg_loops *l, const reduction *r) {
+  te_compute *k = r->x->compute;
+  cg_session *s = l->c->s;
+  bool place = finds_place(k->combine);
+  te_expr *acc = te_accumulator(l->c->t, r->x->value, place ? CG_I64 : k->accumulate);
+  const char *name = r->acc;
+  if (place) name = cg_format(s, "at%s", r->acc);
+  else if (r->wide) name = cg_format(s, "(float)%s%s", r->acc, lane(l));
+  else if (r->is_float && k->combine >= TE_AMAX && k->combine <= TE_AMIN && !l->lanes)
+    name = cg_format(s, "nan%s ? %s : %s", r->acc, k->accumulate == CG_F64 ? "(double)NAN" : "NAN", r->acc);
+  else name = cg_format(s, "%s%s", r->acc, lane(l));
+  int d = l->lanes ? l->deepest : 1;
+  const char *v = cg_format(s, "v%s", r->acc);
+  cg_print_line(&l->p, d, "const %s %s = %s;", place ? "int64_t" : cg_kernel_computed(k->accumulate), v, name);
+  cg_print_name(&l->p, acc, v);
+}
+
+static bool read_again(const cg_loops *l, int level) { return level < l->levels; }
+
+// After the pass of this level (-1: before the first): values of the rows.
+static void rows(cg_loops *l, const reductions *red, int level, int in) {
+  if (l->lanes) clear_text(l, 2);
+  for (int i = 0; red && i < red->n; i++) complete(l, &red->at[i]);
+  cg_str arrays = cg_str_new(l->c->s);
+  bool any = red && red->n;
+  for (int i = 0; i < l->g->member.n; i++) {
+    cg_info *x = l->g->member.at[i];
+    bool mine = (x->member == CG_MEMBER_REDUCE && x->level == level) || (x->member == CG_MEMBER_ROW && x->level == level + 1);
+    if (!mine) continue;
+    if (x->stored) store(l, x, l->lanes ? l->deepest : 1), any = true;
+    if (!l->lanes || !read_again(l, level + 1)) continue;
+    const char *array = cg_format(l->c->s, "r%d", x->index);
+    cg_str_addf(&arrays, "    %s %s[%d] __attribute__((aligned(64)));\n", cg_kernel_computed(x->value->type.dtype), array, CG_LANES);
+    cg_print_line(&l->p, l->deepest, "%s[j - j0] = %s;", array, cg_print_expr(&l->p, x->final));
+    cg_kept kept = {x->final, cg_format(l->c->s, "%s[j - j0]", array)};
+    CG_PUSH(l->c->s, &l->kept, kept);
+    any = true;
+  }
+  if (!l->lanes || !any) return;
+  flush_outer(l);
+  cg_str_add(&l->out, cg_str_text(&arrays));
+  cg_str_add(&l->out, "#pragma omp simd\n");
+  indent(&l->out, in);
+  cg_str_add(&l->out, "for (int64_t j = j0; j < j1; j++) {\n");
+  cg_str_add(&l->out, cg_str_text(&l->p.text[l->deepest]));
+  indent(&l->out, in);
+  cg_str_add(&l->out, "}\n");
+  forget_inner(l);
+}
+
+// Few rows: this piece's totals go to memory; `finish` puts them together.
+static void store_pieces(cg_loops *l, const reductions *red);
+
+static void one_pass(cg_loops *l, int level, keeping *q) {
+  cg_session *s = l->c->s;
+  pass ps = {.l = l, .simd = l->inner.n + l->lanes > 0};
+  int base = l->direct ? 1 : 2;
+  clear_text(l, 2);
+  for (int i = 0; i < l->kept.n; i++) cg_print_name(&l->p, l->kept.at[i].e, l->kept.at[i].name);
+  for (int i = 0; i < l->g->member.n; i++)
+    if (l->g->member.at[i]->member == CG_MEMBER_REDUCE && l->g->member.at[i]->level == level) add_reduction(&ps, l->g->member.at[i]);
+  for (int d = 2; d < CG_PRINT_DEPTHS; d++) l->p.indent[d] = base + d - 1 + (d == l->deepest && ps.blocked);
+  l->p.indent[1] = base;
+  for (int i = 0; i < l->g->member.n; i++) {
+    cg_info *x = l->g->member.at[i];
+    if (x->member == CG_MEMBER_FULL && x->stored && x->level == level) store(l, x, l->deepest);
+  }
+  for (int i = 0; i < ps.red.n; i++) update(&ps, &ps.red.at[i]);
+  cg_kept kept;
+  for (int i = 0; i < q->keep.n; i++) {
+    if (q->keep_pass.at[i] != level) continue;
+    cg_info *x = full_result(l, q->keep.at[i]);
+    if (x) {
+      const char *at = cg_print_expr(&l->p, cg_c_offset(l->c, x->value, x->idx));
+      kept = (cg_kept){q->keep.at[i], cg_format(s, "(%s)", cg_kernel_load(l->k, x->value->type.dtype, cg_kernel_point(l->k, x->plan, x->value->type.dtype, true), at))};
+    } else {
+      const char *row = row_of(l, q->keep.at[i]->dtype), *at = row_place(l);
+      cg_print_line(&l->p, l->deepest, "%s[%s] = %s;", row, at, cg_print_expr(&l->p, q->keep.at[i]));
+      kept = (cg_kept){q->keep.at[i], cg_format(s, "%s[%s]", row, at)};
+    }
+    CG_PUSH(s, &l->kept, kept);
+  }
+  if (strstr(cg_str_text(&l->p.text[l->deepest]), "cg_raise")) ps.simd = false;
+  if (l->deepest > 1) {
+    flush_outer(l);
+    declare(&ps, &l->out, base);
+    wrap(&ps, &l->out, base);
+  } else { // no inner loop at all: one element
+    cg_str updates = l->p.text[1];
+    cg_str declared = cg_str_new(s);
+    declare(&ps, &declared, base);
+    cg_str_add(&l->out, cg_str_text(&declared));
+    cg_str_add(&l->out, cg_str_text(&updates));
+    l->p.text[1] = cg_str_new(s);
+  }
+  forget_inner(l);
+  if (l->split) store_pieces(l, &ps.red);
+  else rows(l, &ps.red, level, base);
+}
+
+// ---------------------------------------------------------------- few rows
+
+static cg_dtype piece_type(const reduction *r) {
+  if (r->wide) return CG_F64;
+  const char *t = acc_type(r);
+  return !strcmp(t, "int") ? CG_I32 : r->x->compute->accumulate == CG_F16 || r->x->compute->accumulate == CG_BF16 ? CG_F32 : r->x->compute->accumulate;
+}
+
+static void combine_pieces(cg_loops *l, const reduction *r, const char *from, cg_str *out) {
+  te_combine c = r->x->compute->combine;
+  const char *a = r->acc;
+  cg_str_addf(out, "    %s %s = %s;\n", acc_type(r), a, initial(r));
+  cg_str_addf(out, "    for (int64_t w = 0; w < pieces; w++) {\n      const %s x = %s[row * pieces + w];\n", acc_type(r), from);
+  static const char *const op[] = {[TE_SUM] = "+", [TE_PROD] = "*", [TE_ANY] = "|", [TE_ALL] = "&"};
+  if (c == TE_AMAX || c == TE_AMIN)
+    cg_str_addf(out, "      %s = x %s %s%s ? x : %s;\n", a, c == TE_AMAX ? ">" : "<", a, r->is_float ? " || x != x" : "", a);
+  else cg_str_addf(out, "      %s = %s %s x;\n", a, a, op[c]);
+  cg_str_add(out, "    }\n");
+  (void)l;
+}
+
+static void store_pieces(cg_loops *l, const reductions *red) {
+  cg_session *s = l->c->s;
+  cg_expr_pool *pool = &l->c->m->exprs;
+  const cg_expr *n = l->inner.at[0].extent, *pieces = cg_x_floordiv(pool, cg_x_add(pool, n, cg_x_int(pool, CG_SPLIT - 1)), cg_x_int(pool, CG_SPLIT));
+  const cg_expr *items = pieces;
+  for (int i = 0; i < l->outer.n; i++) items = cg_x_mul(pool, items, l->outer.at[i].extent);
+  cg_printer *p = &l->p;
+  cg_str finish = cg_str_new(s);
+  for (int i = 0; i < red->n; i++) {
+    const reduction *r = &red->at[i];
+    const char *to = cg_kernel_scratch(l->k, piece_type(r), items);
+    const char *v = r->acc;
+    if (r->is_float && (r->x->compute->combine == TE_AMAX || r->x->compute->combine == TE_AMIN)) v = cg_format(s, "nan%s ? NAN : %s", v, v);
+    cg_print_line(p, 1, "%s[w] = %s;", to, v);
+    combine_pieces(l, r, to, &finish);
+  }
+  flush_outer(l);
+  // The second function: one row after another. NaN was put into the pieces, so accumulators hold it.
+  cg_print_forget(p, 0);
+  for (int i = 0; i < red->n; i++) {
+    reduction r = red->at[i];
+    te_compute *k = r.x->compute;
+    te_expr *acc = te_accumulator(l->c->t, r.x->value, k->accumulate);
+    cg_print_line(p, 1, "const %s v%s = %s;", cg_kernel_computed(k->accumulate), r.acc, r.acc);
+    cg_print_name(p, acc, cg_format(s, "v%s", r.acc));
+  }
+  cg_str outer0 = p->text[0];
+  p->text[0] = cg_str_new(s);
+  for (int i = 0; i < l->g->member.n; i++)
+    if (l->g->member.at[i]->stored) store(l, l->g->member.at[i], 1);
+  cg_str declared = cg_str_new(s), passed = cg_str_new(s);
+  cg_kernel_size(l->k, items);
+  cg_kernel_parameters(l->k, &declared, &passed);
+  cg_str *b = &l->k->before;
+  cg_str_addf(b, "static void %s_finish(%s%s) {\n", CG_C_NAME, cg_str_text(&declared), p->checks ? ", int64_t *restrict err" : "");
+  for (int i = 0; i < l->k->param.n; i++) cg_str_addf(b, "  (void)%s;\n", l->k->param.at[i].name);
+  if (p->checks) cg_str_add(b, "  (void)err;\n");
+  cg_str_add(b, cg_str_text(&p->text[0]));
+  const cg_expr *rows = cg_x_int(pool, 1);
+  for (int i = 0; i < l->outer.n; i++) rows = cg_x_mul(pool, rows, l->outer.at[i].extent);
+  cg_str_addf(b, "  const int64_t pieces = %s;\n", cg_kernel_size(l->k, pieces));
+  cg_str_addf(b, "  for (int64_t row = 0; row < %s; row++) {\n", cg_kernel_size(l->k, rows));
+  const char *rest = "row";
+  for (int i = 0; i < l->outer.n; i++) {
+    const cg_expr *below = cg_x_int(pool, 1);
+    for (int d = i + 1; d < l->outer.n; d++) below = cg_x_mul(pool, below, l->outer.at[d].extent);
+    cg_str_addf(b, "    const int64_t %s = %s / %s %% %s;\n", l->outer.at[i].name, rest, cg_kernel_size(l->k, below), cg_kernel_size(l->k, l->outer.at[i].extent));
+    cg_str_addf(b, "    (void)%s;\n", l->outer.at[i].name);
+  }
+  cg_str_add(b, cg_str_text(&finish));
+  cg_str_add(b, cg_str_text(&p->text[1]));
+  cg_str_add(b, "  }\n}\n");
+  p->text[1] = cg_str_new(s);
+  p->text[0] = outer0;
+}
+
+// ---------------------------------------------------------------- all of it
+
+void cg_c_passes(cg_loops *l) {
+  cg_printer *p = &l->p;
+  for (int i = 0; i < l->outer.n; i++) cg_print_var(p, l->outer.at[i].var, l->outer.at[i].name, 1);
+  for (int i = 0; i < l->inner.n; i++) cg_print_var(p, l->inner.at[i].var, l->inner.at[i].name, 2 + i);
+  l->deepest = 1 + l->inner.n + l->lanes;
+  if (l->lanes) {
+    cg_print_var(p, l->lane.var, "j", l->deepest);
+    p->accumulator_depth = l->deepest;
+  }
+  if (!l->outer.n && !l->inner.n && !l->lanes) p->leave[1] = "return";
+  l->levels = 0;
+  for (int i = 0; i < l->g->member.n; i++) {
+    cg_info *x = l->g->member.at[i];
+    bool inside = x->member == CG_MEMBER_REDUCE || (x->member == CG_MEMBER_FULL && x->stored);
+    if (inside && x->level >= l->levels) l->levels = x->level + 1;
+  }
+  keeping q = plan(l);
+  p->indent[1] = 2;
+  for (int d = 2; d < CG_PRINT_DEPTHS; d++) p->indent[d] = d + 1;
+  if (!l->split) rows(l, NULL, -1, 2);
+  for (int level = 0; level < l->levels; level++) one_pass(l, level, &q);
+  flush_outer(l);
+}

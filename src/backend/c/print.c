@@ -1,0 +1,385 @@
+// Tensor expressions as C: one statement for each operation, in the outermost loop that knows its operands.
+#include "backend/c/print.h"
+
+#include <ctype.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/c/kernel_internal.h"
+#include "backend/c/prelude.h"
+
+static bool is_half(cg_dtype t) { return t == CG_F16 || t == CG_BF16; }
+
+const char *cg_kernel_ctype(cg_dtype t) { return cg_dtypes[t].c_type; }
+const char *cg_kernel_computed(cg_dtype t) { return t == CG_BOOL ? "bool" : is_half(t) ? "float" : cg_dtypes[t].c_type; }
+
+// ---------------------------------------------------------------- names and depths
+
+static void room(cg_printer *p) {
+  int want = te_count(p->c->t);
+  if (want <= p->names) return;
+  int n = want + want / 2;
+  const char **name = CG_NEW_ARRAY(p->c->s, const char *, n);
+  signed char *depth = CG_NEW_ARRAY(p->c->s, signed char, n), *safe = CG_NEW_ARRAY(p->c->s, signed char, n);
+  memset(depth, -1, (size_t)n);
+  memset(safe, -1, (size_t)n);
+  if (p->names) {
+    memcpy(name, p->name, (size_t)p->names * sizeof *name);
+    memcpy(depth, p->depth, (size_t)p->names);
+    memcpy(safe, p->safe, (size_t)p->names);
+  }
+  p->name = name, p->depth = depth, p->safe = safe, p->names = n;
+}
+
+void cg_print_begin(cg_printer *p, cg_sched *c, cg_kernel *k) {
+  *p = (cg_printer){.c = c, .k = k, .accumulator_depth = 1};
+  p->vars = te_var_count(c->t) + 64;
+  p->var_name = CG_NEW_ARRAY(c->s, const char *, p->vars);
+  p->var_depth = CG_NEW_ARRAY(c->s, int, p->vars);
+  for (int i = 0; i < CG_PRINT_DEPTHS; i++) {
+    p->text[i] = cg_str_new(c->s);
+    p->indent[i] = i + 1;
+    p->leave[i] = i ? "continue" : "return";
+  }
+  room(p);
+}
+
+void cg_print_var(cg_printer *p, const te_expr *var, const char *name, int depth) {
+  if (var->kind != TE_VAR) return;
+  if (var->var >= p->vars) cg_fail(p->c->s, CIERGE_INTERNAL, "printer: a loop variable that is too new");
+  p->var_name[var->var] = name;
+  p->var_depth[var->var] = depth;
+}
+
+void cg_print_name(cg_printer *p, const te_expr *e, const char *name) {
+  room(p);
+  if (!p->name[e->id]) CG_PUSH(p->c->s, &p->scope, e->id);
+  p->name[e->id] = name;
+}
+
+int cg_print_mark(const cg_printer *p) { return p->scope.n; }
+
+void cg_print_forget(cg_printer *p, int mark) {
+  while (p->scope.n > mark) p->name[p->scope.at[--p->scope.n]] = NULL;
+}
+
+int cg_print_depth(cg_printer *p, const te_expr *e) {
+  room(p);
+  if (p->depth[e->id] >= 0) return p->depth[e->id];
+  int d = 0;
+  if (e->kind == TE_VAR) d = p->var_depth[e->var];
+  if (e->kind == TE_SCALAR && e->value->type.kind == CG_T_TENSOR) d = p->accumulator_depth;
+  for (int i = 0; i < e->nargs; i++) {
+    int k = cg_print_depth(p, e->arg[i]);
+    if (k > d) d = k;
+  }
+  p->depth[e->id] = (signed char)d;
+  return d;
+}
+
+// ---------------------------------------------------------------- lines
+
+static void add_line(cg_str *b, int indent, const char *line) {
+  for (int i = 0; i < indent; i++) cg_str_add(b, "  ");
+  cg_str_add(b, line);
+  cg_str_addc(b, '\n');
+}
+
+void cg_print_line(cg_printer *p, int depth, const char *fmt, ...) {
+  va_list ap;
+  va_start(ap, fmt);
+  const char *line = cg_vformat(p->c->s, fmt, ap);
+  va_end(ap);
+  if (p->block) add_line(p->block, p->block_indent, line);
+  else add_line(&p->text[depth], p->indent[depth], line);
+}
+
+// Declares a variable that holds e, and names e by it.
+static const char *define(cg_printer *p, te_expr *e, const char *text) {
+  const char *name = cg_format(p->c->s, "t%d", p->temps++);
+  cg_print_line(p, cg_print_depth(p, e), "const %s %s = %s;", cg_kernel_computed(e->dtype), name, text);
+  cg_print_name(p, e, name);
+  return name;
+}
+
+// ---------------------------------------------------------------- numbers
+
+static const char *integer(cg_session *s, int64_t v, cg_dtype t) {
+  if (v == INT64_MIN) return "INT64_MIN";
+  const char *suffix = t == CG_I64 && (v > INT32_MAX || v < -INT32_MAX) ? "LL" : "";
+  if (v == INT32_MIN) return "(-2147483647 - 1)";
+  return cg_format(s, v < 0 ? "(%lld%s)" : "%lld%s", (long long)v, suffix);
+}
+
+const char *cg_print_number(cg_session *s, double v, cg_dtype t) {
+  if (!cg_is_float(t)) return integer(s, (int64_t)v, t);
+  bool f32 = t != CG_F64;
+  if (isnan(v)) return f32 ? "NAN" : "(double)NAN";
+  if (isinf(v)) return v > 0 ? f32 ? "INFINITY" : "(double)INFINITY" : f32 ? "(-INFINITY)" : "(-(double)INFINITY)";
+  cg_str b = cg_str_new(s);
+  if (f32) {
+    char text[40];
+    float f = (float)v;
+    if (isinf(f)) return f > 0 ? "INFINITY" : "(-INFINITY)";
+    for (int digits = 1; digits <= 9; digits++) {
+      snprintf(text, sizeof text, "%.*g", digits, (double)f);
+      if (strtof(text, NULL) == f) break;
+    }
+    cg_str_add(&b, text);
+    if (!strpbrk(text, ".e")) cg_str_add(&b, ".0");
+    cg_str_add(&b, "f");
+  } else {
+    cg_str_add_double(&b, v);
+    if (!strpbrk(cg_str_text(&b), ".e")) cg_str_add(&b, ".0");
+  }
+  return v < 0 || signbit(v) ? cg_format(s, "(%s)", cg_str_text(&b)) : cg_str_text(&b);
+}
+
+// ---------------------------------------------------------------- operator bodies
+
+// The type a body computes in: its result's; a bool result of numbers: the numbers'.
+static cg_dtype body_type(const te_expr *e) {
+  if (e->dtype != CG_BOOL) return e->dtype;
+  for (int i = 0; i < e->nargs; i++)
+    if (e->arg[i]->dtype != CG_BOOL) return e->arg[i]->dtype;
+  return CG_BOOL;
+}
+
+// What `name$` is called for a type: cierge's own function where the prelude has one, else the C library's.
+static const char *function_name(cg_session *s, const char *name, cg_dtype t) {
+  const char *suffix = is_half(t) || t == CG_F32 ? "f" : t == CG_F64 ? "" : cg_format(s, "_%s", cg_dtypes[t].text);
+  const char *own = cg_format(s, "cg_%s%s", name, suffix);
+  if (cg_prelude_has(own) || !cg_is_float(t)) return own;
+  return cg_format(s, "%s%s", name, suffix);
+}
+
+static bool word_char(char c) { return isalnum((unsigned char)c) || c == '_'; }
+
+static void body_word(cg_printer *p, const te_expr *e, const char *word, bool dollar, const char *const *arg, cg_str *out) {
+  cg_session *s = p->c->s;
+  cg_dtype t = body_type(e);
+  if (dollar) {
+    if (isdigit((unsigned char)word[0])) cg_str_addf(out, "%s%s", word, cg_is_float(t) && t != CG_F64 ? "f" : "");
+    else cg_str_add(out, function_name(s, word, t));
+    return;
+  }
+  if (!strcmp(word, "T")) {
+    cg_str_add(out, cg_kernel_computed(t));
+    return;
+  }
+  for (int i = 0; i < e->nargs; i++)
+    if (!strcmp(word, e->names[i])) {
+      cg_str_add(out, arg[i]);
+      return;
+    }
+  cg_str_add(out, word);
+}
+
+// Where a number starts at p: its end (1e-5, 0.5), else p.
+static const char *number_end(const char *p) {
+  if (!isdigit((unsigned char)*p)) return p;
+  const char *q = p;
+  while (word_char(*q) || *q == '.' || ((*q == '-' || *q == '+') && (q[-1] == 'e' || q[-1] == 'E') && !(p[0] == '0' && p[1] == 'x'))) q++;
+  return q;
+}
+
+static const char *body_text(cg_printer *p, te_expr *e) {
+  cg_session *s = p->c->s;
+  const char **arg = CG_NEW_ARRAY(s, const char *, e->nargs + 1);
+  for (int i = 0; i < e->nargs; i++) arg[i] = cg_print_expr(p, e->arg[i]);
+  cg_str out = cg_str_new(s);
+  for (const char *q = e->text; *q;) {
+    const char *end = number_end(q);
+    if (end == q)
+      while (word_char(*end)) end++;
+    if (end == q) {
+      cg_str_addc(&out, *q++);
+      continue;
+    }
+    bool dollar = *end == '$';
+    body_word(p, e, cg_strndup(s, q, (size_t)(end - q)), dollar, arg, &out);
+    q = end + dollar;
+  }
+  return cg_str_text(&out);
+}
+
+// ---------------------------------------------------------------- what may be evaluated although its condition is false
+
+static bool never_traps(const te_expr *e) {
+  if (e->kind != TE_BODY || cg_is_float(e->dtype)) return true;
+  for (const char *q = e->text; *q; q++)
+    if (*q == '/' || *q == '%') return false;
+  return !strstr(e->text, "div") && !strstr(e->text, "rem");
+}
+
+static bool is_safe(cg_printer *p, te_expr *e) {
+  room(p);
+  if (p->safe[e->id] >= 0) return p->safe[e->id];
+  bool ok = e->kind != TE_INDEX && never_traps(e);
+  if (e->kind == TE_LOAD)
+    for (int i = 0; i < e->nargs && ok; i++) ok = te_in_range(p->c->t, e->arg[i], e->value->type.dim[i]);
+  for (int i = 0; i < e->nargs && ok; i++) ok = is_safe(p, e->arg[i]);
+  room(p);
+  p->safe[e->id] = ok;
+  return ok;
+}
+
+// ---------------------------------------------------------------- statements
+
+static const char *branch_text(cg_printer *p, te_expr *e, te_expr *to, const char *name) {
+  cg_str block = cg_str_new(p->c->s), *outer = p->block;
+  int mark = cg_print_mark(p), indent = p->block_indent;
+  if (!outer) p->block_indent = p->indent[cg_print_depth(p, to)];
+  p->block = &block;
+  p->block_indent++;
+  const char *text = cg_print_expr(p, e);
+  cg_print_line(p, 0, "%s = %s;", name, text);
+  cg_print_forget(p, mark);
+  p->block = outer, p->block_indent = indent;
+  return cg_str_text(&block);
+}
+
+static void raw(cg_printer *p, int depth, const char *text) { cg_str_add(p->block ? p->block : &p->text[depth], text); }
+
+static const char *choose(cg_printer *p, te_expr *e) {
+  const char *cond = cg_print_expr(p, e->arg[0]);
+  if (is_safe(p, e->arg[1]) && is_safe(p, e->arg[2])) {
+    const char *a = cg_print_expr(p, e->arg[1]), *b = cg_print_expr(p, e->arg[2]);
+    return define(p, e, cg_format(p->c->s, "%s ? %s : %s", cond, a, b));
+  }
+  const char *name = cg_format(p->c->s, "t%d", p->temps++);
+  int d = cg_print_depth(p, e);
+  const char *yes = branch_text(p, e->arg[1], e, name), *no = branch_text(p, e->arg[2], e, name);
+  cg_print_line(p, d, "%s %s;", cg_kernel_computed(e->dtype), name);
+  cg_print_line(p, d, "if (%s) {", cond);
+  raw(p, d, yes);
+  cg_print_line(p, d, "} else {");
+  raw(p, d, no);
+  cg_print_line(p, d, "}");
+  cg_print_name(p, e, name);
+  return name;
+}
+
+static const char *index_check(cg_printer *p, te_expr *e) {
+  const char *i = cg_print_expr(p, e->arg[0]), *size = cg_print_expr(p, e->arg[1]);
+  const char *name = cg_format(p->c->s, "t%d", p->temps++);
+  int d = cg_print_depth(p, e);
+  cg_print_line(p, d, "const int64_t %s = %s < 0 ? %s + %s : %s;", name, i, i, size, i);
+  const char *site = e->node ? cg_kernel_site_of(p->k, e->node) : "0";
+  cg_print_line(p, d, "if ((uint64_t)%s >= (uint64_t)%s) {", name, size);
+  cg_print_line(p, d, "  cg_raise(err, CG_KERNEL_INDEX, %s, %s, %s);", i, size, site);
+  cg_print_line(p, d, "  %s;", p->leave[d]);
+  cg_print_line(p, d, "}");
+  p->checks = true;
+  cg_print_name(p, e, name);
+  return name;
+}
+
+static const char *cast(cg_printer *p, te_expr *e) {
+  const char *x = cg_print_expr(p, e->arg[0]);
+  cg_dtype from = e->arg[0]->dtype, to = e->dtype;
+  if (is_half(from) && to == CG_F32) return x; // held as f32 already
+  if (to == CG_BOOL) return define(p, e, cg_format(p->c->s, "%s != 0", x));
+  if (cg_is_float(from) && to == CG_U8) return define(p, e, cg_format(p->c->s, "(uint8_t)(int64_t)%s", x)); // as PyTorch wraps
+  if (cg_is_float(from) && (to == CG_I8 || to == CG_I16)) return define(p, e, cg_format(p->c->s, "(%s)(int32_t)%s", cg_kernel_ctype(to), x));
+  return define(p, e, cg_format(p->c->s, "(%s)%s", cg_kernel_computed(to), x));
+}
+
+static const char *load(cg_printer *p, te_expr *e) {
+  const char *name = cg_kernel_point(p->k, cg_c_plan_value(p->c, e->value), e->value->type.dtype, false);
+  const char *at = cg_print_expr(p, cg_c_offset(p->c, e->value, e->arg));
+  return define(p, e, cg_kernel_load(p->k, e->value->type.dtype, name, at));
+}
+
+static const char *scalar(cg_printer *p, te_expr *e) {
+  if (e->value->type.kind == CG_T_TENSOR) cg_fail(p->c->s, CIERGE_INTERNAL, "printer: an accumulator is read before it is known");
+  const char *ctype = e->value->type.kind == CG_T_FLOAT ? "double" : "int64_t";
+  int plan = cg_emit_value(p->c->e, e->value);
+  return define(p, e, cg_format(p->c->s, "*%s", cg_kernel_point_as(p->k, plan, ctype, false)));
+}
+
+static const char *binary(cg_printer *p, te_expr *e, const char *op) {
+  const char *a = cg_print_expr(p, e->arg[0]), *b = cg_print_expr(p, e->arg[1]);
+  return cg_format(p->c->s, "(%s %s %s)", a, op, b);
+}
+
+// a + b - c, without parentheses around what is a sum already.
+static const char *sum(cg_printer *p, te_expr *e) {
+  const char *a = cg_print_expr(p, e->arg[0]);
+  size_t n = strlen(a);
+  if (e->arg[0]->kind == TE_ADD && a[0] == '(') a = cg_strndup(p->c->s, a + 1, n - 2);
+  te_expr *b = e->arg[1];
+  if (b->kind == TE_SIZE && cg_x_is_int(b->size) && b->size->value < 0 && b->size->value > INT64_MIN)
+    return cg_format(p->c->s, "(%s - %lld)", a, (long long)-b->size->value);
+  return cg_format(p->c->s, "(%s + %s)", a, cg_print_expr(p, b));
+}
+
+static bool nonneg(cg_printer *p, te_expr *e) {
+  const cg_expr *lo, *hi;
+  te_bounds(p->c->t, e, &lo, &hi);
+  int64_t a, b;
+  if (!lo) return false;
+  cg_x_range(lo, &a, &b);
+  return a >= 0;
+}
+
+// Python's // and %: C's where nothing is negative.
+static const char *division(cg_printer *p, te_expr *e) {
+  bool plain = nonneg(p, e->arg[0]) && nonneg(p, e->arg[1]), div = e->kind == TE_FLOORDIV;
+  const char *a = cg_print_expr(p, e->arg[0]), *b = cg_print_expr(p, e->arg[1]);
+  if (plain) return define(p, e, cg_format(p->c->s, "%s %s %s", a, div ? "/" : "%", b));
+  return define(p, e, cg_format(p->c->s, "%s(%s, %s)", div ? "cg_idiv" : "cg_imod", a, b));
+}
+
+static const char *extreme(cg_printer *p, te_expr *e) {
+  const char *a = cg_print_expr(p, e->arg[0]), *b = cg_print_expr(p, e->arg[1]);
+  return define(p, e, cg_format(p->c->s, "%s %s %s ? %s : %s", a, e->kind == TE_MIN ? "<" : ">", b, a, b));
+}
+
+const char *cg_print_expr(cg_printer *p, te_expr *e) {
+  cg_session *s = p->c->s;
+  room(p);
+  if (p->name[e->id]) return p->name[e->id];
+  switch (e->kind) {
+  case TE_VAR:
+    if (!p->var_name[e->var]) cg_fail(s, CIERGE_INTERNAL, "printer: a loop variable of another kernel");
+    return p->var_name[e->var];
+  case TE_SIZE: return cg_kernel_size(p->k, e->size);
+  case TE_CONST: return cg_is_float(e->dtype) ? cg_print_number(s, e->number, e->dtype) : integer(s, e->integer, e->dtype);
+  case TE_SCALAR: return scalar(p, e);
+  case TE_LOAD: return load(p, e);
+  case TE_BODY: {
+    const char *text = body_text(p, e);
+    return define(p, e, text);
+  }
+  case TE_CAST: return cast(p, e);
+  case TE_ROUND: {
+    const char *x = cg_print_expr(p, e->arg[0]);
+    return define(p, e, cg_format(s, "cg_round_%s(%s)", cg_dtypes[e->dtype].text, x));
+  }
+  case TE_SELECT: return choose(p, e);
+  case TE_ADD: return sum(p, e);
+  case TE_SUB: return binary(p, e, "-");
+  case TE_MUL: return binary(p, e, "*");
+  case TE_FLOORDIV:
+  case TE_MOD: return division(p, e);
+  case TE_MIN:
+  case TE_MAX: return extreme(p, e);
+  case TE_LT: return define(p, e, binary(p, e, "<"));
+  case TE_LE: return define(p, e, binary(p, e, "<="));
+  case TE_EQ: return define(p, e, binary(p, e, "=="));
+  case TE_AND: return define(p, e, binary(p, e, "&"));
+  case TE_OR: return define(p, e, binary(p, e, "|"));
+  case TE_NOT: return define(p, e, cg_format(s, "!%s", cg_print_expr(p, e->arg[0])));
+  case TE_INDEX: return index_check(p, e);
+  }
+  cg_fail(s, CIERGE_INTERNAL, "printer: an expression of an unknown kind");
+}
+
+const char *cg_print_stored(cg_printer *p, te_expr *e, cg_dtype t) {
+  if (is_half(t) && e->kind == TE_ROUND && e->dtype == t && !p->name[e->id]) e = e->arg[0];
+  return cg_kernel_convert(p->k, t, cg_print_expr(p, e));
+}

@@ -1,0 +1,42 @@
+// Prints tensor expressions as C statements (print.c) into a kernel (kernel.h, kernel_internal.h).
+#ifndef CG_BACKEND_C_PRINT_H
+#define CG_BACKEND_C_PRINT_H
+#include "backend/c/schedule.h"
+
+enum { CG_PRINT_DEPTHS = 2 * CG_MAX_RANK + 4 };
+
+// Statements go to the outermost loop they can be in: text[d] is what comes first in the body of loop number d (0: before all loops).
+typedef struct cg_printer {
+  cg_sched *c;
+  cg_kernel *k;
+  const char **name;        // by expression: its C text where it is known now
+  signed char *depth;       // by expression: the loop it needs; -1: not looked at
+  signed char *safe;        // by expression: may be evaluated where its condition does not hold; -1: not looked at
+  int names;                // size of these
+  CG_VEC(int) scope;        // expressions named, in order, to forget them when their block ends
+  const char **var_name;    // by loop variable
+  int *var_depth, vars;
+  cg_str text[CG_PRINT_DEPTHS];
+  int indent[CG_PRINT_DEPTHS];
+  cg_str *block;            // not NULL: inside a branch, everything goes here
+  int block_indent;
+  int accumulator_depth;    // where accumulators are known
+  const char *leave[CG_PRINT_DEPTHS]; // what stops the work on one element in that loop: "continue", "return"
+  int temps;
+  bool checks;              // some statement may leave the loop body early
+} cg_printer;
+
+void cg_print_begin(cg_printer *p, cg_sched *c, cg_kernel *k);
+void cg_print_var(cg_printer *p, const te_expr *var, const char *name, int depth);
+// C text of e (a name, a literal, simple index arithmetic); statements that compute it are added where they belong.
+const char *cg_print_expr(cg_printer *p, te_expr *e);
+void cg_print_name(cg_printer *p, const te_expr *e, const char *name); // e is known by that name from now on
+int cg_print_mark(const cg_printer *p);
+void cg_print_forget(cg_printer *p, int mark);                        // names given since the mark
+int cg_print_depth(cg_printer *p, const te_expr *e);
+// Text of an index expression, e.g. the offset in memory.
+void cg_print_line(cg_printer *p, int depth, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+// C text that stores `text`, e's value, as dtype: conversions of half precision happen once.
+const char *cg_print_stored(cg_printer *p, te_expr *e, cg_dtype t);
+const char *cg_print_number(cg_session *s, double v, cg_dtype t);
+#endif

@@ -1,0 +1,162 @@
+// Decides which values are computed once and kept (roots) and which are inlined where they are read.
+//
+// From the last node to the first: how often each element of a value would be evaluated if it were inlined. It is a
+// root if that costs more than keeping it. Views are never roots: reading through them is free.
+#include <string.h>
+
+#include "backend/c/schedule.h"
+
+typedef struct {
+  cg_sched *c;
+  double *evals;  // [node results] by index in c->info: evaluations for each element
+  int *cost;      // of one element, with what is certainly inlined
+  bool *force;
+} roots;
+
+// ---------------------------------------------------------------- views
+
+// v as an element of stored memory, through views only: LOAD, or another expression.
+static te_expr *through_views(cg_sched *c, cg_value *v, te_expr **idx) {
+  cg_info *x = cg_c_info(v);
+  if (!x || !x->view) return te_load(c->t, v, idx);
+  c->tracing = true;
+  te_forget(c->t);
+  te_expr *e = x->compute->element(c->t, x->compute->node, x->k, idx);
+  c->tracing = false;
+  te_forget(c->t);
+  return through_views(c, e->value, e->arg);
+}
+
+static te_expr **fresh(cg_sched *c, const cg_type *t) {
+  te_expr **v = CG_NEW_ARRAY(c->s, te_expr *, t->rank + 1);
+  for (int i = 0; i < t->rank; i++) v[i] = te_new_var(c->t, t->dim[i]);
+  return v;
+}
+
+static bool c_order(const cg_sched *c, const cg_value *v) {
+  if (!v->constant || !v->constant->type.stride) return true;
+  const cg_expr *n = cg_x_int(&c->m->exprs, 1);
+  for (int i = v->type.rank - 1; i >= 0; i--) {
+    if (!cg_x_is(v->type.dim[i], 1) && v->constant->type.stride[i] != n) return false;
+    n = cg_x_mul(&c->m->exprs, n, v->type.dim[i]);
+  }
+  return true;
+}
+
+// v is another stored value's memory, in C order: sets alias_of and alias_offset.
+static bool alias(cg_sched *c, cg_info *x) {
+  if (!x->view) return false;
+  te_expr **idx = fresh(c, &x->value->type);
+  te_expr *e = through_views(c, x->value, idx);
+  const cg_value *of = e->value;
+  if ((of->constant && of->constant->mutated) || !c_order(c, of)) return false; // state changes at the end of the call
+  te_expr *d = te_op(c->t, TE_SUB, cg_c_offset(c, of, e->arg), te_flat(c->t, x->value->type.rank, x->value->type.dim, idx));
+  if (d->kind != TE_SIZE) return false;
+  x->alias_of = of;
+  x->alias_offset = d->size;
+  return true;
+}
+
+// Whether the element is at an affine place of some stored value.
+static bool affine(cg_sched *c, cg_value *v, cg_value **base) {
+  te_expr **idx = fresh(c, &v->type);
+  te_expr *e = through_views(c, v, idx);
+  *base = e->value;
+  te_sum s;
+  if (!te_sum_of(c->t, cg_c_offset(c, e->value, e->arg), &s)) return false;
+  for (int i = 0; i < s.n; i++)
+    if (s.atom[i]->kind != TE_VAR) return false;
+  return true;
+}
+
+// ---------------------------------------------------------------- decisions
+
+static void force(roots *r, const cg_value *v) {
+  cg_info *x = v ? cg_c_info(v) : NULL;
+  if (x) r->force[x->index] = true;
+}
+
+// Memory for x's value: its own, or somebody else's.
+static void keep(roots *r, cg_info *x) {
+  if (x->compute->kind == TE_MAP && !x->alias_of && alias(r->c, x)) force(r, x->alias_of);
+  else if (!x->alias_of) x->root = true;
+}
+
+typedef struct { roots *r; const cg_kernel_template *k; } template_inputs;
+
+static void template_input(cg_value *v, void *u) {
+  template_inputs *in = u;
+  cg_info *x = v->type.kind == CG_T_TENSOR ? cg_c_info(v) : NULL;
+  cg_value *base;
+  if (!x) return;
+  if (x->view && in->k->strided && affine(in->r->c, v, &base)) {
+    force(in->r, base);
+    return;
+  }
+  int i = x->index;
+  in->r->force[i] = true;
+}
+
+typedef struct { roots *r; const cg_node *n; double factor, numel; bool heavy_to_inline; } reader;
+
+static void count_evals(cg_value *v, void *u) {
+  reader *d = u;
+  cg_info *x = v->type.kind == CG_T_TENSOR ? cg_c_info(v) : NULL;
+  if (!x) return;
+  int i = x->index;
+  double own = cg_c_numel_hint(v->type.rank, v->type.dim);
+  double times = own > 0 ? d->numel / own : 1;
+  d->r->evals[i] += d->factor * (times > 1 ? times : 1);
+  if (d->heavy_to_inline && d->r->cost[i] >= 8 && !x->view) d->r->force[i] = true;
+}
+
+static void estimate_costs(roots *r) {
+  cg_sched *c = r->c;
+  for (int i = 0; i < c->info.n; i++) {
+    cg_info *x = c->info.at[i];
+    if (x->compute->kind != TE_MAP) continue;
+    te_expr **idx = fresh(c, &x->value->type);
+    te_expr *e = x->compute->element(c->t, x->compute->node, x->k, idx);
+    cg_c_begin(c);
+    r->cost[i] = cg_c_cost(c, e);
+    // For the estimate of what follows: values of one reader will be inlined, others of some cost will not.
+    x->root = x->uses > 1 && !x->view && r->cost[i] > 3;
+  }
+  for (int i = 0; i < c->info.n; i++) c->info.at[i]->root = false;
+  te_forget(c->t);
+}
+
+static double space_size(const cg_info *x) {
+  if (x->compute->kind == TE_REDUCE) return cg_c_numel_hint(x->rank, x->dim);
+  return cg_c_numel_hint(x->value->type.rank, x->value->type.dim);
+}
+
+static void decide(roots *r, int i) {
+  cg_info *x = r->c->info.at[i];
+  if (!x->uses) return;
+  if (x->compute->kind != TE_MAP) x->root = true;
+  else if (x->is_result || r->force[i]) keep(r, x);
+  else if (!x->view && (r->evals[i] - 1) * r->cost[i] > 4 + r->evals[i]) x->root = true;
+}
+
+void cg_c_roots(cg_sched *c) {
+  int n = c->info.n;
+  roots r = {c, CG_NEW_ARRAY(c->s, double, n + 1), CG_NEW_ARRAY(c->s, int, n + 1), CG_NEW_ARRAY(c->s, bool, n + 1)};
+  estimate_costs(&r);
+  for (int i = n - 1; i >= 0; i--) {
+    cg_info *x = c->info.at[i];
+    decide(&r, i);
+    if (!x->uses) continue;
+    if (x->compute->kind == TE_KERNEL) {
+      const cg_kernel_template *k = cg_kernel_template_find(x->compute->kernel);
+      template_inputs in = {&r, k};
+      cg_node_each_input(x->compute->node, template_input, &in);
+      continue;
+    }
+    const cg_op *op = x->compute->node->op;
+    reader d = {&r, x->compute->node, x->root ? 1 : r.evals[i], space_size(x), false};
+    if (d.factor < 1) d.factor = 1;
+    d.heavy_to_inline = x->compute->kind == TE_MAP && !x->view && !(op->traits & CG_OP_POINTWISE);
+    cg_node_each_input(x->compute->node, count_evals, &d);
+  }
+}

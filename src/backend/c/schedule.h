@@ -1,0 +1,105 @@
+// The scheduler of the C backend: what is stored, and which nodes share a kernel.
+//
+//   infos    what is known of each value: how it is computed, who reads it
+//   roots    values that are worth having (results, reductions, expensive values with several readers);
+//            everything else is inlined where it is read
+//   groups   roots that are computed in one kernel: one iteration space (dims), some of its dims reduced
+#ifndef CG_BACKEND_C_SCHEDULE_H
+#define CG_BACKEND_C_SCHEDULE_H
+#include "backend/c/kernel.h"
+#include "ops/te_builder.h"
+
+typedef struct cg_group cg_group;
+typedef struct cg_info cg_info;
+
+// How a root lies in its group's iteration space.
+typedef enum {
+  CG_MEMBER_FULL,   // one element for each point
+  CG_MEMBER_ROW,    // one element for each point of the dims that are not reduced
+  CG_MEMBER_REDUCE, // a reduction over the reduced dims
+  CG_MEMBER_ANCHOR, // what a template computes
+} cg_member_kind;
+
+struct cg_info {
+  cg_value *value;
+  int index;                // in the scheduler's list
+  te_compute *compute;
+  int k;                    // which result of the node
+  int uses;                 // how many nodes read it, results count as one
+  bool is_result;           // of the region
+  bool view;                // its elements are those of another value, at other places
+  bool root, stored;        // stored: it needs memory
+  const cg_value *alias_of; // the same memory as this stored value, from element `alias_offset`
+  const cg_expr *alias_offset;
+  int plan;                 // plan value, -1: none yet
+  // Roots
+  cg_group *group;
+  cg_member_kind member;
+  te_expr **idx;            // [rank] where in the group's loops its element is
+  te_expr **ridx;           // reductions: [nreduce]
+  te_expr *element;         // reductions: what is reduced
+  te_expr *final;           // its value (reductions: of the accumulator)
+  int level;                // after how many passes over the inner loops its value is known
+  // Reductions: the iteration space
+  int rank;
+  const cg_expr **dim;      // [rank], none of them 1
+  bool *reduced;            // [rank]
+  int *at, *rat;            // place of each result dim, each reduced extent, in it (-1: size 1)
+};
+
+struct cg_group {
+  int index;
+  int rank;
+  const cg_expr **dim;      // [rank] the iteration space, none of them 1
+  bool *reduced;            // [rank]
+  bool reduces;             // some member is a reduction (over `reduced`, which may be all size 1)
+  te_expr **at;             // [rank] index of each dim, from the loop variables
+  const cg_kernel_template *anchor; // not NULL: a template computes result 0 of `node`
+  const cg_node *node;
+  CG_VEC(cg_info *) member; // in order of the program
+};
+
+typedef struct cg_sched {
+  cg_session *s;
+  cg_emitter *e;
+  cg_module *m;
+  cg_fn *f;
+  te *t;
+  CG_VEC(cg_group *) group;
+  CG_VEC(cg_info *) info;
+  cg_group *current;        // whose loops expressions are being written for; NULL: none
+  cg_info *joining;         // a root that is tried in `current`
+  bool misfit;              // something was read in `current` at a place where it is not known
+  cg_value *first_read;     // the first value that was read, and where
+  te_expr **first_idx;
+  bool tracing;
+  int *seen, seen_n, stamp; // by expression id: seen[id] == stamp
+} cg_sched;
+
+const char *cg_c_compute(te *t, const cg_node *n, te_compute *out); // how n is computed; NULL or why it cannot be (pointwise.c)
+te_expr *cg_c_resolve(te *t, cg_value *v, te_expr **idx, void *sched);
+cg_info *cg_c_info(const cg_value *v);        // NULL: a parameter or constant
+
+void cg_c_infos(cg_sched *c);                 // infos.c
+void cg_c_roots(cg_sched *c);                 // roots.c
+void cg_c_groups(cg_sched *c);                // groups.c
+// Enters g (NULL: leaves): expressions are now in its loops.
+void cg_c_enter(cg_sched *c, cg_group *g);
+// idx and final of every member anew, from g->at.
+void cg_c_place_members(cg_sched *c, cg_group *g);
+void cg_c_emit_group(cg_sched *c, cg_group *g);    // loops.c
+void cg_c_emit_template(cg_sched *c, cg_group *g); // kernel.c
+
+// The plan value that holds v: its own, or an alias made now.
+int cg_c_plan_value(cg_sched *c, cg_value *v);
+// Strides in which a stored value lies (constants may be strided), in elements.
+const cg_expr *cg_c_stride(cg_sched *c, const cg_value *v, int dim);
+te_expr *cg_c_offset(cg_sched *c, const cg_value *v, te_expr *const *idx); // place of an element in v's memory, in elements
+
+// Walks over expressions without repeating any: begin, then true the first time an expression is met.
+void cg_c_begin(cg_sched *c);
+bool cg_c_first(cg_sched *c, const te_expr *e);
+// What computing an expression costs, without what was met since cg_c_begin: 1 is an add.
+int cg_c_cost(cg_sched *c, const te_expr *e);
+double cg_c_numel_hint(int rank, const cg_expr *const *dim);
+#endif

@@ -1,0 +1,398 @@
+// Lowers a region to a program (program.h) and the plan's step that runs it.
+//
+// The writer runs three times over the region: which inputs it needs, where each register is read last, and for good.
+// Sizes known before the step are inputs; sizes that appear while it runs (the rows of nonzero) are read off the tensor
+// that shows them, and expressions over those are computed in the program. Where no output has such a size as a
+// dimension of its own, it becomes one more output, for whoever speaks of it outside.
+#include "backend/torch/lower.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef enum { FIND_INPUTS, FIND_LAST_USES, WRITE } phase;
+
+typedef struct {
+  cg_value *value;   // NULL: the integer expr
+  const cg_expr *expr;
+} input;
+
+// An unbacked symbol that a node of the region gives its value.
+typedef struct {
+  const cg_symbol *symbol;
+  uint32_t reg;
+} shown;
+
+CG_VEC_TYPE(symbol_vec, const cg_symbol *);
+
+typedef struct {
+  cg_torch_writer w; // first: the callbacks get it
+  cg_emitter *e;
+  cg_session *s;
+  cg_fn *f;
+  phase phase;
+  CG_VEC(input) inputs;
+  CG_VEC(shown) shown;
+  symbol_vec needed;         // unbacked symbols that arguments use
+  symbol_vec direct;         // unbacked symbols that are a dimension or the value of an output
+  CG_VEC(uint32_t) reads;    // registers that the current call reads
+  int *last_use;             // [registers]: the call that reads it last; -1: none; INT_MAX: an output
+  uint32_t next_register, ncalls, call;
+} lowering;
+
+// ---------------------------------------------------------------- registers
+
+static void read_register(lowering *l, uint32_t reg) {
+  CG_PUSH(l->s, &l->reads, reg);
+  if (l->phase == FIND_LAST_USES && l->last_use[reg] < (int)l->call) l->last_use[reg] = (int)l->call;
+}
+
+static uint32_t input_register(lowering *l, cg_value *v, const cg_expr *x) {
+  for (int i = 0; i < l->inputs.n; i++)
+    if (l->inputs.at[i].value == v && l->inputs.at[i].expr == x) return (uint32_t)i;
+  input in = {v, x};
+  CG_PUSH(l->s, &l->inputs, in);
+  return (uint32_t)l->inputs.n - 1;
+}
+
+static uint32_t value_register(lowering *l, cg_value *v) {
+  if (v->def && v->def->fn == l->f) return (uint32_t)v->mark;
+  return input_register(l, v, NULL);
+}
+
+static const shown *find_shown(const lowering *l, const cg_symbol *y) {
+  for (int i = 0; i < l->shown.n; i++)
+    if (l->shown.at[i].symbol == y) return &l->shown.at[i];
+  return NULL;
+}
+
+static bool speaks_of_shown(const lowering *l, const cg_expr *x) {
+  if (x->kind == CG_X_SYM) return find_shown(l, x->symbol) != NULL;
+  for (int i = 0; i < x->nargs; i++)
+    if (speaks_of_shown(l, x->arg[i])) return true;
+  return false;
+}
+
+static uint32_t symbol_register(lowering *l, const cg_expr *x) {
+  const shown *d = find_shown(l, x->symbol);
+  return d ? d->reg : input_register(l, NULL, x);
+}
+
+// ---------------------------------------------------------------- the writer's callbacks
+
+static void write_value(cg_torch_writer *w, cg_value *v) {
+  lowering *l = (lowering *)w;
+  uint32_t reg = value_register(l, v);
+  cg_write_u8(&w->out, CG_TA_REGISTER);
+  cg_write_u32(&w->out, reg);
+  read_register(l, reg);
+}
+
+static uint32_t write_item(cg_str *b, cg_plan_expr_op op, int64_t arg) {
+  cg_write_u8(b, (uint8_t)op);
+  cg_write_i64(b, arg);
+  return 1;
+}
+
+static uint32_t write_postfix(lowering *l, cg_str *b, const cg_expr *x) {
+  static const uint8_t ops[] = {[CG_X_ADD] = CG_E_ADD, [CG_X_MUL] = CG_E_MUL, [CG_X_FLOORDIV] = CG_E_FLOORDIV, [CG_X_MOD] = CG_E_MOD,
+                                [CG_X_MAX] = CG_E_MAX, [CG_X_MIN] = CG_E_MIN, [CG_X_EQ] = CG_E_EQ, [CG_X_NE] = CG_E_NE, [CG_X_LT] = CG_E_LT,
+                                [CG_X_LE] = CG_E_LE, [CG_X_AND] = CG_E_AND, [CG_X_OR] = CG_E_OR, [CG_X_NOT] = CG_E_NOT, [CG_X_WHERE] = CG_E_WHERE};
+  if (x->kind == CG_X_INT) return write_item(b, CG_E_INT, x->value);
+  if (x->kind == CG_X_SYM) {
+    uint32_t reg = symbol_register(l, x);
+    read_register(l, reg);
+    return write_item(b, CG_E_SYM, reg);
+  }
+  bool one_by_one = x->kind == CG_X_NOT || x->kind == CG_X_WHERE;
+  uint32_t n = 0;
+  for (int i = 0; i < x->nargs; i++) {
+    n += write_postfix(l, b, x->arg[i]);
+    if (!one_by_one && i) n += write_item(b, (cg_plan_expr_op)ops[x->kind], 0);
+  }
+  return one_by_one ? n + write_item(b, (cg_plan_expr_op)ops[x->kind], 0) : n;
+}
+
+static void write_integer(cg_torch_writer *w, const cg_expr *x) {
+  lowering *l = (lowering *)w;
+  if (x->kind == CG_X_INT) {
+    cg_write_u8(&w->out, CG_TA_INT);
+    cg_write_i64(&w->out, x->value);
+  } else if (x->kind == CG_X_SYM || !speaks_of_shown(l, x)) {
+    uint32_t reg = x->kind == CG_X_SYM ? symbol_register(l, x) : input_register(l, NULL, x);
+    cg_write_u8(&w->out, CG_TA_REGISTER);
+    cg_write_u32(&w->out, reg);
+    read_register(l, reg);
+  } else {
+    cg_str items = cg_str_new(l->s);
+    uint32_t n = write_postfix(l, &items, x);
+    cg_write_u8(&w->out, CG_TA_EXPRESSION);
+    cg_write_u32(&w->out, n);
+    cg_str_addn(&w->out, items.at, items.n);
+  }
+}
+
+// ---------------------------------------------------------------- calls
+
+static int compare_u32(const void *a, const void *b) {
+  uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+  return x < y ? -1 : x > y;
+}
+
+static void write_frees(lowering *l) {
+  if (l->phase != WRITE) {
+    cg_write_u32(&l->w.out, 0);
+    return;
+  }
+  cg_str b = cg_str_new(l->s);
+  uint32_t n = 0;
+  if (l->reads.n) qsort(l->reads.at, (size_t)l->reads.n, sizeof(uint32_t), compare_u32);
+  for (int i = 0; i < l->reads.n; i++) {
+    uint32_t r = l->reads.at[i];
+    if ((i && r == l->reads.at[i - 1]) || l->last_use[r] != (int)l->call) continue;
+    cg_write_u32(&b, r);
+    n++;
+  }
+  cg_write_u32(&l->w.out, n);
+  if (n) cg_str_addn(&l->w.out, b.at, b.n);
+}
+
+static void begin_call(lowering *l) {
+  l->call = l->ncalls++;
+  l->reads.n = 0;
+}
+
+static void write_result(lowering *l, uint32_t reg) {
+  bool dropped = l->phase == WRITE && l->last_use[reg] < 0;
+  cg_write_u32(&l->w.out, dropped ? CG_TORCH_DROPPED : reg);
+}
+
+// A register that holds dimension d of v.
+static uint32_t write_size_call(lowering *l, const cg_node *n, cg_value *v, int d) {
+  begin_call(l);
+  cg_str *b = &l->w.out;
+  cg_write_text(b, "aten::sym_size");
+  cg_write_text(b, "int");
+  cg_write_u32(b, 2);
+  write_value(&l->w, v);
+  cg_write_u8(b, CG_TA_INT);
+  cg_write_i64(b, d);
+  cg_write_u32(b, 0);
+  cg_write_u32(b, 1);
+  uint32_t reg = l->next_register++;
+  write_result(l, reg);
+  cg_write_u32(b, (uint32_t)cg_emit_site(l->e, n));
+  write_frees(l);
+  return reg;
+}
+
+static bool is_unbacked(const cg_expr *x) { return x && x->kind == CG_X_SYM && x->symbol->unbacked; }
+
+static bool is_input(const lowering *l, const cg_expr *x) {
+  for (int i = 0; i < l->inputs.n; i++)
+    if (!l->inputs.at[i].value && cg_x_has_symbol(l->inputs.at[i].expr, x->symbol)) return true;
+  return false;
+}
+
+static bool in_type(const cg_type *t, const cg_symbol *y) {
+  if (t->kind == CG_T_TENSOR)
+    for (int i = 0; i < t->rank; i++)
+      if (cg_x_has_symbol(t->dim[i], y)) return true;
+  return t->value && cg_x_has_symbol(t->value, y);
+}
+
+static bool known_outside(const lowering *l, const cg_expr *x) {
+  for (int i = 0; i < l->f->param.n; i++)
+    if (in_type(&l->f->param.at[i]->type, x->symbol)) return true;
+  return is_input(l, x);
+}
+
+static bool has(const symbol_vec *v, const cg_symbol *y) {
+  for (int i = 0; i < v->n; i++)
+    if (v->at[i] == y) return true;
+  return false;
+}
+
+// Unbacked symbols that n's results show first: a register for each that is asked for.
+static void show_symbols(lowering *l, const cg_node *n) {
+  for (int i = 0; i < n->nresults; i++) {
+    cg_value *v = n->result[i];
+    if (is_unbacked(v->type.value) && !known_outside(l, v->type.value) && !find_shown(l, v->type.value->symbol)) {
+      shown d = {v->type.value->symbol, (uint32_t)v->mark};
+      CG_PUSH(l->s, &l->shown, d);
+    }
+    for (int k = 0; v->type.kind == CG_T_TENSOR && k < v->type.rank; k++) {
+      const cg_expr *x = v->type.dim[k];
+      if (!is_unbacked(x) || known_outside(l, x) || find_shown(l, x->symbol)) continue;
+      if (has(&l->direct, x->symbol) && !has(&l->needed, x->symbol)) continue;
+      shown d = {x->symbol, write_size_call(l, n, v, k)};
+      CG_PUSH(l->s, &l->shown, d);
+    }
+  }
+}
+
+static void write_node(lowering *l, const cg_node *n) {
+  begin_call(l);
+  cg_str *b = &l->w.out;
+  int clones = cg_torch_write_call(&l->w, n), own = cg_torch_own_results(n, clones);
+  cg_write_u32(b, (uint32_t)(own + clones));
+  for (int i = 0; i < own + clones; i++) {
+    if (i >= n->nresults) {
+      cg_write_u32(b, CG_TORCH_DROPPED);
+      continue;
+    }
+    n->result[i]->mark = (int)l->next_register++;
+    write_result(l, (uint32_t)n->result[i]->mark);
+  }
+  cg_write_u32(b, (uint32_t)cg_emit_site(l->e, n));
+  write_frees(l);
+  show_symbols(l, n);
+}
+
+static void run_phase(lowering *l, phase p) {
+  l->phase = p;
+  l->w.out = cg_str_new(l->s);
+  l->shown.n = 0;
+  l->ncalls = 0;
+  l->next_register = (uint32_t)l->inputs.n;
+  for (cg_node *n = l->f->first; n; n = n->next) write_node(l, n);
+}
+
+// ---------------------------------------------------------------- what arguments speak of
+
+static void need_symbols(lowering *l, const cg_expr *x) {
+  if (is_unbacked(x) && !has(&l->needed, x->symbol)) CG_PUSH(l->s, &l->needed, (const cg_symbol *)x->symbol);
+  for (int i = 0; i < x->nargs; i++) need_symbols(l, x->arg[i]);
+}
+
+static void direct_symbols(lowering *l, const cg_type *t) {
+  if (is_unbacked(t->value)) CG_PUSH(l->s, &l->direct, (const cg_symbol *)t->value->symbol);
+  for (int i = 0; t->kind == CG_T_TENSOR && i < t->rank; i++)
+    if (is_unbacked(t->dim[i])) CG_PUSH(l->s, &l->direct, (const cg_symbol *)t->dim[i]->symbol);
+}
+
+static void need_arg(lowering *l, const cg_arg *a) {
+  if (a->kind == CG_A_INT) need_symbols(l, a->i);
+  else if (a->kind == CG_A_LIST)
+    for (int i = 0; i < a->list.n; i++) need_arg(l, &a->list.at[i]);
+  else if (a->kind == CG_A_VALUE && a->value->type.kind == CG_T_TENSOR && a->value->type.stride) {
+    for (int i = 0; i < a->value->type.rank; i++) need_symbols(l, a->value->type.stride[i]);
+    if (a->value->type.offset) need_symbols(l, a->value->type.offset);
+  }
+}
+
+// ---------------------------------------------------------------- the step
+
+static void check_boundary(lowering *l) {
+  for (int i = 0; i < l->f->result.n; i++) {
+    const cg_arg *a = &l->f->result.at[i];
+    if (a->kind != CG_A_VALUE) cg_fail(l->s, CIERGE_INTERNAL, "@%s: a region's result is no value", l->f->name);
+    const cg_type *t = &a->value->type;
+    if (t->kind == CG_T_OTHER || t->kind == CG_T_STR)
+      cg_fail_at(l->s, CIERGE_BAD_MODEL, a->value->def ? a->value->def->at : (cg_span){0},
+                 "%%%s (%s) would have to leave LibTorch's region @%s: %s values can only live inside one", a->value->name,
+                 a->value->def && a->value->def->schema ? a->value->def->schema->key : "an input", l->f->name, t->note ? t->note : "such");
+  }
+}
+
+static bool already_set(const cg_plan_fn *f, uint32_t value) {
+  for (uint32_t i = 0; i < f->n_params; i++)
+    if (f->param[i] == value) return true;
+  for (uint32_t i = 0; i < f->n_steps; i++) {
+    const cg_plan_step *s = &f->step[i];
+    for (uint32_t k = 0; k < s->n_bind; k++)
+      if (s->bind[k].symbol == value) return true;
+    for (uint32_t k = 0; k < s->n_out; k++)
+      if (s->out[k] == value) return true;
+  }
+  return false;
+}
+
+// Integers of the plan that get their value from a dimension of an output.
+static void bind_symbols(lowering *l, cg_plan_step *step) {
+  CG_VEC(cg_plan_bind) binds = {0};
+  symbol_vec seen = {0};
+  for (int i = 0; i < l->f->result.n; i++) {
+    const cg_type *t = &l->f->result.at[i].value->type;
+    for (int d = 0; t->kind == CG_T_TENSOR && d < t->rank; d++) {
+      const cg_expr *x = t->dim[d];
+      if (!is_unbacked(x) || known_outside(l, x) || has(&seen, x->symbol)) continue;
+      CG_PUSH(l->s, &seen, (const cg_symbol *)x->symbol);
+      cg_plan_bind b = {(uint32_t)i, (uint32_t)d, (uint32_t)cg_emit_symbol(l->e, x->symbol)};
+      if (!already_set(l->e->fn, b.symbol)) CG_PUSH(l->s, &binds, b);
+    }
+  }
+  step->bind = binds.at, step->n_bind = (uint32_t)binds.n;
+}
+
+static uint32_t add_region(lowering *l, cg_str program) {
+  cg_plan *p = l->e->plan;
+  cg_plan_region *r = CG_NEW_ARRAY(l->s, cg_plan_region, p->n_regions + 1);
+  if (p->n_regions) memcpy(r, p->region, p->n_regions * sizeof *r);
+  r[p->n_regions] = (cg_plan_region){l->f->mode ? l->f->mode : "ops", (uint32_t)l->f->nnodes, l->f->name};
+  p->region = r;
+  CG_PUSH(l->s, &l->e->torch_programs, program);
+  return p->n_regions++;
+}
+
+// Sizes that only the region knows: outputs of their own.
+static bool is_extra(const lowering *l, const shown *d) { return !has(&l->direct, d->symbol); }
+
+static cg_str whole_program(lowering *l) {
+  cg_str b = cg_str_new(l->s);
+  cg_write_u32(&b, CG_TORCH_PROGRAM_VERSION);
+  cg_write_u32(&b, (uint32_t)l->inputs.n);
+  cg_write_u32(&b, l->next_register);
+  cg_write_u32(&b, l->ncalls);
+  if (l->w.out.n) cg_str_addn(&b, l->w.out.at, l->w.out.n);
+  uint32_t extra = 0;
+  for (int i = 0; i < l->shown.n; i++) extra += is_extra(l, &l->shown.at[i]);
+  cg_write_u32(&b, (uint32_t)l->f->result.n + extra);
+  for (int i = 0; i < l->f->result.n; i++) cg_write_u32(&b, value_register(l, l->f->result.at[i].value));
+  for (int i = 0; i < l->shown.n; i++)
+    if (is_extra(l, &l->shown.at[i])) cg_write_u32(&b, l->shown.at[i].reg);
+  return b;
+}
+
+static void emit_step(lowering *l, cg_str program) {
+  cg_emitter *e = l->e;
+  uint32_t *in = CG_NEW_ARRAY(l->s, uint32_t, l->inputs.n ? l->inputs.n : 1), n_out = 0;
+  uint32_t *out = CG_NEW_ARRAY(l->s, uint32_t, l->f->result.n + l->shown.n + 1);
+  for (int i = 0; i < l->inputs.n; i++) {
+    const input *x = &l->inputs.at[i];
+    in[i] = (uint32_t)(x->value ? cg_emit_value(e, x->value) : cg_emit_int(e, x->expr));
+  }
+  for (int i = 0; i < l->f->result.n; i++) {
+    cg_value *v = l->f->result.at[i].value;
+    out[n_out] = (uint32_t)cg_emit_result(e, v);
+    if (v->type.kind == CG_T_TENSOR) e->fn->value[out[n_out]].storage = CG_ST_TORCH;
+    n_out++;
+  }
+  for (int i = 0; i < l->shown.n; i++)
+    if (is_extra(l, &l->shown.at[i])) out[n_out++] = (uint32_t)cg_emit_symbol(e, l->shown.at[i].symbol);
+  cg_plan_step whole = {0};
+  bind_symbols(l, &whole);
+  cg_plan_step *step = cg_emit_step(e, CG_STEP_TORCH, l->f->first);
+  step->in = in, step->n_in = (uint32_t)l->inputs.n;
+  step->out = out, step->n_out = n_out;
+  step->bind = whole.bind, step->n_bind = whole.n_bind;
+  step->kernel = add_region(l, program);
+}
+
+void cg_torch_lower(cg_emitter *e, cg_fn *f) {
+  lowering l = {.w = {.value = write_value, .integer = write_integer}, .e = e, .s = e->s, .f = f};
+  check_boundary(&l);
+  for (cg_node *n = f->first; n; n = n->next)
+    for (int i = 0; i < n->nargs; i++) need_arg(&l, &n->arg[i]);
+  for (int i = 0; i < f->result.n; i++) direct_symbols(&l, &f->result.at[i].value->type);
+  run_phase(&l, FIND_INPUTS);
+  for (int i = 0; i < f->result.n; i++) value_register(&l, f->result.at[i].value); // an input that is a result as well
+  run_phase(&l, FIND_INPUTS); // registers behind all inputs now
+  l.last_use = CG_NEW_ARRAY(l.s, int, l.next_register + 1);
+  for (uint32_t i = 0; i < l.next_register; i++) l.last_use[i] = -1;
+  run_phase(&l, FIND_LAST_USES);
+  for (int i = 0; i < f->result.n; i++) l.last_use[value_register(&l, f->result.at[i].value)] = INT_MAX;
+  for (int i = 0; i < l.shown.n; i++) l.last_use[l.shown.at[i].reg] = INT_MAX;
+  run_phase(&l, WRITE);
+  emit_step(&l, whole_program(&l));
+}

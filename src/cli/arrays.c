@@ -1,0 +1,33 @@
+// Which format a file of arrays has, and what all of them need.
+#include "cli/arrays.h"
+
+#include <string.h>
+
+static bool ends_with(const char *path, const char *tail) {
+  size_t n = strlen(path), k = strlen(tail);
+  return n >= k && !strcmp(path + n - k, tail);
+}
+
+cg_array_vec cg_arrays_read(cg_session *s, const char *path) {
+  if (ends_with(path, ".npz")) return cg_npz_read(s, path);
+  if (ends_with(path, ".safetensors")) return cg_safetensors_read_arrays(s, path);
+  cg_fail(s, CIERGE_USAGE, "%s: arrays are read from .npz or .safetensors", path);
+}
+
+void cg_arrays_write(cg_session *s, const char *path, const cg_array_vec *arrays) {
+  if (ends_with(path, ".npz")) cg_npz_write(s, path, arrays);
+  else if (ends_with(path, ".safetensors")) cg_safetensors_write(s, path, arrays);
+  else cg_fail(s, CIERGE_USAGE, "%s: arrays are written to .npz or .safetensors", path);
+}
+
+uint64_t cg_array_bytes(cg_session *s, const char *file, const cg_array *a) {
+  uint64_t n = cg_dtypes[a->dtype].size;
+  bool empty = false;
+  for (int i = 0; i < a->rank; i++) {
+    if (a->size[i] < 0) cg_fail(s, CIERGE_BAD_INPUT, "%s: array %s has a negative size", file, a->name);
+    if (!a->size[i]) empty = true;
+    else if (__builtin_mul_overflow(n, (uint64_t)a->size[i], &n) || n > INT64_MAX)
+      cg_fail(s, CIERGE_BAD_INPUT, "%s: array %s is too large", file, a->name);
+  }
+  return empty ? 0 : n;
+}

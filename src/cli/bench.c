@@ -1,0 +1,143 @@
+// cierge bench: how long a call takes; --against torch:MODEL.pt2 runs the same model whole in LibTorch, in turn with it.
+#include <getopt.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/vec.h"
+#include "cli/arrays.h"
+#include "cli/cli.h"
+#include "cli/feed.h"
+
+typedef struct {
+  const char *artifact, *inputs, *against, *libtorch;
+  int threads, rounds;
+} bench_args;
+
+typedef struct {
+  const char *name;
+  cierge_program *p;
+  cierge_context *c;
+  cg_feed *feed;
+  double *ms; // [rounds]
+} contender;
+
+static double now_ms(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+static void drop(void *u) {
+  contender *x = u;
+  cierge_context_free(x->c);
+  cierge_program_free(x->p);
+}
+
+static void remove_file(void *path) { unlink(path); }
+
+// Inputs of the right types where none are given: zeros, symbolic sizes at 2 (or their lower bound).
+static cg_array_vec zeros(cg_session *s, const cierge_program *p) {
+  cg_array_vec out = {0};
+  for (size_t i = 0; i < cierge_input_count(p); i++) {
+    const cierge_spec *spec = cierge_input_spec(p, i);
+    if (spec->constant) continue;
+    cg_array a = {.name = spec->name, .dtype = (cg_dtype)cg_dtype_by_torch_name(spec->dtype), .rank = spec->rank};
+    for (int k = 0; k < spec->rank; k++) a.size[k] = spec->sizes[k] < 0 ? 2 : spec->sizes[k];
+    a.bytes = cg_array_bytes(s, "inputs", &a);
+    a.data = cg_alloc(s, a.bytes ? a.bytes : 1);
+    CG_PUSH(s, &out, a);
+  }
+  return out;
+}
+
+static contender *load(cg_session *s, const bench_args *a, const char *name, const char *path) {
+  contender *x = CG_NEW(s, contender);
+  x->name = name;
+  cg_defer(s, drop, x);
+  cierge_load_options lo = {.size = sizeof lo, .libtorch = a->libtorch};
+  cg_check(s, cierge_load(path, &lo, &x->p));
+  cierge_context_options co = {.size = sizeof co, .threads = a->threads};
+  cg_check(s, cierge_context_new(x->p, &co, &x->c));
+  cg_array_vec arrays = a->inputs ? cg_arrays_read(s, a->inputs) : zeros(s, x->p);
+  x->feed = cg_feed_new(s, x->p, a->inputs ? a->inputs : "zeros", &arrays);
+  x->ms = CG_NEW_ARRAY(s, double, a->rounds);
+  return x;
+}
+
+// The model whole in LibTorch, as an artifact of its own.
+static const char *whole_in_torch(cg_session *s, const bench_args *a, const char *model) {
+  char path[] = "/tmp/cierge-bench-XXXXXX";
+  int fd = mkstemp(path);
+  if (fd < 0) cg_fail(s, CIERGE_IO, "bench: no temporary file in /tmp");
+  close(fd);
+  char *kept = cg_strdup(s, path);
+  cg_defer(s, remove_file, kept);
+  cierge_options *o;
+  cg_check(s, cierge_options_new(&o));
+  cierge_status *status = cierge_options_add(o, "backends", "torch");
+  if (!status && a->libtorch) status = cierge_options_add(o, "libtorch", a->libtorch);
+  if (!status) status = cierge_compile(model, kept, o);
+  cierge_options_free(o);
+  cg_check(s, status);
+  return kept;
+}
+
+static int ascending(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+static void report(const contender *x, int n) {
+  qsort(x->ms, (size_t)n, sizeof *x->ms, ascending);
+  printf("%-10s median %9.4f ms   quartiles %9.4f … %9.4f   least %9.4f   (%d calls)\n", x->name, x->ms[n / 2], x->ms[n / 4], x->ms[3 * n / 4], x->ms[0], n);
+}
+
+static void bench(cg_session *s, void *u) {
+  bench_args *a = u;
+  contender *all[2] = {load(s, a, "cierge", a->artifact), NULL};
+  int n = 1;
+  if (a->against) {
+    if (strncmp(a->against, "torch:", 6)) cg_fail(s, CIERGE_USAGE, "bench: --against takes torch:MODEL.pt2, not '%s'", a->against);
+    all[n++] = load(s, a, "torch", whole_in_torch(s, a, a->against + 6));
+  }
+  double *ratio = CG_NEW_ARRAY(s, double, a->rounds);
+  for (int i = -3; i < a->rounds; i++) { // three rounds to warm up
+    for (int k = 0; k < n; k++) {
+      cg_feed_set(all[k]->feed, all[k]->c);
+      double start = now_ms();
+      cg_check(s, cierge_run(all[k]->c));
+      if (i >= 0) all[k]->ms[i] = now_ms() - start;
+    }
+    if (i >= 0 && n == 2) ratio[i] = all[0]->ms[i] / all[1]->ms[i];
+  }
+  for (int k = 0; k < n; k++) report(all[k], a->rounds);
+  if (n < 2) return;
+  qsort(ratio, (size_t)a->rounds, sizeof *ratio, ascending);
+  int low = (int)floor(a->rounds / 2.0 - 0.98 * sqrt(a->rounds)), high = a->rounds - 1 - low; // 95 % interval of the median
+  if (low < 0) low = 0, high = a->rounds - 1;
+  printf("ratio      median %.3f   95 %% interval %.3f … %.3f   (cierge's time in units of LibTorch's, round by round)\n", ratio[a->rounds / 2],
+         ratio[low], ratio[high]);
+}
+
+int cg_cmd_bench(int argc, char **argv) {
+  static const struct option options[] = {{"inputs", 1, 0, 'i'}, {"against", 1, 0, 'a'}, {"threads", 1, 0, 't'},
+                                          {"rounds", 1, 0, 'r'}, {"libtorch", 1, 0, 'L'}, {0, 0, 0, 0}};
+  bench_args a = {.rounds = 30};
+  opterr = 0;
+  for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+    if (c == 'i') a.inputs = optarg;
+    else if (c == 'a') a.against = optarg;
+    else if (c == 't') a.threads = atoi(optarg);
+    else if (c == 'r') a.rounds = atoi(optarg);
+    else if (c == 'L') a.libtorch = optarg;
+    else return cg_usage(argv[0], "what is '%s'?", argv[optind - 1]);
+  }
+  if (optind + 1 != argc) return cg_usage(argv[0], "one artifact is expected");
+  if (a.rounds < 1 || a.rounds > 1000000 || a.threads < 0) return cg_usage(argv[0], "--rounds and --threads take numbers above 0");
+  a.artifact = argv[optind];
+  return cg_in_session(bench, &a);
+}

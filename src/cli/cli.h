@@ -1,0 +1,23 @@
+// The command line program: one function for each command, and what they share.
+#ifndef CG_CLI_CLI_H
+#define CG_CLI_CLI_H
+#include "base/session.h"
+#include "cierge/cierge.h"
+
+// argv[0] is the command's name. Returns the exit code.
+int cg_cmd_compile(int argc, char **argv);
+int cg_cmd_run(int argc, char **argv);
+int cg_cmd_verify(int argc, char **argv);
+int cg_cmd_inspect(int argc, char **argv);
+int cg_cmd_explain(int argc, char **argv);
+int cg_cmd_bench(int argc, char **argv);
+int cg_cmd_ops(int argc, char **argv);
+
+// "cierge: message" on stderr; gives the exit code and frees the status (NULL: 0).
+int cg_finish(cierge_status *status);
+int cg_usage(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+// Throws what a status says into the session (NULL: nothing), freeing it.
+void cg_check(cg_session *s, cierge_status *status);
+// Runs f(s, u) in a session of its own; prints what it throws and gives the exit code.
+int cg_in_session(void (*f)(cg_session *, void *), void *u);
+#endif

@@ -1,0 +1,132 @@
+// Which array is which input; outputs back to arrays.
+#include "cli/feed.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+typedef struct {
+  DLTensor t;
+  cg_array array; // C order, lives in the session
+  void *copy;     // what the program writes to; NULL: it only reads
+  bool given;
+} feed_input;
+
+struct cg_feed {
+  cg_session *s;
+  const cierge_program *p;
+  feed_input *input;
+  size_t n;
+};
+
+static long numbered(const char *name) { // input_7 -> 7; -1: another name
+  if (strncmp(name, "input_", 6) || !name[6]) return -1;
+  char *end;
+  long v = strtol(name + 6, &end, 10);
+  return *end || v < 0 || v > 1000000 ? -1 : v;
+}
+
+static long by_name(const cierge_program *p, const char *name) {
+  for (size_t i = 0; i < cierge_input_count(p); i++)
+    if (!strcmp(cierge_input_spec(p, i)->name, name)) return (long)i;
+  return -1;
+}
+
+static DLTensor tensor_of(cg_array *a, void *data) {
+  const cg_dtype_info *d = &cg_dtypes[a->dtype];
+  return (DLTensor){.data = data, .device = {kDLCPU, 0}, .ndim = a->rank, .dtype = {d->dl_code, d->dl_bits, 1}, .shape = a->size};
+}
+
+// A recorded constant may be given, if it says the same.
+static void check_constant(cg_session *s, const char *file, const cierge_spec *spec, const cg_array *a) {
+  char text[64] = "";
+  if (!a->rank && a->dtype == CG_I64) snprintf(text, sizeof text, "%lld", *(const long long *)a->data);
+  if (!a->rank && a->dtype == CG_BOOL) snprintf(text, sizeof text, "%s", *(const uint8_t *)a->data ? "True" : "False");
+  if (!a->rank && a->dtype == CG_F64) {
+    cg_str b = cg_str_new(s);
+    cg_str_add_double(&b, *(const double *)a->data);
+    snprintf(text, sizeof text, "%s", cg_str_text(&b));
+  }
+  if (strcmp(text, spec->constant))
+    cg_fail(s, CIERGE_BAD_INPUT, "%s: input %s is the constant %s of the exported program; the array says %s", file, spec->name, spec->constant,
+            *text ? text : "something else");
+}
+
+cg_feed *cg_feed_new(cg_session *s, const cierge_program *p, const char *file, const cg_array_vec *arrays) {
+  cg_feed *f = CG_NEW(s, cg_feed);
+  *f = (cg_feed){s, p, CG_NEW_ARRAY(s, feed_input, cierge_input_count(p) + 1), cierge_input_count(p)};
+  int by_number = 0;
+  for (int i = 0; i < arrays->n; i++) by_number += numbered(arrays->at[i].name) >= 0 && by_name(p, arrays->at[i].name) < 0;
+  if (by_number && by_number != arrays->n)
+    cg_fail(s, CIERGE_BAD_INPUT, "%s: arrays are named input_i or by the program's own names, never mixed", file);
+  for (int i = 0; i < arrays->n; i++) {
+    cg_array *a = &arrays->at[i];
+    long k = by_number ? numbered(a->name) : by_name(p, a->name);
+    if (k < 0 || (size_t)k >= f->n) cg_fail(s, CIERGE_BAD_INPUT, "%s: the program has no input %s (it has %zu inputs)", file, a->name, f->n);
+    feed_input *in = &f->input[k];
+    const cierge_spec *spec = cierge_input_spec(p, (size_t)k);
+    if (in->given) cg_fail(s, CIERGE_BAD_INPUT, "%s: input %s is there twice", file, a->name);
+    if (spec->constant) {
+      check_constant(s, file, spec, a);
+      continue;
+    }
+    in->given = true;
+    in->array = *a;
+    in->t = tensor_of(&in->array, (void *)a->data);
+  }
+  for (size_t i = 0; i < f->n; i++)
+    if (!f->input[i].given && !cierge_input_spec(p, i)->constant)
+      cg_fail(s, CIERGE_BAD_INPUT, "%s: input %s (input_%zu) is missing", file, cierge_input_spec(p, i)->name, i);
+  for (size_t k = 0; k < cierge_mutated_count(p); k++) {
+    feed_input *in = &f->input[cierge_mutated_input(p, k)];
+    in->copy = cg_alloc(s, in->array.bytes ? in->array.bytes : 1);
+    in->t.data = in->copy;
+  }
+  return f;
+}
+
+void cg_feed_set(cg_feed *f, cierge_context *c) {
+  for (size_t i = 0; i < f->n; i++) {
+    feed_input *in = &f->input[i];
+    if (in->copy && in->array.bytes) memcpy(in->copy, in->array.data, in->array.bytes);
+    if (in->given) cg_check(f->s, cierge_input_set(c, i, &in->t, in->copy ? 0 : CIERGE_READ_ONLY));
+  }
+}
+
+static cg_array array_of(cg_session *s, const char *name, const DLTensor *t) {
+  cg_array a = {.name = name, .rank = t->ndim};
+  int d = cg_dtype_by_dlpack(t->dtype.code, t->dtype.bits);
+  a.dtype = (cg_dtype)(d < 0 ? CG_U8 : d);
+  for (int i = 0; i < t->ndim; i++) a.size[i] = t->shape[i];
+  a.bytes = cg_array_bytes(s, "output", &a);
+  a.data = a.bytes ? cg_memdup(s, (const char *)t->data + t->byte_offset, a.bytes) : cg_alloc(s, 1);
+  return a;
+}
+
+void cg_feed_collect(cg_feed *f, cierge_context *c, const char *prefix, cg_array_vec *out) {
+  for (size_t i = 0; i < cierge_output_count(f->p); i++) {
+    const DLTensor *t;
+    cg_check(f->s, cierge_output_get(c, i, &t));
+    if (!t) continue;
+    cg_array a = array_of(f->s, cg_format(f->s, "%soutput_%zu", prefix, i), t);
+    CG_PUSH(f->s, out, a);
+  }
+  for (size_t k = 0; k < cierge_mutated_count(f->p); k++) {
+    size_t i = cierge_mutated_input(f->p, k);
+    cg_array a = f->input[i].array;
+    a.name = cg_format(f->s, "%smutated_%s", prefix, cierge_input_spec(f->p, i)->name);
+    a.data = cg_memdup(f->s, f->input[i].copy, a.bytes ? a.bytes : 1);
+    CG_PUSH(f->s, out, a);
+  }
+}
+
+void cg_feed_print(const cg_array_vec *arrays) {
+  for (int i = 0; i < arrays->n; i++) {
+    const cg_array *a = &arrays->at[i];
+    printf("%s: %s[", a->name, cg_dtypes[a->dtype].text);
+    for (int k = 0; k < a->rank; k++) printf("%s%lld", k ? ", " : "", (long long)a->size[k]);
+    puts("]");
+  }
+}

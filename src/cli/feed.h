@@ -1,0 +1,14 @@
+// Between arrays in files and a context: which array is which input, and outputs back to arrays.
+#ifndef CG_CLI_FEED_H
+#define CG_CLI_FEED_H
+#include "cli/arrays.h"
+
+typedef struct cg_feed cg_feed;
+// Matches arrays with the program's inputs: all named input_i, or all by the program's own names. Throws BAD_INPUT for a
+// missing, extra or double array, and for a constant that differs from the recorded one.
+cg_feed *cg_feed_new(cg_session *s, const cierge_program *p, const char *file, const cg_array_vec *arrays);
+void cg_feed_set(cg_feed *f, cierge_context *c); // fresh copies of what the program writes to
+// Appends copies of output_i and mutated_NAME of the last call, names prefixed.
+void cg_feed_collect(cg_feed *f, cierge_context *c, const char *prefix, cg_array_vec *out);
+void cg_feed_print(const cg_array_vec *arrays); // one line each on stdout
+#endif

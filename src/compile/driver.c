@@ -1,0 +1,141 @@
+// From a model to an artifact, on one screen.
+#include <string.h>
+
+#include "artifact/artifact.h"
+#include "backend/host.h"
+#include "backend/torch/torch.h"
+#include "compile/compile.h"
+#include "frontend/frontend.h"
+#include "ir/text.h"
+
+static const char *base_name(const char *path) {
+  const char *slash = strrchr(path, '/');
+  return slash ? slash + 1 : path;
+}
+
+static void inputs(cg_emitter *e) {
+  cg_plan *plan = e->plan;
+  cg_module *m = e->m;
+  plan->n_inputs = (uint32_t)m->inputs.n;
+  plan->input = CG_NEW_ARRAY(e->s, cg_plan_input, m->inputs.n ? m->inputs.n : 1);
+  for (int i = 0; i < m->inputs.n; i++) {
+    const cg_input *in = &m->inputs.at[i];
+    cg_plan_input *out = &plan->input[i];
+    *out = (cg_plan_input){.name = in->name, .param = -1, .constant = ""};
+    if (in->param) {
+      static const uint8_t kinds[] = {[CG_T_TENSOR] = CIERGE_KIND_TENSOR, [CG_T_INT] = CIERGE_KIND_INT,
+                                      [CG_T_FLOAT] = CIERGE_KIND_FLOAT, [CG_T_BOOL] = CIERGE_KIND_BOOL};
+      cg_type_kind k = in->param->type.kind;
+      if (k < CG_T_TENSOR || k > CG_T_BOOL) cg_fail(e->s, CIERGE_BAD_MODEL, "input %s has a type that no caller can give", in->name);
+      out->kind = kinds[k];
+      out->param = in->param->index;
+      out->dtype = k == CG_T_TENSOR ? (uint8_t)in->param->type.dtype : k == CG_T_INT ? CG_I64 : k == CG_T_FLOAT ? CG_F64 : CG_BOOL;
+      for (int k2 = 0; k2 < m->main->update.n; k2++)
+        if (m->main->update.at[k2].target == in->param) out->mutated = true;
+      continue;
+    }
+    const cg_arg *c = &in->constant;
+    cg_str text = cg_str_new(e->s);
+    switch (c->kind) {
+    case CG_A_INT:
+      out->kind = CIERGE_KIND_INT, out->dtype = CG_I64, out->constant_int = c->i->value;
+      cg_str_addf(&text, "%lld", (long long)c->i->value);
+      break;
+    case CG_A_FLOAT:
+      out->kind = CIERGE_KIND_FLOAT, out->dtype = CG_F64, out->constant_float = c->f;
+      cg_str_add_double(&text, c->f);
+      break;
+    case CG_A_BOOL:
+      out->kind = CIERGE_KIND_BOOL, out->dtype = CG_BOOL, out->constant_int = c->b;
+      cg_str_add(&text, c->b ? "True" : "False");
+      break;
+    case CG_A_NONE:
+      out->kind = CIERGE_KIND_NONE;
+      cg_str_add(&text, "None");
+      break;
+    default:
+      out->kind = CIERGE_KIND_STRING;
+      cg_print_arg(&text, c);
+    }
+    out->constant_kind = out->kind;
+    out->constant = cg_str_text(&text);
+  }
+}
+
+static void symbols(cg_emitter *e, const cg_emitted_fn *f) {
+  cg_plan *plan = e->plan;
+  cg_emit_scope *scope = f->scope;
+  e->fn = plan->fn[f->index], e->scope = scope;
+  plan->symbol = CG_NEW_ARRAY(e->s, cg_plan_symbol, scope->wanted.n ? scope->wanted.n : 1);
+  for (int i = 0; i < scope->wanted.n; i++) {
+    const cg_symbol *y = scope->wanted.at[i];
+    if (y->unbacked) cg_fail(e->s, CIERGE_BAD_MODEL, "the size %s is used, and no node gives it a value", y->name);
+    plan->symbol[plan->n_symbols++] = (cg_plan_symbol){(uint32_t)cg_emit_symbol(e, y), y->name, y->lo, y->hi};
+  }
+}
+
+static void emit(cg_emitter *e) {
+  cg_session *s = e->s;
+  e->plan = CG_NEW(s, cg_plan);
+  e->kernel_source = cg_str_new(s);
+  *e->plan = (cg_plan){.target = "", .producer = "cierge " CIERGE_VERSION, .torch_min = "", .torch_max = "", .report = "",
+                       .model = base_name(e->m->source ? e->m->source : "")};
+  cg_emit_site(e, &(cg_node){0}); // site 0: nowhere
+  cg_emitted_fn f = cg_emit_fn(e, e->m->main);
+  symbols(e, &f);
+  inputs(e);
+  for (int i = 0; cg_backends[i]; i++)
+    if (cg_backends[i]->finish) cg_backends[i]->finish(e);
+  cg_report_counts(e->m, e->plan);
+  cg_str report = cg_str_new(s);
+  cg_report_json(&report, e->m, e->plan->model);
+  e->plan->report = cg_str_text(&report);
+}
+
+cg_compilation cg_compile_model(cg_session *s, cierge_options *o, const char *model, bool analyse_only) {
+  cg_pipeline *p = CG_NEW(s, cg_pipeline);
+  *p = (cg_pipeline){.s = s, .opt = &o->opt, .host = &cg_backend_host};
+  p->torch = cg_torch_connect(p);
+  cg_module *m = cg_frontend_read(p, model, o->entry, o->weights);
+  cg_apply_dims(m, &o->opt);
+  cg_passes_run(p, m);
+  cg_compilation c = {.m = m, .pipeline = p};
+  if (analyse_only) return c;
+  c.e = CG_NEW(s, cg_emitter);
+  *c.e = (cg_emitter){.s = s, .pipeline = p, .m = m};
+  emit(c.e);
+  return c;
+}
+
+// ---------------------------------------------------------------- the file
+
+static void *weights_section(cg_emitter *e) {
+  uint8_t *all = cg_alloc(e->s, e->weights_size ? e->weights_size : 1);
+  for (int i = 0; i < e->weights.n; i++)
+    if (e->weights.at[i].size) memcpy(all + e->weights.at[i].offset, e->weights.at[i].data, e->weights.at[i].size);
+  return all;
+}
+
+static void torch_section(cg_emitter *e, cg_str *b) {
+  cg_write_u32(b, (uint32_t)e->torch_programs.n);
+  for (int i = 0; i < e->torch_programs.n; i++) {
+    cg_write_u64(b, e->torch_programs.at[i].n);
+    cg_str_addn(b, e->torch_programs.at[i].at, e->torch_programs.at[i].n);
+  }
+}
+
+void cg_write_artifact(cg_compilation *c, const char *path) {
+  cg_emitter *e = c->e;
+  cg_artifact_part part[5];
+  int n = 0;
+  cg_str plan = cg_str_new(e->s), torch = cg_str_new(e->s);
+  cg_plan_write(&plan, e->plan);
+  part[n++] = (cg_artifact_part){CG_SECTION_PLAN, plan.at, plan.n, 64};
+  if (e->kernel_object_size) part[n++] = (cg_artifact_part){CG_SECTION_KERNELS, e->kernel_object, e->kernel_object_size, 64};
+  if (e->torch_programs.n) {
+    torch_section(e, &torch);
+    part[n++] = (cg_artifact_part){CG_SECTION_TORCH, torch.at, torch.n, 64};
+  }
+  if (e->weights_size) part[n++] = (cg_artifact_part){CG_SECTION_WEIGHTS, weights_section(e), e->weights_size, 4096};
+  cg_artifact_write(e->s, path, n, part);
+}

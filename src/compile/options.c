@@ -1,0 +1,138 @@
+// Options of a compilation: one table, read by the C API and the command line alike.
+#include <stdlib.h>
+#include <string.h>
+
+#include "compile/compile.h"
+
+typedef struct {
+  const char *name;
+  void (*set)(cierge_options *o, const char *value);
+} option;
+
+#define LIST(field) cierge_options *o, const char *v) { CG_PUSH(&o->s, &o->opt.field, cg_strdup(&o->s, v)); }
+static void set_torch_library(LIST(torch_libraries)
+static void set_op_type(LIST(op_types)
+static void set_dim(LIST(dims)
+static void set_specialize(LIST(specialize)
+#undef LIST
+
+static void set_torch_ops(cierge_options *o, const char *v) {
+  for (const char *end; *v; v = *end ? end + 1 : end) {
+    end = strchrnul(v, ',');
+    char *key = cg_strndup(&o->s, v, (size_t)(end - v));
+    if (!strstr(key, "::")) { // "aten.add.Tensor", as the IR's text spells it
+      char *dot = strchr(key, '.');
+      if (!dot) cg_fail(&o->s, CIERGE_USAGE, "--torch-ops: '%s' is no operator name (aten.add.Tensor)", key);
+      *dot = 0;
+      key = cg_format(&o->s, "%s::%s", key, dot + 1);
+    }
+    size_t n = strlen(key);
+    if (n > 8 && !strcmp(key + n - 8, ".default")) key[n - 8] = 0;
+    CG_PUSH(&o->s, &o->opt.torch_ops, (const char *)key);
+  }
+}
+
+static void set_backends(cierge_options *o, const char *v) {
+  const cg_backend **list = CG_NEW_ARRAY(&o->s, const cg_backend *, strlen(v) / 2 + 2);
+  int n = 0;
+  o->opt.native = false;
+  for (const char *end; *v; v = *end ? end + 1 : end) {
+    end = strchrnul(v, ',');
+    const char *name = cg_strndup(&o->s, v, (size_t)(end - v));
+    const cg_backend *b = cg_backend_find(name);
+    if (!b) cg_fail(&o->s, CIERGE_USAGE, "--backends: there is no backend '%s'", name);
+    list[n++] = b;
+    if (strcmp(name, "torch")) o->opt.native = true;
+  }
+  if (!n) cg_fail(&o->s, CIERGE_USAGE, "--backends: none given");
+  o->opt.backends = list;
+}
+
+static const char *native_target(void) {
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("x86-64-v4")) return "x86-64-v4";
+  if (__builtin_cpu_supports("x86-64-v3")) return "x86-64-v3";
+  return "x86-64-v2";
+}
+
+static void set_target(cierge_options *o, const char *v) {
+  static const char *const targets[] = {"x86-64-v2", "x86-64-v3", "x86-64-v4"};
+  if (!strcmp(v, "native")) v = native_target();
+  for (int i = 0; i < 3; i++)
+    if (!strcmp(v, targets[i])) {
+      o->opt.target = targets[i];
+      return;
+    }
+  cg_fail(&o->s, CIERGE_USAGE, "--target '%s': it is native, x86-64-v2, x86-64-v3 or x86-64-v4", v);
+}
+
+static void set_emit(cierge_options *o, const char *v) {
+  if (strcmp(v, "ir") && strcmp(v, "c")) cg_fail(&o->s, CIERGE_USAGE, "--emit '%s': it is ir or c", v);
+  o->opt.emit = cg_strdup(&o->s, v);
+}
+
+static void set_dump_after(cierge_options *o, const char *v) {
+  for (int i = 0; i < cg_pass_count; i++)
+    if (!strcmp(cg_passes[i].name, v)) {
+      o->opt.dump_after = cg_passes[i].name;
+      return;
+    }
+  cg_fail(&o->s, CIERGE_USAGE, "--dump-after '%s': there is no such pass", v);
+}
+
+#define FLAG(field) cierge_options *o, const char *v) { (void)v; o->opt.field = true; }
+#define TEXT(field) cierge_options *o, const char *v) { o->field = cg_strdup(&o->s, v); }
+static void set_require_native(FLAG(require_native)
+static void set_no_cost_drop(FLAG(no_cost_drop)
+static void set_time_passes(FLAG(time_passes)
+static void set_verify(FLAG(verify)
+static void set_report(TEXT(opt.report)
+static void set_libtorch(TEXT(opt.libtorch)
+static void set_cc(TEXT(opt.cc)
+static void set_entry(TEXT(entry)
+static void set_weights(TEXT(weights)
+#undef FLAG
+#undef TEXT
+
+static const option options[] = {
+    {"target", set_target}, {"backends", set_backends}, {"require-native", set_require_native},
+    {"no-cost-drop", set_no_cost_drop}, {"torch-library", set_torch_library}, {"torch-ops", set_torch_ops},
+    {"dim", set_dim}, {"specialize", set_specialize}, {"op-type", set_op_type}, {"libtorch", set_libtorch},
+    {"dump-after", set_dump_after}, {"time-passes", set_time_passes}, {"verify", set_verify}, {"emit", set_emit},
+    {"report", set_report}, {"cc", set_cc}, {"entry", set_entry}, {"weights", set_weights},
+};
+
+typedef struct {
+  cierge_options *o;
+  const char *name, *value;
+} setting;
+
+static void apply(cg_session *s, void *u) {
+  setting *x = u;
+  for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+    if (!strcmp(options[i].name, x->name)) {
+      options[i].set(x->o, x->value ? x->value : "");
+      return;
+    }
+  cg_fail(s, CIERGE_USAGE, "there is no option '%s'", x->name);
+}
+
+cierge_code cg_options_set(cierge_options *o, const char *name, const char *value) {
+  setting x = {o, name, value};
+  return cg_try(&o->s, apply, &x);
+}
+
+static void defaults(cg_session *s, void *u) {
+  (void)s;
+  cierge_options *o = u;
+  set_target(o, "native");
+  set_backends(o, "c,torch");
+  const char *cc = getenv("CIERGE_CC");
+  o->opt.cc = cc && *cc ? cg_strdup(&o->s, cc) : "cc";
+}
+
+cierge_code cg_options_init(cierge_options *o) {
+  memset(o, 0, sizeof *o);
+  cg_session_init(&o->s);
+  return cg_try(&o->s, defaults, o);
+}

@@ -1,0 +1,106 @@
+// The schema that a node's target names: ATen's and cierge's own table, LibTorch's registry, or, where there is no
+// LibTorch to ask, what the node itself says of a custom operator.
+#include <string.h>
+
+#include "frontend/pt2.h"
+
+// "torch.ops.aten.add.Tensor" -> "aten::add.Tensor"; "torch.ops.higher_order.cond" -> "higher_order.cond"; others stay.
+static const char *key_of(cg_pt2_graph *g, const cg_json *target) {
+  const char *t = cg_json_text(target);
+  if (strncmp(t, "torch.ops.", 10)) return t;
+  t += 10;
+  if (!strncmp(t, "higher_order.", 13)) return t;
+  const char *dot = strchr(t, '.');
+  if (!dot || dot == t || !dot[1]) cg_json_fail(target, CIERGE_BAD_MODEL, "'%.200s' names no operator", t);
+  size_t n = strlen(t);
+  if (n > 8 && !strcmp(t + n - 8, ".default")) n -= 8;
+  return cg_format(g->r->s, "%.*s::%.*s", (int)(dot - t), t, (int)(n - (size_t)(dot + 1 - t)), dot + 1);
+}
+
+// ---------------------------------------------------------------- From the node
+
+static const struct {
+  const char *tag, *type;
+} kinds[] = {
+    {"as_tensor", "Tensor"}, {"as_tensors", "Tensor[]"}, {"as_int", "SymInt"}, {"as_ints", "SymInt[]"}, {"as_sym_int", "SymInt"},
+    {"as_sym_ints", "SymInt[]"}, {"as_float", "float"}, {"as_floats", "float[]"}, {"as_sym_float", "float"}, {"as_bool", "bool"},
+    {"as_bools", "bool[]"}, {"as_sym_bool", "bool"}, {"as_string", "str"}, {"as_strings", "str[]"}, {"as_scalar_type", "ScalarType"},
+    {"as_layout", "Layout"}, {"as_device", "Device"}, {"as_memory_format", "MemoryFormat"}, {"as_optional_tensors", "Tensor?[]"},
+    {"as_optional_tensor", "Tensor?"}, {"as_none", "Tensor?"}, {"as_sym_floats", "float[]"}, {"as_sym_bools", "bool[]"},
+};
+
+static const char *type_of(const cg_json *argument) {
+  cg_json u = cg_json_union(argument);
+  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+    if (cg_json_is(&u, kinds[i].tag)) return kinds[i].type;
+  cg_json_fail(&u, CIERGE_MISSING, "the schema of this operator is needed to read an argument of the kind '%.40s', and LibTorch is not here", u.key);
+}
+
+static bool plain_word(const char *w) {
+  if (!*w || (*w >= '0' && *w <= '9')) return false;
+  for (; *w; w++)
+    if (!((*w >= 'a' && *w <= 'z') || (*w >= 'A' && *w <= 'Z') || (*w >= '0' && *w <= '9') || *w == '_')) return false;
+  return true;
+}
+
+static bool plain_key(const char *key) {
+  const char *colons = strstr(key, "::");
+  if (!colons || colons == key || !colons[2]) return false;
+  for (const char *p = key; *p; p++)
+    if (!((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') || *p == '_' || *p == '.' || *p == ':')) return false;
+  return true;
+}
+
+// Names and kinds of what this node was given and gives. It says nothing of mutation, nor of arguments left out.
+static const cg_schema *from_node(cg_pt2_graph *g, const cg_json *node, const char *key) {
+  cg_json inputs = cg_json_get(node, "inputs"), outputs = cg_json_get(node, "outputs"), item;
+  if (!plain_key(key)) cg_json_fail(node, CIERGE_BAD_MODEL, "'%.200s' names no operator", key);
+  cg_str text = cg_str_new(g->r->s);
+  cg_str_addf(&text, "%s(", key);
+  int n = 0;
+  bool star = false;
+  for (cg_json_iter it = cg_json_items(&inputs); cg_json_next(&it, &item); n++) {
+    cg_json name = cg_json_get(&item, "name"), arg = cg_json_get(&item, "arg"), kind;
+    const char *word = cg_json_text(&name);
+    if (!plain_word(word)) cg_json_fail(&name, CIERGE_BAD_MODEL, "an argument of a custom operator has no name");
+    bool keyword = cg_json_find(&item, "kind", &kind) && cg_json_int(&kind) == 2;
+    cg_str_addf(&text, "%s%s%s %s", n ? ", " : "", keyword && !star ? "*, " : "", type_of(&arg), word);
+    star |= keyword;
+  }
+  cg_str_add(&text, ") -> (");
+  n = 0;
+  for (cg_json_iter it = cg_json_items(&outputs); cg_json_next(&it, &item); n++) cg_str_addf(&text, "%s%s", n ? ", " : "", type_of(&item));
+  cg_str_addc(&text, ')');
+  cg_schema *c = CG_NEW(g->r->s, cg_schema);
+  *c = *cg_schema_parse(g->r->s, cg_str_text(&text));
+  c->text = cg_format(g->r->s, "%s", cg_str_text(&text));
+  return c;
+}
+
+// ---------------------------------------------------------------- Finding it
+
+_Noreturn static void only_python(const cg_json *target, const char *key) {
+  cg_json_fail(target, CIERGE_MISSING,
+               "'%.200s' exists only in Python: decompose it before saving (ep.run_decompositions()), or register it with TORCH_LIBRARY and pass --torch-library",
+               key);
+}
+
+const cg_schema *cg_pt2_schema(cg_pt2_graph *g, const cg_json *node) {
+  cg_json target = cg_json_get(node, "target");
+  const char *key = key_of(g, &target);
+  if (strlen(key) > 1000) cg_json_fail(&target, CIERGE_BAD_MODEL, "the operator's name is too long");
+  const cg_schema *c = cg_schema_find(g->r->s, &g->r->m->schemas, key);
+  if (c) return c;
+  if (!strncmp(key, "higher_order.", 13)) cg_json_fail(&target, CIERGE_MISSING, "cierge does not have the control operator '%.200s'", key);
+  if (!strstr(key, "::") || !strncmp(key, "prims::", 7)) only_python(&target, key);
+  if (!strncmp(key, "aten::", 6) && !g->r->p->torch)
+    cg_json_fail(&target, CIERGE_MISSING, "'%.200s' is not among the operators of the PyTorch that cierge was made for (torch %s wrote this model)", key, g->r->torch);
+  if (g->r->p->torch) {
+    const char *text = g->r->p->torch->schema(g->r->p->torch, g->r->s, key);
+    if (!text) only_python(&target, key);
+    c = cg_schema_parse(g->r->s, text);
+    cg_map_set(g->r->s, &g->r->m->schemas, key, (void *)(uintptr_t)c);
+    return c;
+  }
+  return from_node(g, node, key);
+}

@@ -1,0 +1,61 @@
+// Programs in the text form: m.cir, and its weights from a safetensors file, m.safetensors unless another one is named.
+#include <string.h>
+
+#include "base/file.h"
+#include "frontend/frontend.h"
+#include "frontend/safetensors.h"
+#include "ir/text.h"
+
+static const char *type_text(cg_session *s, const cg_type *t) {
+  cg_str b = cg_str_new(s);
+  cg_print_type(&b, t);
+  return cg_str_text(&b);
+}
+
+static bool same_type(const cg_type *t, const cg_safetensor *w) {
+  if (t->kind != CG_T_TENSOR || t->dtype != w->dtype || t->rank != w->rank) return false;
+  for (int i = 0; i < t->rank; i++)
+    if (!cg_x_is(t->dim[i], w->size[i])) return false;
+  return true;
+}
+
+// The file holds C order from its first byte; a constant that the text gives strides has them over its whole storage.
+static void attach(cg_session *s, const char *path, cg_constant *c, const cg_safetensor *w) {
+  const cg_expr *dim[CG_MAX_RANK];
+  cg_expr_pool pool;
+  cg_expr_pool_init(&pool, s);
+  for (int i = 0; i < w->rank; i++) dim[i] = cg_x_int(&pool, w->size[i]);
+  cg_type stored = cg_tensor_type(w->dtype, w->rank, dim);
+  if (!same_type(&c->type, w))
+    cg_fail_at(s, CIERGE_BAD_MODEL, (cg_span){.file = path}, "'%s' is %s there, and %s in the program", c->name, type_text(s, &stored), type_text(s, &c->type));
+  if (c->type.stride || c->type.offset)
+    cg_fail_at(s, CIERGE_BAD_MODEL, (cg_span){.file = path}, "'%s' has strides in the program (%s), which a safetensors file cannot give it", c->name, type_text(s, &c->type));
+  c->data = w->data;
+  c->size = w->bytes;
+}
+
+static const char *beside(cg_session *s, const char *path) {
+  size_t n = strlen(path);
+  if (n > 4 && !strcmp(path + n - 4, ".cir")) n -= 4;
+  return cg_format(s, "%.*s.safetensors", (int)n, path);
+}
+
+cg_module *cg_frontend_text(cg_pipeline *p, const char *path, const char *weights) {
+  cg_session *s = p->s;
+  cg_file f = cg_file_map(s, path);
+  cg_module *m = cg_parse_module(s, path, (const char *)f.data, f.size);
+  m->source = path;
+  bool wanted = false;
+  for (int i = 0; i < m->constants.n; i++) wanted |= !m->constants.at[i]->data;
+  if (!wanted) return m;
+  const char *from = weights ? weights : beside(s, path);
+  cg_map all = cg_safetensors_read(s, from);
+  for (int i = 0; i < m->constants.n; i++) {
+    cg_constant *c = m->constants.at[i];
+    if (c->data) continue;
+    const cg_safetensor *w = cg_map_get(&all, c->name);
+    if (!w) cg_fail_at(s, CIERGE_BAD_MODEL, (cg_span){.file = from}, "there is no tensor '%s', which %s needs", c->name, path);
+    attach(s, from, c, w);
+  }
+  return m;
+}

@@ -1,0 +1,34 @@
+// What the files of expr*.c share.
+#ifndef CG_IR_EXPR_INTERNAL_H
+#define CG_IR_EXPR_INTERNAL_H
+#include "ir/expr.h"
+
+enum {
+  CG_X_MAX_DEPTH = 512,  // nesting of an expression
+  CG_X_MAX_TERMS = 1024, // terms of a sum, factors of a product
+};
+
+// The one expression with these parts, which must be canonical already.
+const cg_expr *cg_x_intern(cg_expr_pool *p, cg_expr_kind kind, int n, const cg_expr *const *arg, int64_t value, cg_symbol *y);
+// A total order that depends on structure alone: symbols by index, then compound expressions, numbers last.
+int cg_x_compare(const cg_expr *a, const cg_expr *b);
+
+static inline int64_t cg_x_floor_div(int64_t a, int64_t b) { // b > 0, or not (INT64_MIN, -1)
+  int64_t q = a / b;
+  return q - (a % b != 0 && (a < 0) != (b < 0));
+}
+static inline int64_t cg_x_floor_mod(int64_t a, int64_t b) {
+  int64_t r = a % b;
+  return r && (r < 0) != (b < 0) ? r + b : r;
+}
+
+// Intervals; INT64_MIN below and INT64_MAX above mean unbounded.
+typedef struct {
+  int64_t lo, hi;
+} cg_x_interval;
+// One value, for certain.
+static inline bool cg_x_is_point(cg_x_interval a) { return a.lo == a.hi && a.lo != INT64_MIN && a.hi != INT64_MAX; }
+cg_x_interval cg_x_interval_of(const cg_expr *e);
+cg_x_interval cg_x_interval_add(cg_x_interval a, cg_x_interval b);
+cg_x_interval cg_x_interval_mul(cg_x_interval a, cg_x_interval b);
+#endif

@@ -1,0 +1,19 @@
+// Checks a module's invariants after each pass (in tests and with --verify); throws CIERGE_INTERNAL naming the node.
+//   definitions before uses; names unique; arguments fit the schema's types; all defaults present;
+//   every result has a type (from the pass "infer" on); results and updates defined; calls fit their callee,
+//   and no function calls itself; no symbol undeclared.
+#ifndef CG_IR_VERIFY_H
+#define CG_IR_VERIFY_H
+#include "ir/ir.h"
+void cg_verify(cg_module *m, const char *after);
+
+// What the parser of the text form checks as well (ir/fits.c):
+// NULL if `a` can stand for the schema's argument `of`, else what was expected ("a Tensor", "an int[]").
+const char *cg_arg_misfit(cg_session *s, const cg_schema_arg *of, const cg_arg *a);
+// Whether a node of this operator can have n results: lists among them count as any number.
+bool cg_results_fit(const cg_schema *c, int n);
+// NULL, or why a value of type `have` cannot be where `want` is declared: kind, dtype, rank or a fixed size differs.
+const char *cg_type_misfit(const cg_type *have, const cg_type *want);
+// A function that calls itself, directly or not; NULL: none.
+const cg_fn *cg_recursive_fn(const cg_module *m);
+#endif

@@ -1,0 +1,625 @@
+// Type rules of views: what their arguments say, read once for rules and lowerings, and the shapes that follow.
+#include <string.h>
+
+#include "ops/rules.h"
+#include "ops/view.h"
+
+static bool is(const cg_node *n, const char *name) { return n->schema && !strcmp(n->schema->name, name); }
+
+// One of several names.
+static bool among(const cg_node *n, int count, const char *const *names) {
+  for (int i = 0; i < count; i++)
+    if (is(n, names[i])) return true;
+  return false;
+}
+#define AMONG(n, ...) among((n), (int)(sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *)), (const char *[]){__VA_ARGS__})
+
+static const char *self_of(const cg_node *n, const cg_type **x) {
+  cg_value *v = n->nargs ? cg_arg_tensor(&n->arg[0]) : NULL;
+  if (!v) return "the first argument is no tensor";
+  *x = &v->type;
+  return NULL;
+}
+
+// ---------------------------------------------------------------- permutations
+
+static void swap(int *map, int a, int b) {
+  int x = map[a];
+  map[a] = map[b], map[b] = x;
+}
+
+static const char *moved(cg_module *m, const cg_node *n, int rank, int *map) {
+  const cg_arg *from = cg_node_arg(n, "source"), *to = cg_node_arg(n, "destination");
+  int len = cg_arg_list_len(from), source[CG_MAX_RANK];
+  bool taken[CG_MAX_RANK] = {0};
+  if (len != cg_arg_list_len(to)) return "movedim: source and destination differ in length";
+  for (int i = 0; i < rank; i++) source[i] = -1;
+  for (int i = 0; i < len; i++) {
+    int a, b;
+    CG_RULE(cg_r_dim(m, cg_arg_list_at(from, i), rank, &a));
+    CG_RULE(cg_r_dim(m, cg_arg_list_at(to, i), rank, &b));
+    if (!rank) continue;
+    if (source[b] >= 0 || taken[a]) return "movedim: repeated dim";
+    source[b] = a, taken[a] = true;
+  }
+  for (int i = 0, next = 0; i < rank; i++) {
+    if (source[i] < 0) {
+      while (taken[next]) next++;
+      source[i] = next++;
+    }
+    map[i] = source[i];
+  }
+  return NULL;
+}
+
+const char *cg_v_permutation(cg_module *m, const cg_node *n, int rank, int *map) {
+  for (int i = 0; i < rank; i++) map[i] = i;
+  if (AMONG(n, "aten::permute", "aten::permute_copy")) {
+    if (cg_arg_list_len(&n->arg[1]) != rank) return cg_r_why(m, "permute of %d dims by a list of %d", rank, cg_arg_list_len(&n->arg[1]));
+    bool seen[CG_MAX_RANK] = {0};
+    for (int i = 0; i < rank; i++) {
+      CG_RULE(cg_r_dim(m, cg_arg_list_at(&n->arg[1], i), rank, &map[i]));
+      if (seen[map[i]]) return "permute: repeated dim";
+      seen[map[i]] = true;
+    }
+    return NULL;
+  }
+  if (AMONG(n, "aten::movedim", "aten::moveaxis")) return moved(m, n, rank, map);
+  if (AMONG(n, "aten::numpy_T", "aten::matrix_H", "aten::adjoint", "aten::mT", "aten::mH", "aten::t", "aten::t_copy")) {
+    if (is(n, "aten::numpy_T"))
+      for (int i = 0; i < rank; i++) map[i] = rank - 1 - i;
+    else if (rank >= 2) swap(map, rank - 2, rank - 1);
+    if (AMONG(n, "aten::t", "aten::t_copy") && rank > 2) return cg_r_why(m, "t() expects a tensor with <= 2 dimensions, but self is %dD", rank);
+    return NULL;
+  }
+  int a, b; // transpose, swapaxes, swapdims
+  CG_RULE(cg_r_dim(m, &n->arg[1], rank, &a));
+  CG_RULE(cg_r_dim(m, &n->arg[2], rank, &b));
+  if (rank) swap(map, a, b);
+  return NULL;
+}
+
+const char *cg_infer_permutation(cg_module *m, cg_node *n) {
+  const cg_type *x;
+  int map[CG_MAX_RANK];
+  CG_RULE(self_of(n, &x));
+  if (cg_is_complex(x->dtype) && AMONG(n, "aten::mH", "aten::matrix_H", "aten::adjoint")) return NULL;
+  CG_RULE(cg_v_permutation(m, n, x->rank, map));
+  const cg_expr **dim = cg_r_new_dims(m, x->rank);
+  for (int i = 0; i < x->rank; i++) dim[i] = x->dim[map[i]];
+  cg_r_set(n, 0, x->dtype, x->rank, dim);
+  return NULL;
+}
+
+// ---------------------------------------------------------------- reshapes
+
+// a / b, where that is exact: factors that both have are left out first, so that symbols cancel.
+static const cg_expr *quotient(cg_module *m, int na, const cg_expr *const *a, int nb, const cg_expr *const *b) {
+  bool used[CG_MAX_RANK] = {0};
+  const cg_expr *over = cg_xi(m, 1), *under = cg_xi(m, 1);
+  for (int i = 0; i < nb; i++) {
+    int k = 0;
+    while (k < na && (used[k] || a[k] != b[i])) k++;
+    if (k < na && !cg_x_is(b[i], 0)) used[k] = true;
+    else under = cg_xmul(m, under, b[i]);
+  }
+  for (int i = 0; i < na; i++)
+    if (!used[i]) over = cg_xmul(m, over, a[i]);
+  return cg_x_is(under, 1) ? over : cg_x_is(under, 0) ? NULL : cg_xdiv(m, over, under);
+}
+
+// Sizes with at most one -1, which becomes what is left of numel.
+static const char *fill_in(cg_module *m, const cg_type *x, int rank, const cg_expr **dim) {
+  const cg_expr *known[CG_MAX_RANK];
+  int free_dim = -1, nknown = 0;
+  for (int i = 0; i < rank; i++) {
+    if (!cg_x_is(dim[i], -1)) {
+      known[nknown++] = dim[i];
+      continue;
+    }
+    if (free_dim >= 0) return "only one dimension can be inferred";
+    free_dim = i;
+  }
+  if (free_dim >= 0 && !(dim[free_dim] = quotient(m, x->rank, x->dim, nknown, known)))
+    return cg_r_why(m, "cannot reshape tensor of 0 elements into a shape with -1 beside a 0");
+  const cg_expr *have = cg_x_product(m, x->rank, x->dim), *want = cg_x_product(m, rank, dim);
+  if (cg_x_is_int(have) && cg_x_is_int(want) && have != want)
+    return cg_r_why(m, "a tensor of %lld elements cannot have the shape %s", (long long)have->value, cg_r_shape(m, rank, dim));
+  return NULL;
+}
+
+const char *cg_infer_view(cg_module *m, cg_node *n) {
+  const cg_type *x;
+  CG_RULE(self_of(n, &x));
+  const char *name = cg_node_arg(n, "size") ? "size" : "shape";
+  if (!cg_node_arg(n, name)) return NULL; // view.dtype
+  int rank = cg_arg_list_len(cg_node_arg(n, name));
+  const cg_expr **dim = cg_r_new_dims(m, rank);
+  if (rank > CG_MAX_RANK || cg_r_sizes(m, n, name, rank, dim)) return NULL;
+  CG_RULE(fill_in(m, x, rank, dim));
+  cg_r_set(n, 0, x->dtype, rank, dim);
+  return NULL;
+}
+
+// self's elements in other's shape: view_as, reshape_as.
+const char *cg_infer_view_as(cg_module *m, cg_node *n) {
+  const cg_type *x, *other = cg_r_type(n, "other");
+  CG_RULE(self_of(n, &x));
+  if (!other) return "other is no tensor";
+  (void)m;
+  cg_r_set_like(n, 0, other, x->dtype);
+  return NULL;
+}
+
+const char *cg_infer_flatten(cg_module *m, cg_node *n) {
+  const cg_type *x;
+  CG_RULE(self_of(n, &x));
+  int a = 0, b = x->rank - 1;
+  if (!is(n, "aten::ravel")) {
+    CG_RULE(cg_r_dim_of(m, n, "start_dim", x->rank, &a));
+    CG_RULE(cg_r_dim_of(m, n, "end_dim", x->rank, &b));
+  }
+  if (!x->rank) a = 0, b = -1;
+  else if (a > b) return "flatten() has invalid args: start_dim cannot come after end_dim";
+  const cg_expr **dim = cg_r_new_dims(m, x->rank + 1);
+  int r = 0;
+  for (int i = 0; i < a; i++) dim[r++] = x->dim[i];
+  dim[r++] = cg_x_product(m, b - a + 1, x->dim + a);
+  for (int i = b + 1; i < x->rank; i++) dim[r++] = x->dim[i];
+  cg_r_set(n, 0, x->dtype, r, dim);
+  return NULL;
+}
+
+const char *cg_infer_unflatten(cg_module *m, cg_node *n) {
+  const cg_type *x;
+  int d, r = 0;
+  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_dim_of(m, n, "dim", x->rank, &d));
+  int count = cg_arg_list_len(cg_node_arg(n, "sizes"));
+  const cg_expr **sizes = cg_r_new_dims(m, count);
+  if (count + x->rank > CG_MAX_RANK || cg_r_sizes(m, n, "sizes", count, sizes)) return NULL;
+  cg_type one = cg_tensor_type(x->dtype, 1, x->dim + d);
+  CG_RULE(fill_in(m, &one, count, sizes));
+  const cg_expr **dim = cg_r_new_dims(m, x->rank + count);
+  for (int i = 0; i < d; i++) dim[r++] = x->dim[i];
+  for (int i = 0; i < count; i++) dim[r++] = sizes[i];
+  for (int i = d + 1; i < x->rank; i++) dim[r++] = x->dim[i];
+  cg_r_set(n, 0, x->dtype, r, dim);
+  return NULL;
+}
+
+const char *cg_infer_squeeze(cg_module *m, cg_node *n) {
+  const cg_type *x;
+  bool drop[CG_MAX_RANK];
+  CG_RULE(self_of(n, &x));
+  const cg_arg *a = cg_node_arg(n, "dim");
+  if (a && !cg_arg_list_len(a) && x->rank) { // squeeze.dims of no dims
+    cg_r_set_like(n, 0, x, x->dtype);
+    return NULL;
+  }
+  CG_RULE(cg_r_dims_of(m, n, "dim", x->rank, true, drop));
+  const cg_expr **dim = cg_r_new_dims(m, x->rank);
+  int r = 0;
+  for (int i = 0; i < x->rank; i++)
+    if (!drop[i] || !cg_x_is(x->dim[i], 1)) dim[r++] = x->dim[i];
+  cg_r_set(n, 0, x->dtype, r, dim);
+  return NULL;
+}
+
+const char *cg_infer_unsqueeze(cg_module *m, cg_node *n) {
+  const cg_type *x;
+  int d;
+  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_dim_of(m, n, "dim", x->rank + 1, &d));
+  const cg_expr **dim = cg_r_new_dims(m, x->rank + 1);
+  for (int i = 0; i <= x->rank; i++) dim[i] = i < d ? x->dim[i] : i == d ? cg_xi(m, 1) : x->dim[i - 1];
+  cg_r_set(n, 0, x->dtype, x->rank + 1, dim);
+  return NULL;
+}
+
+// atleast_1d, _2d, _3d of one tensor.
+const char *cg_infer_atleast(cg_module *m, cg_node *n) {
+  const cg_type *x;
+  CG_RULE(self_of(n, &x));
+  int want = is(n, "aten::atleast_1d") ? 1 : is(n, "aten::atleast_2d") ? 2 : 3;
+  if (x->rank >= want) return cg_infer_same(m, n);
+  const cg_expr **dim = cg_r_new_dims(m, want), *one = cg_xi(m, 1);
+  for (int i = 0; i < want; i++) dim[i] = one;
+  if (x->rank == 1) dim[want == 1 ? 0 : 1] = x->dim[0];
+  if (x->rank == 2) dim[0] = x->dim[0], dim[1] = x->dim[1];
+  cg_r_set(n, 0, x->dtype, want, dim);
+  return NULL;
+}
+
+// ---------------------------------------------------------------- expansions
+
+const char *cg_infer_expand(cg_module *m, cg_node *n) {
+  const cg_type *x, *other = cg_r_type(n, "other");
+  CG_RULE(self_of(n, &x));
+  int rank = other ? other->rank : cg_arg_list_len(cg_node_arg(n, "size"));
+  const cg_expr **dim = cg_r_new_dims(m, rank);
+  if (other) memcpy(dim, other->dim, (size_t)rank * sizeof *dim);
+  else if (rank > CG_MAX_RANK || cg_r_sizes(m, n, "size", rank, dim)) return NULL;
+  if (rank < x->rank) return cg_r_why(m, "expand: the number of sizes (%d) must be at least the number of dimensions (%d)", rank, x->rank);
+  for (int i = 0; i < rank; i++) {
+    int k = i - (rank - x->rank);
+    if (cg_x_is(dim[i], -1)) {
+      if (k < 0) return "expand: -1 is not allowed in a leading dimension that is new";
+      dim[i] = x->dim[k];
+    }
+    if (k >= 0 && !cg_x_is(x->dim[k], 1) && cg_x_is_int(x->dim[k]) && cg_x_is_int(dim[i]) && x->dim[k] != dim[i])
+      return cg_r_why(m, "the expanded size of the tensor %s does not match %s", cg_r_shape(m, rank, dim), cg_r_shape(m, x->rank, x->dim));
+  }
+  cg_r_set(n, 0, x->dtype, rank, dim);
+  return NULL;
+}
+
+// repeat, tile: sizes times repeats.
+const char *cg_infer_repeat(cg_module *m, cg_node *n) {
+  const cg_type *x;
+  CG_RULE(self_of(n, &x));
+  bool tile = is(n, "aten::tile");
+  const char *name = tile ? "dims" : "repeats";
+  int count = cg_arg_list_len(cg_node_arg(n, name)), rank = count;
+  const cg_expr *by[CG_MAX_RANK];
+  if (count > CG_MAX_RANK || cg_r_sizes(m, n, name, count, by)) return NULL;
+  if (tile && rank < x->rank) rank = x->rank;
+  if (rank < x->rank) return "repeat: fewer repeats than dimensions";
+  const cg_expr **dim = cg_r_new_dims(m, rank), *one = cg_xi(m, 1);
+  for (int i = 0; i < rank; i++) {
+    int k = i - (rank - x->rank), b = i - (rank - count);
+    dim[i] = cg_xmul(m, k < 0 ? one : x->dim[k], b < 0 ? one : by[b]);
+  }
+  cg_r_set(n, 0, x->dtype, rank, dim);
+  return NULL;
+}
+
+const char *cg_infer_repeat_interleave(cg_module *m, cg_node *n) {
+  const cg_type *x;
+  const cg_expr *by;
+  CG_RULE(self_of(n, &x));
+  if (!cg_r_int(n, "repeats", &by)) return NULL;
+  if (cg_r_is_none(n, "dim")) {
+    const cg_expr **dim = cg_r_new_dims(m, 1);
+    dim[0] = cg_xmul(m, cg_type_numel(m, x), by);
+    cg_r_set(n, 0, x->dtype, 1, dim);
+    return NULL;
+  }
+  int d;
+  CG_RULE(cg_r_dim_of(m, n, "dim", x->rank, &d));
+  if (!x->rank) return NULL;
+  const cg_expr **dim = cg_r_copy_dims(m, x);
+  dim[d] = cg_xmul(m, dim[d], by);
+  cg_r_set(n, 0, x->dtype, x->rank, dim);
+  return NULL;
+}
+
+// ---------------------------------------------------------------- slices
+
+const cg_expr *cg_v_bound(cg_module *m, const cg_expr *at, const cg_expr *size) {
+  const cg_expr *zero = cg_xi(m, 0);
+  if (cg_x_at_least(m, cg_xi(m, -1), at)) at = cg_xadd(m, at, size);
+  return cg_xmin(m, cg_xmax(m, at, zero), size);
+}
+
+static const char *range_slice(cg_module *m, const cg_node *n, const cg_expr *size, cg_slice *s) {
+  const cg_expr *end;
+  s->start = cg_xi(m, 0), end = size, s->step = cg_xi(m, 1);
+  if ((!cg_r_is_none(n, "start") && !cg_r_int(n, "start", &s->start)) || (!cg_r_is_none(n, "end") && !cg_r_int(n, "end", &end)) ||
+      (!cg_r_is_none(n, "step") && !cg_r_int(n, "step", &s->step)))
+    return "a bound of the slice is not known";
+  if (cg_x_is_int(s->step) && s->step->value <= 0) return "slice step must be positive";
+  bool whole = cg_x_is_int(end) && end->value >= INT64_MAX / 2;
+  s->start = cg_v_bound(m, s->start, size);
+  end = whole ? size : cg_xmax(m, cg_v_bound(m, end, size), s->start);
+  s->length = cg_xsub(m, end, s->start);
+  if (!cg_x_is(s->step, 1)) s->length = cg_xdiv(m, cg_xadd(m, s->length, cg_xsub(m, s->step, cg_xi(m, 1))), s->step);
+  return NULL;
+}
+
+const char *cg_v_slice(cg_module *m, const cg_node *n, const cg_type *x, cg_slice *s) {
+  *s = (cg_slice){0};
+  if (!x->rank) return "a slice of a 0-dim tensor";
+  CG_RULE(cg_r_dim_of(m, n, "dim", x->rank, &s->dim));
+  const cg_expr *size = x->dim[s->dim];
+  if (cg_node_arg(n, "step")) return range_slice(m, n, size, s);
+  s->step = cg_xi(m, 1);
+  s->drops = cg_node_arg(n, "index") != NULL; // select
+  if (!cg_r_int(n, s->drops ? "index" : "start", &s->start)) return "an index is not known";
+  int64_t lo, hi;
+  cg_x_range(s->start, &lo, &hi);
+  if (hi < 0) s->start = cg_xadd(m, s->start, size);
+  else if (lo < 0) return "an index whose sign is not known";
+  s->length = s->step;
+  if (!s->drops && !cg_r_int(n, "length", &s->length)) return "the length is not known";
+  const cg_expr *end = cg_xadd(m, s->start, s->length);
+  if ((cg_x_is_int(s->start) && s->start->value < 0) || !cg_x_at_least(m, cg_xmax(m, size, end), end) ||
+      (cg_x_is_int(end) && cg_x_is_int(size) && end->value > size->value))
+    return cg_r_why(m, "index out of range for dimension %d of %s", s->dim, cg_r_shape(m, x->rank, x->dim));
+  return NULL;
+}
+
+// An argument that is not known leaves the type to what the model records.
+static bool unknown(const char *why) { return why && (strstr(why, "not known") || strstr(why, "no tensor")); }
+
+const char *cg_infer_slice(cg_module *m, cg_node *n) {
+  const cg_type *x;
+  cg_slice s;
+  CG_RULE(self_of(n, &x));
+  const char *why = cg_v_slice(m, n, x, &s);
+  if (why) return unknown(why) ? NULL : why;
+  const cg_expr **dim = cg_r_new_dims(m, x->rank);
+  int r = 0;
+  for (int i = 0; i < x->rank; i++)
+    if (i != s.dim) dim[r++] = x->dim[i];
+    else if (!s.drops) dim[r++] = s.length;
+  cg_r_set(n, 0, x->dtype, r, dim);
+  return NULL;
+}
+
+// ---------------------------------------------------------------- pieces
+
+static const cg_expr *ceil_div(cg_module *m, const cg_expr *a, const cg_expr *b) { return cg_xdiv(m, cg_xadd(m, a, cg_xsub(m, b, cg_xi(m, 1))), b); }
+
+// Sizes of pieces of `each`, the last one what is left.
+static void equal_pieces(cg_module *m, const cg_expr *size, const cg_expr *each, cg_pieces *p) {
+  for (int i = 0; i < p->n; i++) {
+    const cg_expr *left = cg_xsub(m, size, cg_xmul(m, each, cg_xi(m, i)));
+    p->size[i] = i < p->n - 1 ? each : left;
+  }
+}
+
+// tensor_split by a number: the first (size % n) pieces are one longer.
+static void even_pieces(cg_module *m, const cg_expr *size, cg_pieces *p) {
+  const cg_expr *count = cg_xi(m, p->n), *each = cg_xdiv(m, size, count), *longer = cg_x_mod(&m->exprs, size, count);
+  for (int i = 0; i < p->n; i++) {
+    const cg_expr *extra = cg_xmin(m, cg_xmax(m, cg_xsub(m, longer, cg_xi(m, i)), cg_xi(m, 0)), cg_xi(m, 1));
+    p->size[i] = cg_xadd(m, each, extra);
+  }
+}
+
+static const char *sizes_of(cg_module *m, const cg_node *n, const cg_type *x, cg_pieces *p) {
+  const cg_expr *size = x->dim[p->dim], *v, *one = cg_xi(m, 1);
+  const char *list = cg_node_arg(n, "split_sizes") ? "split_sizes" : cg_node_arg(n, "split_size") ? "split_size" : "indices";
+  const cg_arg *a = cg_node_arg(n, list);
+  if (p->drops) {
+    if (cg_x_is_int(size) && size->value != p->n) return "unbind: a size that does not fit the number of results";
+    for (int i = 0; i < p->n; i++) p->size[i] = one;
+  } else if (cg_node_arg(n, "chunks")) {
+    if (!cg_r_int(n, "chunks", &v)) return "chunks is not known";
+    equal_pieces(m, size, cg_xmax(m, ceil_div(m, size, v), cg_xi(m, 0)), p);
+  } else if (cg_node_arg(n, "sections")) {
+    even_pieces(m, size, p);
+  } else if (a && a->kind == CG_A_LIST && !strcmp(list, "indices")) {
+    const cg_expr *from = cg_xi(m, 0);
+    for (int i = 0; i < p->n; i++) {
+      const cg_expr *to = size;
+      if (i < a->list.n && !cg_arg_int(&a->list.at[i], &to)) return "an index is not known";
+      to = cg_xmax(m, cg_v_bound(m, to, size), from);
+      p->size[i] = cg_xsub(m, to, from);
+      from = to;
+    }
+  } else if (a && a->kind == CG_A_LIST) {
+    if (a->list.n != p->n) return "split: the number of sizes does not fit the number of results";
+    for (int i = 0; i < p->n; i++)
+      if (!cg_arg_int(&a->list.at[i], &p->size[i])) return "a size is not known";
+  } else {
+    if (!cg_arg_int(a, &v)) return "split_size is not known";
+    equal_pieces(m, size, v, p);
+  }
+  return NULL;
+}
+
+const char *cg_v_pieces(cg_module *m, const cg_node *n, const cg_type *x, cg_pieces *p) {
+  *p = (cg_pieces){.n = n->nresults, .drops = AMONG(n, "aten::unbind", "aten::unbind_copy")};
+  if (!x->rank) return "a 0-dim tensor has no pieces";
+  if (cg_node_arg(n, "dim")) CG_RULE(cg_r_dim_of(m, n, "dim", x->rank, &p->dim));
+  else if (is(n, "aten::hsplit")) p->dim = x->rank > 1;
+  else if (is(n, "aten::vsplit")) p->dim = 0;
+  else if (is(n, "aten::dsplit")) p->dim = 2;
+  if (p->dim >= x->rank) return "split: too few dimensions";
+  p->size = cg_r_new_dims(m, p->n);
+  p->start = cg_r_new_dims(m, p->n);
+  CG_RULE(sizes_of(m, n, x, p));
+  const cg_expr *at = cg_xi(m, 0);
+  for (int i = 0; i < p->n; i++) p->start[i] = at, at = cg_xadd(m, at, p->size[i]);
+  return NULL;
+}
+
+const char *cg_infer_pieces(cg_module *m, cg_node *n) {
+  const cg_type *x;
+  cg_pieces p;
+  CG_RULE(self_of(n, &x));
+  const char *why = cg_v_pieces(m, n, x, &p);
+  if (why) return unknown(why) ? NULL : why;
+  for (int k = 0; k < n->nresults; k++) {
+    const cg_expr **dim = cg_r_new_dims(m, x->rank);
+    int r = 0;
+    for (int i = 0; i < x->rank; i++)
+      if (i != p.dim) dim[r++] = x->dim[i];
+      else if (!p.drops) dim[r++] = p.size[k];
+    cg_r_set(n, k, x->dtype, r, dim);
+  }
+  return NULL;
+}
+
+// ---------------------------------------------------------------- diagonals, windows
+
+const char *cg_v_diagonal(cg_module *m, const cg_node *n, const cg_type *x, cg_diagonal *d) {
+  int64_t offset = cg_r_int_or(n, "offset", 0);
+  const cg_expr *zero = cg_xi(m, 0);
+  if (is(n, "aten::linalg_diagonal")) {
+    if (cg_r_dim_of(m, n, "dim1", x->rank, &d->dim1) || cg_r_dim_of(m, n, "dim2", x->rank, &d->dim2)) return "dimension out of range";
+  } else {
+    CG_RULE(cg_r_dim_of(m, n, "dim1", x->rank, &d->dim1));
+    CG_RULE(cg_r_dim_of(m, n, "dim2", x->rank, &d->dim2));
+  }
+  if (d->dim1 == d->dim2) return "diagonal dimensions cannot be identical";
+  d->start1 = cg_xi(m, offset < 0 ? -offset : 0);
+  d->start2 = cg_xi(m, offset > 0 ? offset : 0);
+  const cg_expr *a = cg_xsub(m, x->dim[d->dim1], d->start1), *b = cg_xsub(m, x->dim[d->dim2], d->start2);
+  d->length = cg_xmax(m, cg_xmin(m, a, b), zero);
+  return NULL;
+}
+
+const char *cg_infer_diagonal(cg_module *m, cg_node *n) {
+  const cg_type *x;
+  cg_diagonal d;
+  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_v_diagonal(m, n, x, &d));
+  const cg_expr **dim = cg_r_new_dims(m, x->rank);
+  int r = 0;
+  for (int i = 0; i < x->rank; i++)
+    if (i != d.dim1 && i != d.dim2) dim[r++] = x->dim[i];
+  dim[r++] = d.length;
+  cg_r_set(n, 0, x->dtype, r, dim);
+  return NULL;
+}
+
+const char *cg_infer_diag_embed(cg_module *m, cg_node *n) {
+  const cg_type *x;
+  int a, b, k = 0;
+  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_dim_of(m, n, "dim1", x->rank + 1, &a));
+  CG_RULE(cg_r_dim_of(m, n, "dim2", x->rank + 1, &b));
+  if (!x->rank || a == b) return "diag_embed: bad dimensions";
+  int64_t offset = cg_r_int_or(n, "offset", 0);
+  const cg_expr *side = cg_xadd(m, x->dim[x->rank - 1], cg_xi(m, offset < 0 ? -offset : offset));
+  const cg_expr **dim = cg_r_new_dims(m, x->rank + 1);
+  for (int i = 0; i <= x->rank; i++) dim[i] = i == a || i == b ? side : x->dim[k++];
+  cg_r_set(n, 0, x->dtype, x->rank + 1, dim);
+  return NULL;
+}
+
+const char *cg_infer_unfold(cg_module *m, cg_node *n) {
+  const cg_type *x;
+  int d;
+  const cg_expr *size, *step;
+  CG_RULE(self_of(n, &x));
+  if (!cg_r_int(n, "size", &size) || !cg_r_int(n, "step", &step)) return NULL;
+  if (cg_x_is(step, 0)) return "unfold: step is 0";
+  CG_RULE(cg_r_dim_of(m, n, "dimension", x->rank, &d));
+  const cg_expr **dim = cg_r_new_dims(m, x->rank + 1), *whole = x->rank ? x->dim[d] : cg_xi(m, 1);
+  for (int i = 0; i < x->rank; i++) dim[i] = x->dim[i];
+  if (x->rank) dim[d] = cg_xadd(m, cg_xdiv(m, cg_xsub(m, whole, size), step), cg_xi(m, 1));
+  dim[x->rank] = size;
+  cg_r_set(n, 0, x->dtype, x->rank + 1, dim);
+  return NULL;
+}
+
+const char *cg_infer_as_strided(cg_module *m, cg_node *n) {
+  const cg_type *x;
+  CG_RULE(self_of(n, &x));
+  int rank = cg_arg_list_len(cg_node_arg(n, "size"));
+  const cg_expr **dim = cg_r_new_dims(m, rank);
+  if (rank > CG_MAX_RANK || cg_r_sizes(m, n, "size", rank, dim)) return NULL;
+  cg_r_set(n, 0, x->dtype, rank, dim);
+  return NULL;
+}
+
+// ---------------------------------------------------------------- channels and space
+
+const char *cg_infer_pixel_shuffle(cg_module *m, cg_node *n) {
+  const cg_type *x;
+  CG_RULE(self_of(n, &x));
+  bool up = is(n, "aten::pixel_shuffle");
+  int64_t f = cg_r_int_or(n, up ? "upscale_factor" : "downscale_factor", 0);
+  if (x->rank < 3 || f <= 0) return "pixel_shuffle: a tensor of 3 dimensions or more and a positive factor are expected";
+  const cg_expr **dim = cg_r_copy_dims(m, x), *by = cg_xi(m, f), *square = cg_xi(m, f * f);
+  int c = x->rank - 3;
+  dim[c] = up ? cg_xdiv(m, dim[c], square) : cg_xmul(m, dim[c], square);
+  for (int i = c + 1; i < x->rank; i++) dim[i] = up ? cg_xmul(m, dim[i], by) : cg_xdiv(m, dim[i], by);
+  cg_r_set(n, 0, x->dtype, x->rank, dim);
+  return NULL;
+}
+
+// flip, roll, channel_shuffle, …: the shape stays. rot90 may swap two dims.
+const char *cg_infer_rot90(cg_module *m, cg_node *n) {
+  const cg_type *x;
+  CG_RULE(self_of(n, &x));
+  int64_t k = cg_r_int_or(n, "k", 1), at[2];
+  CG_RULE(cg_r_ints(m, n, "dims", 2, 0, at));
+  const cg_expr **dim = cg_r_copy_dims(m, x);
+  for (int i = 0; i < 2; i++) {
+    if (at[i] < 0) at[i] += x->rank;
+    if (at[i] < 0 || at[i] >= x->rank) return "rot90: dimension out of range";
+  }
+  if (k & 1) dim[at[0]] = x->dim[at[1]], dim[at[1]] = x->dim[at[0]];
+  cg_r_set(n, 0, x->dtype, x->rank, dim);
+  return NULL;
+}
+
+// ---------------------------------------------------------------- joining
+
+// The first tensor's other sizes, the sum along dim; 1-D empty tensors are skipped as PyTorch does.
+const char *cg_infer_cat(cg_module *m, cg_node *n) {
+  cg_value **x;
+  int count = cg_r_tensors(m, n, "tensors", &x), d = -1;
+  const cg_type *first = NULL;
+  const cg_expr **dim = NULL;
+  cg_promotion p = {-1, -1, -1};
+  for (int i = 0; i < count; i++) {
+    if (!x[i]) return "an item of the list is no tensor";
+    cg_arg a = cg_a_value(x[i]);
+    cg_promote_add(&p, &a);
+    const cg_type *t = &x[i]->type;
+    if (t->rank == 1 && cg_x_is(t->dim[0], 0)) continue;
+    if (!first) {
+      first = t;
+      if (!t->rank) return "zero-dimensional tensors cannot be concatenated";
+      CG_RULE(cg_r_dim_of(m, n, "dim", t->rank, &d));
+      dim = cg_r_copy_dims(m, t);
+      continue;
+    }
+    if (t->rank != first->rank) return "tensors must have the same number of dimensions";
+    for (int k = 0; k < t->rank; k++) {
+      if (k == d) dim[k] = cg_xadd(m, dim[k], t->dim[k]);
+      else if (cg_x_is_int(t->dim[k]) && !cg_x_is_int(dim[k])) dim[k] = t->dim[k];
+      else if (cg_x_is_int(t->dim[k]) && t->dim[k] != dim[k]) return cg_r_why(m, "sizes of tensors must match except in dimension %d", d);
+    }
+  }
+  if (!count) return "expected a non-empty list of tensors";
+  if (!first) first = &x[0]->type, dim = cg_r_copy_dims(m, first);
+  cg_r_set(n, 0, (cg_dtype)cg_promote_result(&p), first->rank, dim);
+  return NULL;
+}
+
+const char *cg_infer_stack(cg_module *m, cg_node *n) {
+  cg_value **x;
+  int count = cg_r_tensors(m, n, "tensors", &x), d;
+  if (!count) return "stack expects a non-empty list of tensors";
+  cg_promotion p = {-1, -1, -1};
+  for (int i = 0; i < count; i++) {
+    if (!x[i]) return "an item of the list is no tensor";
+    if (x[i]->type.rank != x[0]->type.rank) return "stack expects each tensor to be of equal size";
+    cg_arg a = cg_a_value(x[i]);
+    cg_promote_add(&p, &a);
+  }
+  const cg_type *t = &x[0]->type;
+  CG_RULE(cg_r_dim_of(m, n, "dim", t->rank + 1, &d));
+  const cg_expr **dim = cg_r_new_dims(m, t->rank + 1);
+  for (int i = 0; i <= t->rank; i++) dim[i] = i < d ? t->dim[i] : i == d ? cg_xi(m, count) : t->dim[i - 1];
+  cg_r_set(n, 0, (cg_dtype)cg_promote_result(&p), t->rank + 1, dim);
+  return NULL;
+}
+
+// ---------------------------------------------------------------- padding
+
+// Pairs from the last dimension on: constant_pad_nd, pad, reflection and replication pads.
+const char *cg_infer_pad(cg_module *m, cg_node *n) {
+  const cg_type *x;
+  CG_RULE(self_of(n, &x));
+  const char *name = cg_node_arg(n, "pad") ? "pad" : "padding";
+  int count = cg_arg_list_len(cg_node_arg(n, name));
+  const cg_expr *by[2 * CG_MAX_RANK];
+  if (count % 2 || count / 2 > x->rank) return cg_r_why(m, "%s of %d items for a tensor of %d dimensions", name, count, x->rank);
+  if (cg_r_sizes(m, n, name, count, by)) return NULL;
+  const cg_expr **dim = cg_r_copy_dims(m, x);
+  for (int i = 0; i < count / 2; i++) {
+    int d = x->rank - 1 - i;
+    dim[d] = cg_xadd(m, dim[d], cg_xadd(m, by[2 * i], by[2 * i + 1]));
+    if (cg_x_is_int(dim[d]) && dim[d]->value < 0) return "padding makes a size negative";
+  }
+  cg_r_set(n, 0, x->dtype, x->rank, dim);
+  return NULL;
+}

@@ -1,0 +1,39 @@
+// The operator table, made of ops.def, and how a row is found.
+#include "ops/op.h"
+
+#include <string.h>
+
+#include "ops/rules.h"
+
+// The traits by the names that rows use.
+enum {
+  POINT = CG_OP_POINTWISE, REDUCTION = CG_OP_REDUCTION, VIEW = CG_OP_VIEW, ANCHOR = CG_OP_ANCHOR, RANDOM = CG_OP_RANDOM,
+  EFFECT = CG_OP_EFFECT, STRIDES = CG_OP_STRIDE_SENSITIVE, UNDEFINED = CG_OP_NONDETERMINISTIC_VALUES, CONTROL = CG_OP_CONTROL,
+  SCALAR = CG_OP_SCALAR, NONE = 0,
+};
+
+static const cg_op table[] = {
+#define POINTWISE(k, rule, f, i, b) {.key = k, .traits = POINT, .infer = cg_infer_##rule, .body_float = f, .body_int = i, .body_bool = b},
+#define LOWERED(k, t, rule, low) {.key = k, .traits = t, .infer = cg_infer_##rule, .lower = cg_lower_##low},
+#define COMPOSITE(k, rule, dec) {.key = k, .traits = CG_OP_COMPOSITE, .infer = cg_infer_##rule, .decompose = cg_decompose_##dec},
+#define COMPOSITE_OR(k, t, rule, low, dec) \
+  {.key = k, .traits = CG_OP_COMPOSITE | (t), .infer = cg_infer_##rule, .lower = cg_lower_##low, .decompose = cg_decompose_##dec},
+#define TYPED(k, t, rule) {.key = k, .traits = t, .infer = cg_infer_##rule},
+#include "ops/ops.def"
+};
+
+enum { COUNT = sizeof table / sizeof *table };
+
+const cg_op *cg_op_find(const char *key) {
+  int lo = 0, hi = COUNT - 1;
+  while (lo <= hi) {
+    int mid = (lo + hi) / 2, c = strcmp(key, table[mid].key);
+    if (!c) return &table[mid];
+    if (c < 0) hi = mid - 1;
+    else lo = mid + 1;
+  }
+  return NULL;
+}
+
+size_t cg_op_count(void) { return COUNT; }
+const cg_op *cg_op_at(size_t i) { return i < COUNT ? &table[i] : NULL; }

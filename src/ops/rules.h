@@ -1,0 +1,21 @@
+// Every type rule, lowering and decomposition that ops.def names, declared from it.
+#ifndef CG_OPS_RULES_H
+#define CG_OPS_RULES_H
+#include "ops/rule.h"
+
+#define INFER(rule) const char *cg_infer_##rule(cg_module *m, cg_node *n);
+#define LOWERING(rule) const char *cg_lower_##rule(te *t, const cg_node *n, te_compute *out);
+#define POINTWISE(key, rule, ...) INFER(rule)
+#define LOWERED(key, traits, rule, low) INFER(rule) LOWERING(low)
+#define COMPOSITE(key, rule, dec) INFER(rule) bool cg_decompose_##dec(cg_module *m, cg_node *n);
+#define COMPOSITE_OR(key, traits, rule, low, dec) INFER(rule) LOWERING(low) bool cg_decompose_##dec(cg_module *m, cg_node *n);
+#define TYPED(key, traits, rule) INFER(rule)
+#include "ops/ops.def"
+#undef INFER
+#undef LOWERING
+#undef POINTWISE
+#undef LOWERED
+#undef COMPOSITE
+#undef COMPOSITE_OR
+#undef TYPED
+#endif

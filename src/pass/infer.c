@@ -1,0 +1,93 @@
+// Gives every result a type, in the contract's order: native rules, what the model recorded (checked against the
+// rule), LibTorch's Meta kernels, a type that the user declared. Nothing is executed on data.
+#include <string.h>
+
+#include "ir/text.h"
+#include "ops/op.h"
+#include "pass/pass.h"
+
+static const char *type_text(cg_session *s, const cg_type *t) {
+  cg_str b = cg_str_new(s);
+  cg_print_type(&b, t);
+  return cg_str_text(&b);
+}
+
+// Whether two sizes can be told apart: by their value where both are fixed, else at the symbols' hints.
+static bool dims_differ(const cg_expr *a, const cg_expr *b) {
+  if (a == b || cg_x_has_unbacked(a) || cg_x_has_unbacked(b)) return false;
+  return cg_x_hint(a) != cg_x_hint(b);
+}
+
+static bool types_differ(const cg_type *a, const cg_type *b) {
+  if (a->kind != b->kind) return true;
+  if (a->kind != CG_T_TENSOR) return false;
+  if (a->dtype != b->dtype || a->rank != b->rank) return true;
+  for (int i = 0; i < a->rank; i++)
+    if (dims_differ(a->dim[i], b->dim[i])) return true;
+  return false;
+}
+
+// Applies the operator's own rule and checks it against the recorded types, which keep their strides and names.
+static bool by_rule(cg_pipeline *p, cg_module *m, cg_node *n, const char **reason) {
+  if (!n->op || !n->op->infer) return false;
+  cg_type *recorded = CG_NEW_ARRAY(p->s, cg_type, n->nresults ? n->nresults : 1);
+  for (int i = 0; i < n->nresults; i++) recorded[i] = n->result[i]->type;
+  *reason = n->op->infer(m, n);
+  for (int i = 0; i < n->nresults; i++) {
+    cg_type *have = &recorded[i], *got = &n->result[i]->type;
+    if (have->kind == CG_T_UNKNOWN) continue;
+    if (!*reason && got->kind != CG_T_UNKNOWN && types_differ(have, got))
+      cg_fail_at(p->s, CIERGE_BAD_MODEL, n->at, "%s (node %s): the model records %s for result %d, but its arguments give %s",
+                 n->schema->key, n->name ? n->name : "", type_text(p->s, have), i, type_text(p->s, got));
+    *got = *have;
+  }
+  return true;
+}
+
+static bool all_known(const cg_node *n) {
+  for (int i = 0; i < n->nresults; i++)
+    if (n->result[i]->type.kind == CG_T_UNKNOWN) return false;
+  return true;
+}
+
+// "ns::op=(f32[s0,4]) -> (f32[s0], i64[s0])": the declared result types of an operator.
+static bool by_declaration(cg_pipeline *p, cg_module *m, cg_node *n) {
+  for (int i = 0; i < p->opt->op_types.n; i++) {
+    const char *d = p->opt->op_types.at[i], *eq = strchr(d, '='), *arrow = strstr(d, "->");
+    if (!eq || !arrow || strlen(n->schema->key) != (size_t)(eq - d) || strncmp(d, n->schema->key, (size_t)(eq - d))) continue;
+    cg_span at = {.file = "--op-type"};
+    const char *t = arrow + 2;
+    for (int k = 0; k < n->nresults; k++) {
+      while (*t == ' ' || *t == '(' || *t == ',') t++;
+      int depth = 0;
+      const char *end = t;
+      while (*end && (depth || (*end != ',' && *end != ')'))) depth += *end == '[' ? 1 : *end == ']' ? -1 : 0, end++;
+      if (end == t) cg_fail(p->s, CIERGE_USAGE, "--op-type '%s' declares %d results, %s has %d", d, k, n->schema->key, n->nresults);
+      n->result[k]->type = cg_parse_type(m, cg_strndup(p->s, t, (size_t)(end - t)), at);
+      t = end;
+    }
+    return true;
+  }
+  return false;
+}
+
+static void infer_node(cg_pipeline *p, cg_module *m, cg_node *n) {
+  if (!n->schema) return; // calls got their types when they were made
+  const char *reason = NULL;
+  by_rule(p, m, n, &reason);
+  if (all_known(n)) return;
+  if (reason)
+    cg_fail_at(p->s, CIERGE_BAD_MODEL, n->at, "%s (node %s): %s", n->schema->key, n->name ? n->name : "", reason);
+  const char *why = "LibTorch is not here";
+  if (p->torch && !(why = p->torch->infer(p->torch, m, n)) && all_known(n)) return;
+  if (by_declaration(p, m, n)) return;
+  cg_fail_at(p->s, CIERGE_BAD_MODEL, n->at,
+             "no type for the results of %s (node %s): no rule of cierge's, nothing recorded in the model, %s; "
+             "declare it with --op-type '%s=(…) -> (…)'",
+             n->schema->key, n->name ? n->name : "", why ? why : "no Meta kernel", n->schema->key);
+}
+
+void cg_pass_infer(cg_pipeline *p, cg_module *m) {
+  for (int i = 0; i < m->fns.n; i++)
+    for (cg_node *n = m->fns.at[i]->first; n; n = n->next) infer_node(p, m, n);
+}

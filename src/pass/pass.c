@@ -1,0 +1,41 @@
+// The pipeline's table, in the order the passes run.
+#include "pass/pass.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "ir/text.h"
+#include "ir/verify.h"
+
+const cg_pass cg_passes[] = {
+    {"functionalise", cg_pass_functionalise, "in-place operators and views become values, mutations become updates"},
+    {"infer", cg_pass_infer, "every result gets a type; what the model records is checked"},
+    {"fold", cg_pass_fold, "known sizes and scalars become literals, views of constants become constants"},
+    {"simplify", cg_pass_simplify, "identities, common subexpressions and dead code go"},
+    {"decompose", cg_pass_decompose, "composite operators become what backends know"},
+    {"fold", cg_pass_fold, "the same, over what decomposition made"},
+    {"simplify", cg_pass_simplify, "the same, over what decomposition made"},
+    {"partition", cg_pass_partition, "nodes are claimed, regions lifted to functions"},
+};
+const int cg_pass_count = sizeof cg_passes / sizeof *cg_passes;
+
+static double now_ms(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+void cg_passes_run(cg_pipeline *p, cg_module *m) {
+  for (int i = 0; i < cg_pass_count; i++) {
+    double start = now_ms();
+    cg_passes[i].run(p, m);
+    if (p->opt->time_passes) fprintf(stderr, "%8.2f ms  %s\n", now_ms() - start, cg_passes[i].name);
+    if (p->opt->verify) cg_verify(m, cg_passes[i].name);
+    if (p->opt->dump_after && !strcmp(p->opt->dump_after, cg_passes[i].name)) {
+      cg_str text = cg_str_new(p->s);
+      cg_print_module(&text, m);
+      fputs(cg_str_text(&text), stderr);
+    }
+  }
+}

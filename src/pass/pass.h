@@ -1,0 +1,77 @@
+// The pipeline: one pass a file, all listed in one table (pass.c) in the order they run.
+// A pass maps a module to a module, in place, and throws where it cannot go on.
+#ifndef CG_PASS_PASS_H
+#define CG_PASS_PASS_H
+#include "ir/ir.h"
+
+typedef struct cg_backend cg_backend;
+typedef struct cg_torch cg_torch;
+typedef struct cg_pipeline cg_pipeline;
+typedef struct cg_emitter cg_emitter;
+
+// A backend claims nodes and turns a lifted region into steps of the plan. Passes see only this table of functions.
+struct cg_backend {
+  const char *name;                // "c", "torch"
+  // Whether n can run here: NULL, or the reason why not ("no native kernel for aten::foo", "dtype complex64").
+  const char *(*claim)(cg_pipeline *p, const cg_node *n);
+  // Turns region f (its nodes are all this backend's) into steps: the emitter knows the plan values of f's
+  // parameters, and takes those of its results.
+  void (*lower)(cg_emitter *e, cg_fn *f);
+  // After all regions: kernels are compiled, programs closed, sections added.
+  void (*finish)(cg_emitter *e);
+};
+
+// What the user asked for; read by passes and backends, filled by compile/options.c.
+typedef struct {
+  const char *target;              // resolved: "x86-64-v2" … "x86-64-v4"
+  bool require_native, no_cost_drop, verify;
+  const cg_backend *const *backends; // in the order of preference, NULL-terminated
+  bool native;                     // some backend besides LibTorch is among them
+  CG_VEC(const char *) torch_libraries;
+  CG_VEC(const char *) op_types;   // 'ns::op=(f32[s0,4]) -> (f32[s0])'
+  CG_VEC(const char *) dims;       // 's0=1..64,hint=8'
+  CG_VEC(const char *) specialize; // 's0=1,8'
+  CG_VEC(const char *) torch_ops;  // always LibTorch
+  const char *dump_after;          // pass name
+  bool time_passes;
+  const char *emit;                // "ir", "c" or NULL
+  const char *report;
+  const char *libtorch;            // --libtorch
+  const char *cc;                  // the C compiler for kernels
+  const char *fuse_precision;
+} cg_options;
+
+// What a pass may ask of LibTorch; NULL in cg_pipeline where it is not to be had. Implemented in backend/torch.
+struct cg_torch {
+  void *self;
+  // Schema text of an operator that the table does not know (custom operators); NULL: LibTorch does not know it either.
+  const char *(*schema)(cg_torch *t, cg_session *s, const char *key);
+  // Result types by C++ Meta kernels. NULL on success, else the reason.
+  const char *(*infer)(cg_torch *t, cg_module *m, cg_node *n);
+};
+
+struct cg_pipeline {
+  cg_session *s;
+  cg_options *opt;
+  cg_torch *torch;
+  const cg_backend *host;          // claims scalars, asserts and control flow: they stay between the regions
+};
+
+typedef struct {
+  const char *name;
+  void (*run)(cg_pipeline *p, cg_module *m);
+  const char *what; // one line for `--time-passes` and the docs
+} cg_pass;
+
+extern const cg_pass cg_passes[];
+extern const int cg_pass_count;
+// Runs all of them; dumps after the one that is asked for; verifies in between when opt->verify.
+void cg_passes_run(cg_pipeline *p, cg_module *m);
+
+void cg_pass_functionalise(cg_pipeline *p, cg_module *m); // in-place operators and views become values
+void cg_pass_infer(cg_pipeline *p, cg_module *m);         // every result gets a type; recorded types are checked
+void cg_pass_decompose(cg_pipeline *p, cg_module *m);     // composites into what backends know
+void cg_pass_simplify(cg_pipeline *p, cg_module *m);      // identities, dead code, common subexpressions
+void cg_pass_fold(cg_pipeline *p, cg_module *m);          // sizes and scalars that are known; constants
+void cg_pass_partition(cg_pipeline *p, cg_module *m);     // claims nodes, makes convex regions, lifts them to functions
+#endif

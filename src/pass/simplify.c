@@ -1,0 +1,106 @@
+// Removes what changes nothing: identities, expressions computed twice, and nodes that nobody uses.
+// Values are immutable after functionalise, so copies are identities, whatever memory PyTorch would use.
+#include <string.h>
+
+#include "ir/text.h"
+#include "ops/op.h"
+#include "pass/pass.h"
+
+enum { KEEP = CG_OP_RANDOM | CG_OP_EFFECT };
+
+static unsigned traits(const cg_node *n) { return n->op ? n->op->traits : 0; }
+
+// Nodes with an effect beyond their results. An operator that the table does not know is pure unless its schema
+// says that it mutates, returns nothing, or may draw random numbers.
+static bool has_effect(const cg_node *n) {
+  if (!n->schema) return true; // a call
+  if (traits(n) & KEEP) return true;
+  return n->nresults == 0 || n->schema->mutates || cg_schema_arg_index(n->schema, "generator") >= 0 || !strncmp(n->schema->key, "higher_order.", 13) ||
+         strncmp(n->schema->key, "aten::", 6) != 0; // a custom operator may do anything
+}
+
+// ---------------------------------------------------------------- identities
+
+// Operators whose first result is their first argument whenever its type is the same.
+static const char *const identities[] = {
+    "aten::alias", "aten::detach", "aten::clone", "aten::contiguous", "aten::lift_fresh_copy", "aten::lift_fresh",
+    "aten::expand", "aten::view", "aten::reshape", "aten::_unsafe_view", "aten::to.dtype", "aten::to.dtype_layout",
+    "aten::to.device", "aten::to.other", "aten::to.prim_Device", "aten::_to_copy", "aten::type_as", "aten::expand_as", "aten::view_as", "aten::reshape_as",
+    "aten::flatten.using_ints", "aten::squeeze", "aten::squeeze.dim", "aten::squeeze.dims", "aten::detach_copy", "aten::alias_copy",
+    "aten::broadcast_to", "aten::positive", "aten::resolve_conj", "aten::resolve_neg", "aten::_conj_physical", "aten::ravel", "aten::permute",
+};
+
+static bool is_identity(const cg_node *n) {
+  if (n->nresults != 1 || !n->nargs || !n->schema) return false;
+  bool listed = false;
+  for (size_t i = 0; i < sizeof identities / sizeof *identities && !listed; i++) listed = !strcmp(n->schema->key, identities[i]);
+  cg_value *x = listed ? cg_arg_tensor(&n->arg[0]) : NULL;
+  if (!x || !cg_type_equal(&x->type, &n->result[0]->type)) return false;
+  if (x->type.kind != CG_T_TENSOR) return false;
+  if (!strcmp(n->schema->key, "aten::_conj_physical") && cg_is_complex(x->type.dtype)) return false;
+  if (!strcmp(n->schema->key, "aten::permute"))
+    for (int i = 0; i < x->type.rank; i++) {
+      int64_t d;
+      if (!cg_arg_int_const(cg_arg_list_at(&n->arg[1], i), &d) || (d != i && d + x->type.rank != i)) return false;
+    }
+  return true;
+}
+
+static bool stride_sensitive_user(const cg_fn *f) {
+  for (cg_node *n = f->first; n; n = n->next)
+    if (traits(n) & CG_OP_STRIDE_SENSITIVE) return true;
+  return false;
+}
+
+// ---------------------------------------------------------------- common subexpressions
+
+static void merge_equal(cg_pipeline *p, cg_fn *f) {
+  cg_map seen = {0};
+  for (cg_node *n = f->first, *next; n; n = next) {
+    next = n->next;
+    if (has_effect(n) || (traits(n) & CG_OP_NONDETERMINISTIC_VALUES)) continue;
+    cg_str key = cg_str_new(p->s);
+    cg_str_add(&key, n->schema->key);
+    for (int i = 0; i < n->nargs; i++) {
+      cg_str_addc(&key, '|');
+      cg_print_arg(&key, &n->arg[i]);
+    }
+    for (int i = 0; i < n->nresults; i++) cg_print_type(&key, &n->result[i]->type);
+    cg_node *first = cg_map_get(&seen, cg_str_text(&key));
+    if (!first) {
+      cg_map_set(p->s, &seen, cg_str_text(&key), n);
+      continue;
+    }
+    for (int i = 0; i < n->nresults; i++) cg_replace_uses(f, n->result[i], first->result[i]);
+    cg_node_remove(n);
+  }
+}
+
+// ---------------------------------------------------------------- dead code
+
+static void remove_dead(cg_fn *f) {
+  cg_fn_count_uses(f);
+  for (cg_node *n = f->last, *prev; n; n = prev) {
+    prev = n->prev;
+    bool used = has_effect(n);
+    for (int i = 0; i < n->nresults && !used; i++) used = n->result[i]->mark > 0;
+    if (used) continue;
+    cg_node_remove(n);
+    cg_fn_count_uses(f); // counts of its arguments went down
+  }
+}
+
+void cg_pass_simplify(cg_pipeline *p, cg_module *m) {
+  for (int k = 0; k < m->fns.n; k++) {
+    cg_fn *f = m->fns.at[k];
+    if (!stride_sensitive_user(f))
+      for (cg_node *n = f->first, *next; n; n = next) {
+        next = n->next;
+        if (!is_identity(n)) continue;
+        cg_replace_uses(f, n->result[0], cg_arg_tensor(&n->arg[0]));
+        cg_node_remove(n);
+      }
+    merge_equal(p, f);
+    remove_dead(f);
+  }
+}

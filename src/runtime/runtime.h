@@ -1,0 +1,224 @@
+// Inside the runtime: what a loaded program and a context hold.
+//
+//   program.c  load: the artifact opened, the plan decoded and checked, kernels and regions made ready
+//   check.c    what is known of each function before it runs: definition before use, types, lifetimes
+//   kernels.c  the shared object of kernels; cpu.c what this processor can do; torch.c regions
+//   spec.c     inputs and outputs as the user sees them
+//   context.c  contexts: frames, state, reset
+//   frame.c    a function's values; sizes from symbols; memory.c the plan of the arena
+//   bind.c     the user's inputs; symbols solved from their sizes
+//   exec.c     the steps; control.c if, while, calls
+//   output.c   results leave; update.c state and mutated inputs take their new values; tensor.c strided copies
+//   inspect.c, profile.c  texts
+#ifndef CG_RUNTIME_RUNTIME_H
+#define CG_RUNTIME_RUNTIME_H
+#include "artifact/scalar.h"
+#include "base/pool.h"
+#include "ir/dtype.h"
+#include "runtime/cpu.h"
+#include "runtime/status.h"
+#include "runtime/torch_plugin.h"
+
+// ---------------------------------------------------------------- a function, before it runs (check.c)
+
+typedef struct {
+  bool late;            // depends on what steps compute: scalars by their value, tensors by their size (or an alias's place)
+  bool strided;         // CONST, STATE: not in C order
+  uint32_t root;        // ALIAS: the value whose memory it is in the end; else the value itself
+  uint32_t first, last; // roots in the arena, TORCH roots: first step that writes, last step that reads; n_steps: until the call's end
+  uint32_t size_at;     // where its sizes are in the frame's
+} cg_value_info;
+
+typedef struct {
+  const cg_plan_fn *plan;
+  cg_value_info *value;
+  bool *late_expr;      // [n_exprs]
+  bool *shaping;        // [n_values] scalars that early expressions use
+  uint32_t *param_at;   // [n_steps] where a kernel's parameters are in the frame's
+  uint32_t *loop_at;    // [n_steps] WHILE: number of its loop
+  uint32_t *release_at; // [n_steps + 1] where the TORCH values that step k reads last start in `release`
+  uint32_t *release;
+  uint32_t n_sizes, n_params, n_loops, n_planned, max_operands;
+} cg_fn_info;
+
+// Fills *info from a pool. NULL: f->text says why not.
+bool cg_fn_check(cg_fn_info *info, const cg_plan *plan, uint32_t fn, cg_pool *pool, cg_failure *f);
+
+// ---------------------------------------------------------------- a program
+
+// How a symbol is found: size of dimension `dim` of parameter `param` is factor * symbol + offset.
+typedef struct {
+  uint32_t param, dim;
+  int64_t factor, offset;
+} cg_solution;
+
+struct cierge_program {
+  cg_pool pool;
+  char *path;
+  cg_artifact file;
+  cg_plan *plan;
+  const uint8_t *weights;
+  uint64_t weights_size;
+  cg_fn_info *fn;              // [n_fns]
+  cg_solution *solution;       // [n_symbols]
+  void *kernels;               // dlopen's handle
+  cg_kernel_fn *kernel;        // [n_kernels]
+  const cierge_torch_api_v1 *torch;
+  cierge_torch_region **region; // [n_regions]
+  cierge_spec *input, *output;
+  uint32_t *mutated, n_mutated;
+  const cg_plan_value **state; // [n_states] a value of that state; NULL: nobody speaks of it
+};
+
+void *cg_kernels_open(const void *object, uint64_t size, cg_failure *f);        // kernels.c
+bool cg_torch_load(cierge_program *p, const cierge_load_options *o, cg_failure *f); // torch.c
+void cg_torch_unload(cierge_program *p);
+bool cg_specs_make(cierge_program *p, cg_failure *f);                           // spec.c
+bool cg_solutions_make(cierge_program *p, cg_failure *f);                       // bind.c
+// Opens path, decodes and checks its plan; the parts of cierge_load that run nothing.
+cierge_status *cg_program_open(const char *path, bool check_weights, cierge_program **out);
+// The number of regions in section torch, 0 where there is none; false: it is damaged.
+bool cg_torch_section(const cg_artifact *a, uint32_t *n, cg_failure *f);
+
+// ---------------------------------------------------------------- a context
+
+typedef struct {
+  void *at;
+  uint64_t size;
+} cg_buffer; // grows, never shrinks
+
+bool cg_buffer_need(cg_buffer *b, uint64_t size); // 64-byte aligned; content is lost; false: no memory
+void cg_buffer_free(cg_buffer *b);
+
+// A value of a frame.
+typedef struct {
+  void *data;                  // tensors, ALIAS excepted: the first element
+  int64_t *size;               // [rank]
+  uint64_t bytes;              // in C order
+  cierge_torch_tensor handle;  // the tensor that owns data
+  bool owned;                  // handle is this frame's to free
+  int64_t i;                   // INT, BOOL; ALIAS: its byte offset
+  double f;                    // FLOAT
+  cg_buffer own;               // memory of late values and of C-order copies
+} cg_slot;
+
+// A value on its way from one frame to another.
+typedef struct {
+  cg_plan_value_kind kind;
+  uint8_t dtype;
+  uint32_t rank;
+  void *data;
+  const int64_t *size;
+  uint64_t bytes;
+  cierge_torch_tensor handle;  // borrowed
+  int64_t i;
+  double f;
+} cg_view;
+
+typedef struct {
+  cg_view *value;              // [n_carried]
+  cg_buffer *buffer[2];        // [n_carried] each
+  int64_t *sizes;              // [n_carried * CG_PLAN_MAX_RANK]
+} cg_loop;
+
+typedef struct cg_frame {
+  cierge_context *c;
+  const cg_fn_info *fn;
+  cg_slot *slot;               // [n_values]
+  int64_t *sizes, *params;
+  void **pointers;             // [max_operands] a kernel's
+  cierge_torch_value *torch_values; // [max_operands]
+  cg_view *views;              // [max_operands]
+  cg_loop *loop;
+  bool shaped;                 // sizes, arena and params fit the parameters
+  cg_buffer arena;
+  uint64_t arena_used, arena_bound; // planned bytes, and the least that any plan needs
+  uint32_t *order;             // [n_planned] scratch of the planner
+  uint64_t *place;             // [n_planned]
+  uint64_t *ns, *calls;        // [n_steps] profile; NULL: off
+  cg_buffer *saved;            // [n_updates] copies of values that an update may overwrite
+} cg_frame;
+
+typedef struct {
+  bool set, read_only;
+  DLTensor t;
+  cg_buffer staging;           // its copy in C order, where it is not or not aligned
+} cg_given;
+
+typedef struct {
+  bool has_user, done, taken;
+  DLTensor user, t;
+  int64_t *shape, *stride;     // [rank]
+  int64_t number;              // scalars: 8 bytes of whatever they are
+  cg_buffer copy;
+} cg_result;
+
+struct cierge_context {
+  const cierge_program *p;
+  cg_pool pool;
+  int threads;
+  cg_frame *frame;             // [n_fns]: calls cannot recurse, so a function needs one
+  cg_buffer *state;            // [n_states]
+  cg_given *given;             // [n_inputs]
+  cg_result *result;           // [n_results of main]
+  bool ran;                    // the last call went well
+};
+
+cierge_status *cg_frame_init(cg_frame *f, cierge_context *c, const cg_fn_info *fn, bool profile);
+void cg_frame_free(cg_frame *f);
+void cg_frame_drop_tensors(cg_frame *f);
+// Sizes of all early values from the scalars that are set; the arena planned anew where a size changed.
+cierge_status *cg_frame_shape(cg_frame *f);
+cierge_status *cg_arena_plan(cg_frame *f); // memory.c
+// An expression's value.
+bool cg_eval(const cg_frame *f, uint32_t expr, int64_t *out);
+// Of late tensors: sizes, and for aliases their place. Others: nothing to do.
+cierge_status *cg_resize(cg_frame *f, uint32_t v);
+// Memory for a late ARENA value whose sizes are known.
+cierge_status *cg_ensure(cg_frame *f, uint32_t v);
+void *cg_data(const cg_frame *f, uint32_t v); // as it lies, aliases resolved
+// INT and BOOL values, late expressions evaluated.
+cierge_status *cg_integer(cg_frame *f, uint32_t v, int64_t *out);
+// Any value, in C order.
+cierge_status *cg_view_of(cg_frame *f, uint32_t v, cg_view *out);
+cierge_status *cg_scalar_of(cg_frame *f, uint32_t v, cg_scalar *out);
+void cg_scalar_set(cg_frame *f, uint32_t v, const cg_scalar *s); // converts to v's kind
+bool cg_same_sizes(const int64_t *a, const int64_t *b, uint32_t rank);
+
+cierge_status *cg_bind_inputs(cierge_context *c);  // bind.c
+cierge_status *cg_run_steps(cg_frame *f);          // exec.c
+cierge_status *cg_step_error(const cg_frame *f, uint32_t site, cierge_code code, const char *text);
+void cg_bind_sizes(cg_frame *f, const cg_plan_step *s, uint32_t out, const int64_t *size);
+cierge_status *cg_run_torch(cg_frame *f, const cg_plan_step *s); // torch.c
+cierge_status *cg_run_if(cg_frame *f, const cg_plan_step *s);    // control.c
+cierge_status *cg_run_while(cg_frame *f, const cg_plan_step *s, uint32_t loop);
+cierge_status *cg_run_call(cg_frame *f, const cg_plan_step *s);
+// At the end of a function: state (and, of main, inputs) take their new values.
+cierge_status *cg_save_updates(cg_frame *f);       // update.c: values that an update may overwrite are copied first
+cierge_status *cg_write_updates(cg_frame *f);
+cierge_status *cg_outputs(cierge_context *c);      // output.c: the outputs of main
+
+// ---------------------------------------------------------------- tensor.c
+
+// Copies rank-dimensional elements of `es` bytes; strides in elements, NULL: C order.
+void cg_copy_strided(void *to, const int64_t *to_stride, const void *from, const int64_t *from_stride, const int64_t *size, uint32_t rank,
+                     uint32_t es);
+bool cg_is_c_order(const int64_t *size, const int64_t *stride, uint32_t rank); // NULL stride: yes
+// Elements, then bytes; false: negative size or overflow.
+bool cg_tensor_bytes(const int64_t *size, uint32_t rank, uint32_t es, uint64_t *bytes);
+bool cg_read_number(uint8_t dtype, const void *p, cg_scalar *out); // one element; false: no number of ours
+bool cg_write_number(uint8_t dtype, const cg_scalar *s, void *p);
+void cg_type_text(char *buf, size_t n, uint8_t dtype, uint32_t rank, const int64_t *size, const char *const *dims);
+
+// ---------------------------------------------------------------- a text that grows on the heap
+
+typedef struct {
+  char *at;
+  size_t n, cap;
+  bool failed;
+} cg_text;
+void cg_text_add(cg_text *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+cierge_status *cg_text_give(cg_text *t, char **out); // hands it over, or CIERGE_NO_MEMORY
+// A dimension as text: "3", "s0", "2*s0 + 1". The symbols' names are those of the values.
+void cg_expr_text(cg_text *t, const cg_plan_fn *f, const cg_plan_expr *x);
+#endif

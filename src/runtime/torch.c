@@ -1,0 +1,274 @@
+// Regions that LibTorch runs: made ready at load, run with memory that is lent both ways.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "artifact/torch_program.h"
+#include "base/bytes.h"
+#include "runtime/runtime.h"
+
+// ---------------------------------------------------------------- the section
+
+// Region `index`, or with index == count only a check of the whole section.
+static bool find_region(const uint8_t *data, uint64_t size, uint32_t index, const uint8_t **at, uint64_t *bytes, uint32_t *count) {
+  cg_reader r = {data, data + size, false};
+  *count = cg_read_count(&r, 8);
+  for (uint32_t i = 0; i < *count && !r.bad; i++) {
+    uint64_t n = cg_read_u64(&r);
+    const uint8_t *p = cg_read_bytes(&r, n);
+    if (i == index) *at = p, *bytes = n;
+  }
+  return !r.bad && r.at == r.end;
+}
+
+bool cg_torch_section(const cg_artifact *a, uint32_t *n, cg_failure *f) {
+  uint64_t size, bytes;
+  const uint8_t *data = cg_artifact_section(a, CG_SECTION_TORCH, &size), *at;
+  *n = 0;
+  if (!data || find_region(data, size, UINT32_MAX, &at, &bytes, n)) return true;
+  f->code = CIERGE_BAD_ARTIFACT;
+  snprintf(f->text, sizeof f->text, "section torch is damaged: its regions do not fill it");
+  return false;
+}
+
+static const uint8_t *region_program(const cierge_program *p, uint32_t index, uint64_t *bytes) {
+  uint64_t size;
+  uint32_t count;
+  const uint8_t *data = cg_artifact_section(&p->file, CG_SECTION_TORCH, &size), *at = NULL;
+  *bytes = 0;
+  return data && find_region(data, size, index, &at, bytes, &count) ? at : NULL;
+}
+
+// ---------------------------------------------------------------- the place of an error
+
+static void skip_arg(cg_reader *r, int depth) {
+  uint32_t n;
+  uint8_t tag = cg_read_u8(r);
+  if (depth > 64) r->bad = true;
+  if (r->bad) return;
+  switch (tag) {
+  case CG_TA_NONE: break;
+  case CG_TA_REGISTER: cg_read_u32(r); break;
+  case CG_TA_INT: case CG_TA_FLOAT: cg_read_u64(r); break;
+  case CG_TA_BOOL: case CG_TA_DTYPE: case CG_TA_LAYOUT: case CG_TA_MEMORY_FORMAT: cg_read_u8(r); break;
+  case CG_TA_TEXT: case CG_TA_DEVICE: cg_read_text(r, NULL); break;
+  case CG_TA_COMPLEX: cg_read_bytes(r, 16); break;
+  case CG_TA_LIST:
+    cg_read_u8(r);
+    n = cg_read_count(r, 1);
+    for (uint32_t i = 0; i < n && !r->bad; i++) skip_arg(r, depth + 1);
+    break;
+  case CG_TA_STRIDED:
+    cg_read_u32(r);
+    n = cg_read_count(r, 1);
+    for (uint32_t i = 0; i < n && !r->bad; i++) skip_arg(r, depth + 1);
+    skip_arg(r, depth + 1);
+    break;
+  case CG_TA_EXPRESSION: cg_read_bytes(r, 9 * (size_t)cg_read_count(r, 9)); break;
+  default: r->bad = true;
+  }
+}
+
+static void skip_u32s(cg_reader *r) { cg_read_bytes(r, 4 * (size_t)cg_read_count(r, 4)); }
+
+// The site of call number `call`; `otherwise` where the program does not say.
+static uint32_t site_of_call(const cierge_program *p, uint32_t region, int call, uint32_t otherwise) {
+  uint64_t bytes;
+  const uint8_t *at = region_program(p, region, &bytes);
+  if (!at || call < 0) return otherwise;
+  cg_reader r = {at, at + bytes, false};
+  for (int i = 0; i < 3; i++) cg_read_u32(&r);
+  uint32_t calls = cg_read_u32(&r), site = otherwise;
+  for (uint32_t i = 0; i < calls && !r.bad; i++) {
+    cg_read_text(&r, NULL);
+    cg_read_text(&r, NULL);
+    uint32_t n = cg_read_count(&r, 1);
+    for (uint32_t k = 0; k < n && !r.bad; k++) skip_arg(&r, 0);
+    skip_u32s(&r);
+    skip_u32s(&r);
+    site = cg_read_u32(&r);
+    skip_u32s(&r);
+    if (i == (uint32_t)call) return !r.bad && site && site < p->plan->n_sites ? site : otherwise;
+  }
+  return otherwise;
+}
+
+// ---------------------------------------------------------------- load
+
+// Compares as many parts as the bound has: 2.13.1 is within a bound of 2.13.
+static int compare_versions(const char *have, const char *bound) {
+  for (;;) {
+    char *h, *b;
+    unsigned long x = strtoul(have, &h, 10), y = strtoul(bound, &b, 10);
+    if (b == bound) return 0;
+    if (h == have) return -1;
+    if (x != y) return x < y ? -1 : 1;
+    if (*b != '.') return 0;
+    have = *h == '.' ? h + 1 : h;
+    bound = b + 1;
+  }
+}
+
+static bool check_version(const cierge_program *p, cg_failure *f) {
+  const cg_plan *plan = p->plan;
+  const char *have = p->torch->version;
+  bool old = *plan->torch_min && compare_versions(have, plan->torch_min) < 0, new = *plan->torch_max && compare_versions(have, plan->torch_max) > 0;
+  if (!old && !new) return true;
+  f->code = CIERGE_MISSING;
+  snprintf(f->text, sizeof f->text, "the artifact needs LibTorch %.32s%s%.32s, here is %.64s", *plan->torch_min ? plan->torch_min : "of any version",
+           *plan->torch_max ? " to " : " or newer", plan->torch_max, have);
+  return false;
+}
+
+static bool load_libraries(const cierge_program *p, const cierge_load_options *o, cg_failure *f) {
+  for (const char *const *l = o->torch_libraries; l && *l; l++) {
+    char text[700] = "";
+    cierge_torch_error e = {text, sizeof text};
+    if (!p->torch->load_library(*l, &e)) continue;
+    f->code = CIERGE_MISSING;
+    snprintf(f->text, sizeof f->text, "the operator library %.256s cannot be loaded: %s", *l, text);
+    return false;
+  }
+  return true;
+}
+
+static bool check_custom(const cierge_program *p, cg_failure *f) {
+  char schema[4096];
+  for (uint32_t i = 0; i < p->plan->n_custom; i++) {
+    const cg_plan_custom *c = &p->plan->custom[i];
+    if (!p->torch->schema(c->op, schema, sizeof schema)) continue;
+    f->code = CIERGE_MISSING;
+    snprintf(f->text, sizeof f->text, "the artifact needs the operator %.200s, which LibTorch here does not have%s%.200s: name the library that defines it (--torch-library)",
+             c->op, *c->library ? "; it was compiled with " : "", c->library);
+    return false;
+  }
+  return true;
+}
+
+static bool make_regions(cierge_program *p, cg_failure *f) {
+  p->region = cg_pool_alloc(&p->pool, p->plan->n_regions, sizeof *p->region);
+  if (!p->region) {
+    *f = (cg_failure){CIERGE_NO_MEMORY, "out of memory"};
+    return false;
+  }
+  for (uint32_t i = 0; i < p->plan->n_regions; i++) {
+    char text[700] = "";
+    cierge_torch_error e = {text, sizeof text};
+    uint64_t bytes;
+    const uint8_t *at = region_program(p, i, &bytes);
+    if (at && !p->torch->region_new(at, bytes, &p->region[i], &e)) continue;
+    p->region[i] = NULL;
+    f->code = CIERGE_MISSING;
+    snprintf(f->text, sizeof f->text, "LibTorch cannot run region %.128s: %s", p->plan->region[i].name, text);
+    return false;
+  }
+  return true;
+}
+
+bool cg_torch_load(cierge_program *p, const cierge_load_options *o, cg_failure *f) {
+  if (!p->plan->n_regions) return true;
+  p->torch = cg_torch_open(o->libtorch, f);
+  return p->torch && check_version(p, f) && load_libraries(p, o, f) && check_custom(p, f) && make_regions(p, f);
+}
+
+void cg_torch_unload(cierge_program *p) {
+  for (uint32_t i = 0; p->region && i < p->plan->n_regions; i++)
+    if (p->region[i]) p->torch->region_free(p->region[i]);
+}
+
+// ---------------------------------------------------------------- a step
+
+static cierge_status *lend(cg_frame *f, uint32_t v, cierge_torch_value *t) {
+  const cg_plan_value *x = &f->fn->plan->value[v];
+  cg_slot *s = &f->slot[v];
+  *t = (cierge_torch_value){0};
+  switch (x->kind) {
+  case CG_V_TENSOR: {
+    cierge_status *st = cg_resize(f, v);
+    if (st) return st;
+    t->handle = x->storage == CG_ST_ALIAS ? NULL : s->handle;
+    t->data = cg_data(f, v);
+    t->dtype = cg_dtypes[x->dtype].c10;
+    t->rank = (int)x->rank;
+    t->size = s->size;
+    t->stride = f->fn->value[v].strided ? x->stride : NULL;
+    return NULL;
+  }
+  case CG_V_INT: t->kind = 1; return cg_integer(f, v, &t->i);
+  case CG_V_FLOAT: t->kind = 2, t->f = s->f; return NULL;
+  case CG_V_BOOL: t->kind = 3; return cg_integer(f, v, &t->i);
+  case CG_V_NONE: t->kind = 4; return NULL;
+  }
+  return NULL;
+}
+
+static cierge_status *misfit(cg_frame *f, const cg_plan_step *s, uint32_t i, const char *what) {
+  char text[256];
+  snprintf(text, sizeof text, "LibTorch gave result %u of the region with another %s than the program was compiled for", i, what);
+  return cg_step_error(f, s->site, CIERGE_RUN_ERROR, text);
+}
+
+static bool number_of(const cierge_torch_value *t, cg_scalar *out) {
+  static const int kinds[] = {[1] = CG_SC_INT, [2] = CG_SC_FLOAT, [3] = CG_SC_BOOL};
+  if (t->kind < 1 || t->kind > 3) return false;
+  *out = (cg_scalar){.i = t->i, .f = t->f};
+  out->kind = kinds[t->kind];
+  return true;
+}
+
+// A tensor that came back: its handle is the slot's from now on, whatever is wrong with it.
+static void keep(cg_frame *f, uint32_t v, cierge_torch_value *t) {
+  cg_slot *s = &f->slot[v];
+  if (s->handle && s->owned) f->c->p->torch->tensor_free(s->handle);
+  s->handle = t->handle;
+  s->owned = true;
+  s->data = t->data;
+  t->handle = NULL;
+}
+
+static cierge_status *take(cg_frame *f, const cg_plan_step *s, uint32_t i, cierge_torch_value *t) {
+  uint32_t v = s->out[i];
+  const cg_plan_value *x = &f->fn->plan->value[v];
+  cg_scalar n;
+  if (x->kind == CG_V_NONE) return NULL;
+  if (x->kind != CG_V_TENSOR) {
+    if (!number_of(t, &n)) return misfit(f, s, i, "kind");
+    cg_scalar_set(f, v, &n);
+    return NULL;
+  }
+  if (t->kind || !t->handle) return misfit(f, s, i, "kind");
+  if (t->dtype != cg_dtypes[x->dtype].c10) return misfit(f, s, i, "dtype");
+  if ((uint32_t)t->rank != x->rank) return misfit(f, s, i, "rank");
+  keep(f, v, t);
+  cg_bind_sizes(f, s, i, t->size);
+  return NULL;
+}
+
+static cierge_status *check_sizes(cg_frame *f, const cg_plan_step *s, uint32_t i, const cierge_torch_value *t) {
+  uint32_t v = s->out[i];
+  if (f->fn->plan->value[v].kind != CG_V_TENSOR) return NULL;
+  cierge_status *st = cg_resize(f, v);
+  if (st) return st;
+  return cg_same_sizes(f->slot[v].size, t->size, f->fn->plan->value[v].rank) ? NULL : misfit(f, s, i, "shape");
+}
+
+cierge_status *cg_run_torch(cg_frame *f, const cg_plan_step *s) {
+  const cierge_program *p = f->c->p;
+  cierge_torch_value *in = f->torch_values, *out = in + s->n_in;
+  for (uint32_t i = 0; i < s->n_in; i++) {
+    cierge_status *st = lend(f, s->in[i], &in[i]);
+    if (st) return st;
+  }
+  if (s->n_out) memset(out, 0, s->n_out * sizeof *out);
+  char text[2048] = "";
+  cierge_torch_error e = {text, sizeof text};
+  int call = -1;
+  if (p->torch->region_run(p->region[s->kernel], in, (int)s->n_in, out, (int)s->n_out, f->c->threads, &call, &e))
+    return cg_step_error(f, site_of_call(p, s->kernel, call, s->site), CIERGE_RUN_ERROR, text);
+  cierge_status *st = NULL;
+  for (uint32_t i = 0; i < s->n_out && !st; i++) st = take(f, s, i, &out[i]);
+  for (uint32_t i = 0; i < s->n_out && !st; i++) st = check_sizes(f, s, i, &out[i]);
+  for (uint32_t i = 0; i < s->n_out; i++)
+    if (!out[i].kind && out[i].handle) p->torch->tensor_free(out[i].handle);
+  return st;
+}

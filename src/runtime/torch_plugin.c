@@ -1,0 +1,163 @@
+// Opens LibTorch and then the plugin, once in a process.
+//
+// LibTorch's libraries are opened by absolute path (or found where somebody, say Python's `import torch`, has them open
+// already); the plugin asks for them by soname and so gets exactly those. libgomp is left to the loader, which gives
+// LibTorch the one that is in the process, if there is one: two OpenMP runtimes would fight over the processors.
+#include "runtime/torch_plugin.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#ifndef CG_TORCH_DIR
+#define CG_TORCH_DIR ""
+#endif
+#define PATH_SIZE 4096
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static const cierge_torch_api_v1 *opened; // under lock; never closed: operators and tensors refer to it
+
+__attribute__((format(printf, 2, 3))) static void say(cg_failure *f, const char *fmt, ...) {
+  va_list ap;
+  va_start(ap, fmt);
+  vsnprintf(f->text, sizeof f->text, fmt, ap);
+  va_end(ap);
+  f->code = CIERGE_MISSING;
+}
+
+// LibTorch, if somebody (`import torch`, say) has it open: a process can have only one, wherever it lies.
+static void *already_open(void) { return dlopen("libtorch_cpu.so", RTLD_NOW | RTLD_NOLOAD); }
+
+// A folder that somebody named: where the name comes from is part of what a failure says.
+typedef struct {
+  const char *folder, *origin;
+} place;
+
+static place where(const char *folder) {
+  if (folder && *folder) return (place){folder, "--libtorch"};
+  const char *env = getenv("CIERGE_LIBTORCH");
+  if (env && *env) return (place){env, "CIERGE_LIBTORCH"};
+  return (place){CG_TORCH_DIR, "the place recorded at build time"};
+}
+
+static bool join(char *out, const char *folder, const char *rest) {
+  int n = snprintf(out, PATH_SIZE, "%s/%s", folder, rest);
+  return n > 0 && n < PATH_SIZE;
+}
+
+// The file in `folder`, which may be PyTorch's package (its libraries are in lib/) or a folder of libraries.
+static bool find(const char *folder, const char *name, char *out) {
+  char rest[64];
+  snprintf(rest, sizeof rest, "lib/%s", name);
+  if (join(out, folder, rest) && !access(out, R_OK)) return true;
+  return join(out, folder, name) && !access(out, R_OK);
+}
+
+bool cg_torch_present(const char *folder, cg_failure *f) {
+  place p = where(folder);
+  char path[PATH_SIZE];
+  if (!strcmp(p.folder, "none")) {
+    say(f, "LibTorch is needed, but %s says none", p.origin);
+    return false;
+  }
+  if (already_open()) return true;
+  if (!*p.folder) say(f, "LibTorch is needed and was not found: neither --libtorch nor CIERGE_LIBTORCH is given, and no place was recorded at build time");
+  else if (!find(p.folder, "libtorch_cpu.so", path))
+    say(f, "LibTorch is needed and was not found: %s is %s, which holds neither lib/libtorch_cpu.so nor libtorch_cpu.so", p.origin, p.folder);
+  else return true;
+  return false;
+}
+
+static const char *last_error(void) {
+  const char *e = dlerror();
+  return e ? e : "no reason is known";
+}
+
+static void *open_libtorch(const char *folder, cg_failure *f) {
+  void *h = already_open();
+  if (h || !cg_torch_present(folder, f)) return h;
+  static const char *const names[] = {"libc10.so", "libtorch_cpu.so"};
+  for (int i = 0; i < 2; i++) {
+    char path[PATH_SIZE], absolute[PATH_SIZE];
+    if (!find(where(folder).folder, names[i], path) || !realpath(path, absolute)) {
+      say(f, "LibTorch in %s lacks %s", where(folder).folder, names[i]);
+      return NULL;
+    }
+    h = dlopen(absolute, RTLD_NOW | RTLD_LOCAL);
+    if (!h) {
+      say(f, "LibTorch cannot be opened: %s", last_error());
+      return NULL;
+    }
+  }
+  return h;
+}
+
+// Beside the library that holds this code.
+static bool plugin_path(char *out) {
+  const char *dir = getenv("CIERGE_PLUGIN_DIR");
+  if (dir && *dir) return join(out, dir, "libcierge_torch.so");
+  Dl_info here;
+  char self[PATH_SIZE];
+  if (!dladdr((const void *)&lock, &here) || !here.dli_fname || !realpath(here.dli_fname, self)) return false;
+  *strrchr(self, '/') = 0;
+  return join(out, self, "libcierge_torch.so");
+}
+
+// The version that is open, as 0xMMmm; 0: it does not say.
+static unsigned libtorch_version(void *libtorch) {
+  uint64_t (*abi_version)(void) = NULL;
+  *(void **)&abi_version = dlsym(libtorch, "aoti_torch_abi_version");
+  return abi_version ? (unsigned)(abi_version() >> 48) : 0;
+}
+
+static bool version_fits(void *libtorch, const char *built_for, cg_failure *f) {
+  unsigned have = libtorch_version(libtorch), major = 0, minor = 0;
+  if (!have || sscanf(built_for, "%u.%u", &major, &minor) != 2 || have == (major << 8 | minor)) return true;
+  say(f, "the plugin was built for LibTorch %u.%u, here is %u.%u", major, minor, have >> 8, have & 255);
+  return false;
+}
+
+static const cierge_torch_api_v1 *open_plugin(void *libtorch, cg_failure *f) {
+  char path[PATH_SIZE];
+  if (!plugin_path(path)) {
+    say(f, "the place of libcierge_torch.so is not known; CIERGE_PLUGIN_DIR may name it");
+    return NULL;
+  }
+  if (access(path, R_OK)) {
+    say(f, "the LibTorch plugin was not found: %s (CIERGE_PLUGIN_DIR may name another folder)", path);
+    return NULL;
+  }
+  void *h = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  if (!h) {
+    say(f, "the LibTorch plugin cannot be opened: %s", last_error());
+    return NULL;
+  }
+  const cierge_torch_api_v1 *(*get)(void) = NULL;
+  *(void **)&get = dlsym(h, "cierge_torch_api");
+  const cierge_torch_api_v1 *api = get ? get() : NULL;
+  if (!api || api->abi != CIERGE_TORCH_ABI) {
+    say(f, "%s is of another version of cierge (its interface is %u, this one needs %d)", path, api ? api->abi : 0, CIERGE_TORCH_ABI);
+    return NULL;
+  }
+  return version_fits(libtorch, api->version, f) ? api : NULL;
+}
+
+const cierge_torch_api_v1 *cg_torch_open(const char *folder, cg_failure *f) {
+  place p = where(folder);
+  if (!strcmp(p.folder, "none")) {
+    cg_torch_present(folder, f);
+    return NULL;
+  }
+  pthread_mutex_lock(&lock);
+  if (!opened) {
+    void *h = open_libtorch(folder, f);
+    if (h) opened = open_plugin(h, f);
+  }
+  const cierge_torch_api_v1 *api = opened;
+  pthread_mutex_unlock(&lock);
+  return api;
+}

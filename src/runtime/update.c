@@ -1,0 +1,55 @@
+// State and mutated inputs take their new values at the end of a call, all at once: whatever an update or an output still
+// reads from memory that an update writes to is copied before the first write.
+#include <string.h>
+
+#include "runtime/runtime.h"
+
+static bool in_mutable_memory(const cg_frame *f, uint32_t v) {
+  uint8_t storage = f->fn->plan->value[f->fn->value[v].root].storage;
+  return storage == CG_ST_PARAM || storage == CG_ST_STATE;
+}
+
+cierge_status *cg_save_updates(cg_frame *f) {
+  const cg_plan_fn *plan = f->fn->plan;
+  for (uint32_t i = 0; i < plan->n_updates; i++) {
+    const cg_plan_update *u = &plan->update[i];
+    if (u->target == u->value || !in_mutable_memory(f, u->value)) continue;
+    cg_view v;
+    cierge_status *st = cg_view_of(f, u->value, &v);
+    if (st) return st;
+    if (!cg_buffer_need(&f->saved[i], v.bytes)) return cg_no_memory();
+    if (v.bytes) memcpy(f->saved[i].at, v.data, v.bytes);
+  }
+  return NULL;
+}
+
+static const cg_plan_input *input_of(const cierge_context *c, uint32_t param, uint32_t *index) {
+  for (*index = 0; *index < c->p->plan->n_inputs; ++*index)
+    if (c->p->plan->input[*index].param == (int32_t)param) return &c->p->plan->input[*index];
+  return NULL;
+}
+
+static void write_input(cg_frame *f, const cg_plan_value *target, const void *from) {
+  uint32_t k;
+  if (!input_of(f->c, target->index, &k)) return;
+  const DLTensor *t = &f->c->given[k].t;
+  cg_copy_strided((char *)t->data + t->byte_offset, t->strides, from, NULL, t->shape, target->rank, cg_dtypes[target->dtype].size);
+}
+
+cierge_status *cg_write_updates(cg_frame *f) {
+  const cg_plan_fn *plan = f->fn->plan;
+  for (uint32_t i = 0; i < plan->n_updates; i++) {
+    const cg_plan_update *u = &plan->update[i];
+    const cg_plan_value *target = &plan->value[u->target];
+    if (u->target == u->value) continue;
+    cg_view v;
+    cierge_status *st = cg_view_of(f, u->value, &v);
+    if (st) return st;
+    if (!cg_same_sizes(v.size, f->slot[u->target].size, v.rank))
+      return cg_status_format(CIERGE_RUN_ERROR, "the new value of %s has another shape", target->name);
+    const void *from = in_mutable_memory(f, u->value) ? f->saved[i].at : v.data;
+    if (target->storage == CG_ST_PARAM) write_input(f, target, from);
+    else cg_copy_strided(f->c->state[target->index].at, target->stride, from, NULL, v.size, v.rank, cg_dtypes[target->dtype].size);
+  }
+  return NULL;
+}

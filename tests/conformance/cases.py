@@ -1,0 +1,131 @@
+"""The cases: PyTorch's own OpInfo table, as exported programs.
+
+For each operator up to three samples in float32 and one each in int64 and bfloat16. A case is what PyTorch exports,
+saves, reloads and runs; what fails there is listed by name and not counted. Everything that a case needs is cached by
+content: programs in both dialects, inputs, PyTorch's results (of the reloaded program), and those of a float64 run.
+"""
+import hashlib
+import itertools
+import json
+import os
+import pathlib
+import warnings
+
+import torch
+from torch.testing._internal.common_methods_invocations import op_db
+from torch.utils import _pytree as pytree
+
+warnings.filterwarnings("ignore")
+HARNESS = "3"  # part of the cache's key: change it when cases are made differently
+DTYPES = ((torch.float32, 3), (torch.int64, 1), (torch.bfloat16, 1))
+UNINITIALISED = {"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "empty_permuted"}
+
+
+def case_ids():
+    out = []
+    for op in op_db:
+        name = op.name + (f".{op.variant_test_name}" if op.variant_test_name else "")
+        for dtype, count in DTYPES:
+            if dtype in op.supported_dtypes("cpu"):
+                out += [f"{name}/{str(dtype)[6:]}/{k}" for k in range(count)]
+    return out
+
+
+_ops = {op.name + (f".{op.variant_test_name}" if op.variant_test_name else ""): op for op in op_db}
+
+
+class Program(torch.nn.Module):
+    """Calls an operator with some leaves of its arguments taken from forward's inputs, the rest fixed."""
+
+    def __init__(self, fn, leaves, spec, where):
+        super().__init__()
+        self.fn, self.leaves, self.spec, self.where = fn, leaves, spec, where
+
+    def forward(self, *tensors):
+        leaves = list(self.leaves)
+        for i, t in zip(self.where, tensors):
+            leaves[i] = t
+        args, kwargs = pytree.tree_unflatten(leaves, self.spec)
+        return self.fn(*args, **kwargs)
+
+
+def build(case):
+    """(module, inputs) of a case, or None where the operator has fewer samples."""
+    name, dtype, k = case.rsplit("/", 2)
+    op, dtype = _ops[name], getattr(torch, dtype)
+    torch.manual_seed(int(hashlib.sha256(case.encode()).hexdigest()[:8], 16))
+    samples = iter(op.sample_inputs("cpu", dtype, requires_grad=False))
+    sample = next(itertools.islice(samples, int(k), None), None)
+    if hasattr(samples, "close"):
+        samples.close()  # before tracing begins: a generator that ends inside it would be traced
+    if sample is None:
+        return None
+    leaves, spec = pytree.tree_flatten(((sample.input, *sample.args), sample.kwargs))
+    where = [i for i, x in enumerate(leaves) if isinstance(x, torch.Tensor)]
+    inputs = tuple(leaves[i].detach().clone(memory_format=torch.preserve_format) for i in where)
+    fixed = [None if i in set(where) else x for i, x in enumerate(leaves)]
+    return Program(op.op, fixed, spec, where).eval(), inputs
+
+
+def _wide(x):
+    if isinstance(x, torch.Tensor) and x.is_floating_point():
+        return x.double()
+    if isinstance(x, torch.Tensor) and x.dtype in (torch.complex64, torch.complex32):
+        return x.to(torch.complex128)
+    return x
+
+
+def _plain(leaves):
+    return [x.detach().resolve_conj().resolve_neg() if isinstance(x, torch.Tensor) and x.layout == torch.strided else x for x in leaves]
+
+
+def prepare(case, cache):
+    """A folder with t.pt2, f.pt2, io.pt and meta.json; made if it is not there. meta: {"status": "ok" | "none" | reason}."""
+    key = hashlib.sha256(f"{HARNESS} {torch.__version__} {case}".encode()).hexdigest()[:24]
+    folder = pathlib.Path(cache) / key[:2] / key
+    meta = folder / "meta.json"
+    if meta.exists():
+        return folder, json.loads(meta.read_text())
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        status = _export(case, folder)
+    except Exception as e:  # PyTorch cannot make this program: not a case
+        status = f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}"[:300]
+    meta.with_suffix(".new").write_text(json.dumps({"case": case, "status": status}))
+    os.replace(meta.with_suffix(".new"), meta)
+    return folder, {"case": case, "status": status}
+
+
+def _run(program, inputs):
+    torch.manual_seed(0)
+    copies = [x.clone(memory_format=torch.preserve_format) for x in inputs]
+    try:
+        return {"out": _plain(pytree.tree_leaves(program(*copies), is_leaf=lambda x: x is None)), "mutated": copies, "error": None}
+    except Exception as e:
+        return {"out": None, "mutated": None, "error": str(e)[:300]}
+
+
+def _export(case, folder):
+    built = build(case)
+    if built is None:
+        return "none"
+    module, inputs = built
+    if any(x.layout != torch.strided for x in inputs):
+        return "inputs that are not strided tensors"
+    with torch.no_grad():
+        program = torch.export.export(module, inputs, strict=False)
+        torch.export.save(program, folder / "t.pt2")
+        torch.export.save(program.run_decompositions(), folder / "f.pt2")
+        record = {"inputs": inputs}
+        for dialect in "tf":
+            reloaded = torch.export.load(folder / f"{dialect}.pt2").module()
+            record[dialect] = _run(reloaded, inputs)
+        wide_module = Program(module.fn, [_wide(x) for x in module.leaves], module.spec, module.where)
+        wide = _run(wide_module, [_wide(x) for x in inputs])
+        record["wide"] = wide["out"]
+    for dialect in "tf":
+        for x in record[dialect]["out"] or []:
+            if isinstance(x, torch.Tensor) and x.layout != torch.strided:
+                return "outputs that are not strided tensors"
+    torch.save(record, folder / "io.pt")
+    return "ok"

@@ -1,0 +1,105 @@
+"""Runs cases one after the other, one JSON line each on stdout: {"case", "dialect", "result", "detail", "native"}.
+
+A line {"start": …} goes before each, so that whoever reads knows which case a crash belongs to.
+"""
+import argparse
+import json
+import os
+import pathlib
+import sys
+import tempfile
+
+import torch
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "python"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import cases  # noqa: E402
+import cierge  # noqa: E402
+import judge  # noqa: E402
+
+OPTIONS = {"auto": {}, "native": {"require_native": True}, "torch": {"backends": "torch"}}
+
+
+def outputs(context):
+    n = len(context.program.outputs)
+    return [None if t is None else torch.from_dlpack(t) for t in (context.output(i) for i in range(n))]
+
+
+def run(model, artifact, record, want):
+    program = cierge.load(artifact)
+    context = program.context(threads=1)
+    context.seed(0)
+    copies = [x.clone(memory_format=torch.preserve_format).resolve_conj().resolve_neg() for x in record["inputs"]]
+    tensors = iter(copies)
+    for i, spec in enumerate(program.inputs):
+        if spec.constant is None:
+            context.set_input(i, next(tensors))
+    context.call()
+    got = outputs(context)
+    if len(got) != len(want["out"]):
+        return f"{len(got)} outputs, PyTorch gives {len(want['out'])}"
+    return compare(got, copies, record, want)
+
+
+def compare(got, copies, record, want):
+    values = record["case"].split("/")[0].split(".")[0] not in cases.UNINITIALISED
+    wide = record["wide"] if record["wide"] and len(record["wide"]) == len(got) else [None] * len(got)
+    for i, (g, w, x) in enumerate(zip(got, want["out"], wide)):
+        if (d := judge.difference(g, w, x, values)):
+            return f"output_{i}: {d}"
+    for i, (g, w) in enumerate(zip(copies, want["mutated"])):
+        if values and (d := judge.difference(g, w.resolve_conj().resolve_neg())):
+            return f"input_{i} after the call: {d}"
+    return None
+
+
+def one(folder, dialect, mode, case, scratch):
+    record = torch.load(folder / "io.pt", weights_only=False)
+    record["case"] = case
+    want = record[dialect]
+    artifact = os.path.join(scratch, "case.cierge")
+    native = None
+    try:
+        report = os.path.join(scratch, "report.json")
+        cierge.compile(folder / f"{dialect}.pt2", artifact, report=report, **OPTIONS[mode])
+        native = json.load(open(report))["nodes"]["torch"] == 0
+        if want["error"]:
+            try:
+                run(None, artifact, record, {"out": [], "mutated": []})
+            except cierge.Error as e:
+                return ("passed", str(e), native) if e.exit_code == 3 else ("wrong", f"PyTorch raises; here: {e}", native)
+            return "wrong", f"PyTorch raises {want['error']}", native
+        bad = run(None, artifact, record, want)
+        return ("wrong", bad, native) if bad else ("passed", "", native)
+    except cierge.Error as e:
+        if want["error"] and e.exit_code == 3:
+            return "passed", str(e), native
+        return ("crashed" if e.exit_code == 1 else "refused"), str(e).splitlines()[0][:300], native
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("--mode", default="auto")
+    p.add_argument("--dialects", default="tf")
+    p.add_argument("--cache", required=True)
+    a = p.parse_args()
+    out = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what libraries print is no result
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as scratch:
+        for line in sys.stdin:
+            case = line.strip()
+            out.write(json.dumps({"start": case, "dialect": "prepare"}) + "\n")
+            folder, meta = cases.prepare(case, a.cache)
+            for dialect in a.dialects:
+                if meta["status"] != "ok":
+                    out.write(json.dumps({"case": case, "dialect": dialect, "result": "none" if meta["status"] == "none" else "not exported", "detail": meta["status"], "native": None}) + "\n")
+                    continue
+                out.write(json.dumps({"start": case, "dialect": dialect}) + "\n")
+                result, detail, native = one(folder, dialect, a.mode, case, scratch)
+                out.write(json.dumps({"case": case, "dialect": dialect, "result": result, "detail": detail, "native": native}) + "\n")
+            out.write(json.dumps({"done": case}) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+// The tool behind tests/golden: runs one step of the compiler over a text program and prints what came out.
+//   irtool print FILE            parses, verifies, prints
+//   irtool pass NAME … FILE      the same, with these passes in between
+// FILE ends where a line begins with "// expect". Messages go to stdout too; the exit code is the CLI's.
+// A place that names FILE itself is not printed: goldens would have it on every line.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/backend.h"
+#include "base/file.h"
+#include "base/str.h"
+#include "ir/text.h"
+#include "ir/verify.h"
+#include "pass/pass.h"
+
+typedef struct {
+  const char *path;
+  char **passes; // run one after the other, the module verified after each
+  int npasses;
+} job;
+
+static const char *base_name(const char *path) {
+  const char *slash = strrchr(path, '/');
+  return slash ? slash + 1 : path;
+}
+
+static size_t input_size(cg_file f) {
+  static const char mark[] = "// expect";
+  const char *text = (const char *)f.data;
+  for (size_t i = 0; i + sizeof mark - 1 <= f.size; i++)
+    if ((!i || text[i - 1] == '\n') && !memcmp(text + i, mark, sizeof mark - 1)) return i;
+  return f.size;
+}
+
+static void forget_own_places(cg_module *m, const char *file) {
+  if (m->source && !strcmp(m->source, file)) m->source = NULL;
+  for (int i = 0; i < m->fns.n; i++)
+    for (cg_node *n = m->fns.at[i]->first; n; n = n->next)
+      if (n->at.file && !strcmp(n->at.file, file)) n->at = (cg_span){0};
+}
+
+// The pass of that name; some run twice in the pipeline, and are the same then.
+static void run_pass(cg_session *s, cg_module *m, const char *name) {
+  cg_options opt = {.backends = cg_backends, .native = true};
+  cg_pipeline p = {.s = s, .opt = &opt};
+  for (int i = 0; i < cg_pass_count; i++) {
+    if (strcmp(cg_passes[i].name, name)) continue;
+    cg_passes[i].run(&p, m);
+    cg_verify(m, name);
+    return;
+  }
+  cg_fail(s, CIERGE_USAGE, "there is no pass \"%s\"", name);
+}
+
+static void run(cg_session *s, void *u) {
+  job *j = u;
+  cg_file f = cg_file_map(s, j->path);
+  const char *file = base_name(j->path);
+  cg_module *m = cg_parse_module(s, file, (const char *)f.data, input_size(f));
+  cg_verify(m, "read");
+  for (int i = 0; i < j->npasses; i++) run_pass(s, m, j->passes[i]);
+  forget_own_places(m, file);
+  cg_str b = cg_str_new(s);
+  cg_print_module(&b, m);
+  fputs(cg_str_text(&b), stdout);
+}
+
+int main(int argc, char **argv) {
+  bool print = argc == 3 && !strcmp(argv[1], "print");
+  if (!print && (argc < 4 || strcmp(argv[1], "pass"))) {
+    fprintf(stderr, "usage: irtool print FILE | irtool pass NAME… FILE\n");
+    return 2;
+  }
+  static const int exit_codes[] = {
+#define XX(name, exit_code, text) exit_code,
+      CIERGE_CODE_MAP(XX)
+#undef XX
+  };
+  cg_session s;
+  cg_session_init(&s);
+  job j = {.path = argv[argc - 1], .passes = argv + 2, .npasses = argc - 3};
+  cierge_code code = cg_try(&s, run, &j);
+  if (code) printf("%s\n", s.message);
+  cg_session_end(&s);
+  return exit_codes[code];
+}

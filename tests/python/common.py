@@ -1,0 +1,76 @@
+"""What the Python tests share: exporting, compiling, running through the CLI or the API, and a plain test runner."""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import traceback
+import warnings
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("BUILD", ROOT / "build"))
+for folder in ("python", "tests/models", "tests/conformance", "examples/minilm"):
+    sys.path.insert(0, str(ROOT / folder))
+warnings.filterwarnings("ignore")
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+
+CIERGE = BUILD / "cierge"
+_scratch = tempfile.TemporaryDirectory()
+SCRATCH = pathlib.Path(_scratch.name)
+
+
+def export(model, inputs, name, dynamic=None, functional=False):
+    """Saves the program and gives its path."""
+    path = SCRATCH / f"{name}{'-f' if functional else ''}.pt2"
+    with torch.no_grad():
+        program = torch.export.export(model.eval(), inputs, dynamic_shapes=dynamic, strict=False)
+        torch.export.save(program.run_decompositions() if functional else program, path)
+    return path
+
+
+def cli(*args, env=None, check=None):
+    """Runs the program; check: the exit code that is expected."""
+    r = subprocess.run([CIERGE, *map(str, args)], text=True, capture_output=True, env={**os.environ, **(env or {})}, timeout=120)
+    if check is not None and r.returncode != check:
+        raise AssertionError(f"cierge {' '.join(map(str, args))}: exit code {r.returncode}, not {check}\n{r.stdout}{r.stderr}")
+    return r
+
+
+def compile(path, *options, env=None):
+    """(artifact, report)"""
+    artifact, report = path.with_suffix(".cierge"), path.with_suffix(".json")
+    cli("compile", path, "-o", artifact, "--report", report, *options, env=env, check=0)
+    return artifact, json.loads(report.read_text())
+
+
+def run_native(artifact, **arrays):
+    """Runs in a process where LibTorch cannot be found: output arrays by name."""
+    inputs, outputs = SCRATCH / "in.npz", SCRATCH / "out.npz"
+    np.savez(inputs, **arrays)
+    cli("run", artifact, "--inputs", inputs, "--outputs", outputs, env={"CIERGE_LIBTORCH": "none"}, check=0)
+    return dict(np.load(outputs))
+
+
+def close(got, want):
+    torch.testing.assert_close(torch.as_tensor(got), torch.as_tensor(want), equal_nan=True)
+
+
+def main(tests):
+    """Runs functions named test_*; prints what failed, and "N passed, N failed" last."""
+    passed = failed = 0
+    only = sys.argv[1:]
+    for name, f in sorted(tests.items()):
+        if not name.startswith("test_") or (only and name not in only):
+            continue
+        try:
+            f()
+            passed += 1
+        except Exception:
+            failed += 1
+            print(f"FAILED {name}")
+            traceback.print_exc(file=sys.stdout)
+    print(f"{passed} passed, {failed} failed")
+    sys.exit(bool(failed))
