@@ -113,6 +113,7 @@ typedef struct cierge_context cierge_context;
 typedef struct {
   size_t size;   // sizeof(cierge_context_options)
   int threads;   // 0: as many as there are processors
+  int profile;   // 1: time every step, for cierge_profile_text
 } cierge_context_options;
 
 CIERGE_CHECK CIERGE_API cierge_status *cierge_context_new(const cierge_program *p, const cierge_context_options *options,
@@ -144,6 +145,8 @@ CIERGE_CHECK CIERGE_API cierge_status *cierge_seed(cierge_context *c, uint64_t s
 CIERGE_CHECK CIERGE_API cierge_status *cierge_inspect(const char *path, char **text); // an artifact
 // Checks every section's checksum, weights included.
 CIERGE_CHECK CIERGE_API cierge_status *cierge_verify(const char *path);
+// Where the time of the calls so far went, step by step, and what memory the context plans with. Needs options.profile.
+CIERGE_CHECK CIERGE_API cierge_status *cierge_profile_text(const cierge_context *c, char **text);
 CIERGE_API void cierge_text_free(char *text);
 
 // ---------------------------------------------------------------- Compiling (libcierge.so only)

@@ -13,6 +13,7 @@
 #define CG_PLAN_MAX_RANK 64
 #define CG_PLAN_MAX_DEPTH 32 // nesting of control flow
 
+#define CG_PLAN_MAX_THREADS 64 // that a kernel is called with
 #define CG_PLAN_MAX_STACK 1024 // of an expression
 
 // Postfix programs over int64. SYM pushes the INT or BOOL value `arg` of the function, one without an expression of its own.

@@ -438,6 +438,12 @@ static bool check_main(decoder *d) {
   }
   for (uint32_t i = 0; i < f->n_params; i++)
     if (!given[i]) return bad(d, "parameter %u of main is no input", i);
+  for (uint32_t i = 0; i < f->n_updates; i++) { // who writes to an input says so
+    const cg_plan_value *t = &f->value[f->update[i].target];
+    bool said = t->storage != CG_ST_PARAM;
+    for (uint32_t k = 0; k < p->n_inputs; k++) said |= p->input[k].mutated && p->input[k].param == (int32_t)t->index;
+    if (!said) return bad(d, "input %u is written to and does not say so", t->index);
+  }
   for (uint32_t i = 0; i < p->n_symbols; i++) {
     uint32_t v = p->symbol[i].value;
     if (v >= f->n_values || f->value[v].kind != CG_V_INT || f->value[v].expr >= 0) return bad(d, "symbol %s is no integer of main", p->symbol[i].name);

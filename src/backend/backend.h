@@ -64,6 +64,10 @@ void cg_emit_bind(cg_emitter *e, const cg_value *v, int index); // v is plan val
 // Step pointers stay valid until the next cg_emit_step; plan values until the next one is made.
 cg_plan_step *cg_emit_step(cg_emitter *e, cg_plan_step_kind kind, const cg_node *n); // appended to the current function
 int cg_emit_site(cg_emitter *e, const cg_node *n);         // index of a place for run-time messages
+// A C function for the artifact's kernel object, which is compiled when all regions are lowered (backend/c/compile.c): its index in
+// plan->kernel. text: file-scope C that defines `symbol`, a cg_kernel_fn of default visibility, clear of all other names;
+// <math.h>, <stdbool.h>, <stdint.h> and the CG_KERNEL_ codes are there. note: what profiles call it.
+int cg_emit_kernel(cg_emitter *e, const char *symbol, const char *note, const char *text);
 
 // ---------------------------------------------------------------- functions (compile/emit_fn.c)
 

@@ -45,21 +45,26 @@ static void place_text(cg_str *b, const cg_node *n) {
   if (n->module_path && *n->module_path) cg_str_addf(b, "%s%s", n->at.file ? ", in " : "in ", n->module_path);
 }
 
-static int regions(const cg_module *m, const char *backend, int *nodes) {
-  int n = 0;
-  *nodes = 0;
-  for (int i = 0; i < m->fns.n; i++)
-    if (m->fns.at[i]->backend && !strcmp(m->fns.at[i]->backend, backend)) n++, *nodes += m->fns.at[i]->nnodes;
-  return n;
+// "2 in c, 1 in LibTorch"
+static void add_regions(cg_str *b, const cg_module *m) {
+  const char *sep = "";
+  for (int i = 0; cg_backends[i]; i++) {
+    const char *name = cg_backends[i]->name;
+    int n = 0;
+    for (int k = 0; k < m->fns.n; k++) n += m->fns.at[k]->backend && !strcmp(m->fns.at[k]->backend, name);
+    if (n) cg_str_addf(b, "%s%d in %s", sep, n, strcmp(name, "torch") ? name : "LibTorch"), sep = ", ";
+  }
+  if (!*sep) cg_str_add(b, "none");
 }
 
 void cg_report_text(cg_str *b, cg_module *m) {
   counts c = count(m, cg_report_places(m));
-  int torch_nodes, native_nodes, torch_regions = regions(m, "torch", &torch_nodes), native_regions = regions(m, "c", &native_nodes);
   double all = c.total ? c.total : 1;
   cg_str_addf(b, "%u nodes: %u native (%.1f %%), %u left in LibTorch (%.1f %%), %u scalars and control\n", c.total, c.native + c.gone,
               100 * (c.native + c.gone) / all, c.torch, 100 * c.torch / all, c.host);
-  cg_str_addf(b, "regions: %d native, %d in LibTorch\n", native_regions, torch_regions);
+  cg_str_add(b, "regions: ");
+  add_regions(b, m);
+  cg_str_addc(b, '\n');
   if (c.total && !(c.native)) cg_str_add(b, "nothing was compiled to native code: the whole program runs in LibTorch\n");
   for (int k = 0; k < m->fns.n; k++) {
     const cg_fn *f = m->fns.at[k];

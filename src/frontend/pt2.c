@@ -29,7 +29,7 @@ static void refuse_oldest(cg_pt2 *r) {
   cg_json_source source = {r->s, r->path, m->name};
   cg_json root = cg_json_read(&source, cg_zip_data(r->zip, m), m->size), version;
   if (cg_json_find(&root, "torch_version", &version)) by = cg_json_text(&version);
-  refuse(r, CIERGE_BAD_MODEL, cg_format(r->s, "an older layout of .pt2, written by torch %.100s: load and save it with torch 2.9 or later", by));
+  refuse(r, CIERGE_BAD_MODEL, cg_format(r->s, "an older layout of .pt2, written by torch %.100s: load and save it with torch 2.13", by));
 }
 
 static void find_root(cg_pt2 *r) {
@@ -44,11 +44,12 @@ static void find_root(cg_pt2 *r) {
   }
   if (r->root) return;
   refuse_oldest(r);
+  for (int i = 0; i < cg_zip_count(r->zip); i++)
+    if (ends_with(cg_zip_at(r->zip, i)->name, "/constants.pkl"))
+      refuse(r, CIERGE_BAD_MODEL, "a TorchScript archive (torch.jit.save), not a .pt2: export the model with torch.export");
   for (int i = 0; i < cg_zip_count(r->zip); i++) {
     const char *name = cg_zip_at(r->zip, i)->name;
-    if (ends_with(name, "constants.pkl") || strstr(name, "/code/"))
-      refuse(r, CIERGE_BAD_MODEL, "a TorchScript archive (torch.jit.save), not a .pt2: export the model with torch.export");
-    if (ends_with(name, "data.pkl")) refuse(r, CIERGE_BAD_MODEL, "a pickle of torch.save, not a .pt2: export the model with torch.export");
+    if (ends_with(name, "/data.pkl")) refuse(r, CIERGE_BAD_MODEL, "a pickle of torch.save, not a .pt2: export the model with torch.export");
   }
   refuse(r, CIERGE_BAD_MODEL, "a ZIP file, but no .pt2: it has no archive_format");
 }
@@ -104,7 +105,7 @@ static void read_program(cg_pt2 *r) {
   cg_json torch, version = cg_json_get(r->program, "schema_version"), major = cg_json_get(&version, "major");
   r->torch = cg_json_find(r->program, "torch_version", &torch) ? cg_format(r->s, "%.100s", cg_json_text(&torch)) : "of an unknown version";
   if (cg_json_int(&major) != SCHEMA_MAJOR)
-    cg_json_fail(&version, CIERGE_BAD_MODEL, "the model has schema version %lld, written by torch %s, and cierge reads version %d: load and save it with torch 2.13",
+    cg_json_fail(&version, CIERGE_BAD_MODEL, "the model has schema version %lld, written by torch %s, and cierge reads version %d: export it again, with torch 2.13",
                  (long long)cg_json_int(&major), r->torch, SCHEMA_MAJOR);
 }
 

@@ -25,6 +25,7 @@ typedef struct {
   cg_py_reader py;
   cg_map exprs;       // text -> cg_py_expr *
   cg_map objects;     // inputs that are custom objects: name -> class name
+  cg_map guessed;     // operators whose schema was made from a node: key -> its text
 } cg_pt2;
 
 // One graph being read: main or a sub-graph.
@@ -53,6 +54,13 @@ const char *cg_pt2_member(const cg_pt2 *r, const char *fmt, const char *what);  
 // pt2_graph.c
 void cg_pt2_graph_open(cg_pt2_graph *g, cg_pt2 *r, cg_fn *fn, int depth, const cg_json *graph);
 void cg_pt2_graph_nodes(cg_pt2_graph *g);
+typedef struct {
+  const char *kind, *name;  // "as_tensor", "as_sym_int" …; name NULL: a result that is None
+} cg_pt2_result;
+CG_VEC_TYPE(cg_pt2_result_vec, cg_pt2_result);
+cg_pt2_result_vec cg_pt2_outputs(cg_pt2_graph *g, const cg_json *node); // flat: a list is its items
+void cg_pt2_define_result(cg_pt2_graph *g, const cg_json *node, const cg_pt2_result *r, cg_value *v);
+void cg_pt2_set_origin(cg_pt2_graph *g, const cg_json *node, cg_node *n);
 cg_fn *cg_pt2_subgraph(cg_pt2_graph *outer, const cg_json *argument); // GraphArgument
 void cg_pt2_define(cg_pt2_graph *g, const cg_json *at, const char *name, cg_value *v);
 cg_value *cg_pt2_value(cg_pt2_graph *g, const cg_json *at, const char *name);
@@ -64,6 +72,11 @@ cg_arg cg_pt2_schema_arg(cg_pt2_graph *g, const cg_json *argument, const cg_sche
 
 // pt2_schema.c: the schema of a node's target; throws where there is none.
 const cg_schema *cg_pt2_schema(cg_pt2_graph *g, const cg_json *node);
+
+const cg_schema *cg_pt2_schema_of(cg_pt2_graph *g, const cg_json *target, const cg_json *node); // node NULL: nothing to guess from
+
+// pt2_auto.c: reads the node if it is an auto_functionalized one.
+bool cg_pt2_auto_functionalized(cg_pt2_graph *g, const cg_json *node);
 
 // pt2_signature.c
 void cg_pt2_signature_inputs(cg_pt2_graph *g);

@@ -59,7 +59,7 @@ static const char *module_path(cg_session *s, const char *stack) {
   return cg_strndup(s, from + 1, (size_t)(to - from - 1));
 }
 
-static void set_origin(cg_pt2_graph *g, const cg_json *node, cg_node *n) {
+void cg_pt2_set_origin(cg_pt2_graph *g, const cg_json *node, cg_node *n) {
   cg_session *s = g->r->s;
   cg_json name, metadata, text;
   if (cg_json_find(node, "name", &name)) n->name = cg_json_text(&name);
@@ -76,17 +76,12 @@ static void set_origin(cg_pt2_graph *g, const cg_json *node, cg_node *n) {
 
 // ---------------------------------------------------------------- Results
 
-typedef struct {
-  const char *kind, *name; // name NULL: a result that is None
-} result;
-CG_VEC_TYPE(result_vec, result);
-
-static void add_result(cg_pt2_graph *g, const char *kind, const char *name, result_vec *out) {
-  result r = {kind, name};
+static void add_result(cg_pt2_graph *g, const char *kind, const char *name, cg_pt2_result_vec *out) {
+  cg_pt2_result r = {kind, name};
   CG_PUSH(g->r->s, out, r);
 }
 
-static void one_output(cg_pt2_graph *g, const cg_json *output, result_vec *out) {
+static void one_output(cg_pt2_graph *g, const cg_json *output, cg_pt2_result_vec *out) {
   static const char *const numbers[] = {"as_sym_int", "as_sym_float", "as_sym_bool"};
   cg_json u = cg_json_union(output), name, item;
   if (cg_json_is(&u, "as_tensor")) {
@@ -111,40 +106,66 @@ static void one_output(cg_pt2_graph *g, const cg_json *output, result_vec *out) 
   }
 }
 
-static result_vec outputs_of(cg_pt2_graph *g, const cg_json *node) {
-  result_vec out = {0};
+cg_pt2_result_vec cg_pt2_outputs(cg_pt2_graph *g, const cg_json *node) {
+  cg_pt2_result_vec out = {0};
   cg_json outputs = cg_json_get(node, "outputs"), item;
   for (cg_json_iter it = cg_json_items(&outputs); cg_json_next(&it, &item);) one_output(g, &item, &out);
   return out;
 }
 
-static void define_results(cg_pt2_graph *g, const cg_json *node, cg_node *n, const result_vec *out) {
-  cg_module *m = g->r->m;
-  for (int i = 0; i < out->n; i++) {
-    const result *o = &out->at[i];
-    cg_value *v = n->result[i];
-    if (!o->name) {
-      v->type = cg_scalar_type(CG_T_NONE);
-      continue;
-    }
-    v->type = cg_pt2_type_of(g, node, o->kind, o->name);
-    cg_value_rename(m, v, o->name);
-    cg_pt2_define(g, node, v->name, v);
+void cg_pt2_define_result(cg_pt2_graph *g, const cg_json *node, const cg_pt2_result *r, cg_value *v) {
+  if (!r->name) {
+    v->type = cg_scalar_type(CG_T_NONE);
+    return;
   }
+  v->type = cg_pt2_type_of(g, node, r->kind, r->name);
+  cg_value_rename(g->r->m, v, r->name);
+  cg_pt2_define(g, node, v->name, v);
 }
 
 // ---------------------------------------------------------------- Nodes
 
 typedef CG_VEC(cg_arg) args;
 
-// Arguments by the schema's names; those without a name by position, as control operators have them.
-static void read_args(cg_pt2_graph *g, const cg_json *node, const cg_schema *c, args *out, bool *given) {
+// with_effects(token, op, …) runs op after what made the token, and gives a new one. Nodes keep their order here, so
+// tokens are empty tensors that nothing needs.
+static bool has_effects(const cg_json *node) {
+  cg_json target = cg_json_get(node, "target");
+  return !strcmp(cg_json_text(&target), "torch.ops.higher_order.with_effects");
+}
+
+static const cg_schema *effect_schema(cg_pt2_graph *g, const cg_json *node) {
+  cg_json inputs = cg_json_get(node, "inputs"), item;
+  cg_json_iter it = cg_json_items(&inputs);
+  if (!cg_json_next(&it, &item) || !cg_json_next(&it, &item)) cg_json_fail(node, CIERGE_BAD_MODEL, "it names no operator");
+  cg_json arg = cg_json_get(&item, "arg"), u = cg_json_union(&arg);
+  if (!cg_json_is(&u, "as_operator")) cg_json_fail(&u, CIERGE_MISSING, "the operator with effects is none that cierge knows");
+  return cg_pt2_schema_of(g, &u, NULL);
+}
+
+// The first result is the new token; an operator that returns nothing has one None besides.
+static void take_token(cg_pt2_graph *g, const cg_json *node, const cg_schema *c, cg_pt2_result_vec *out) {
+  cg_json inputs = cg_json_get(node, "inputs"), item;
+  cg_json_iter it = cg_json_items(&inputs);
+  cg_json_next(&it, &item);
+  cg_json arg = cg_json_get(&item, "arg");
+  cg_arg token = cg_pt2_arg(g, &arg);
+  if (token.kind != CG_A_VALUE || !out->n || !out->at[0].name) cg_json_fail(node, CIERGE_BAD_MODEL, "it takes or gives no token");
+  cg_pt2_define(g, node, out->at[0].name, token.value);
+  out->at++, out->n--, out->cap--;
+  if (!c->nrets && out->n == 1 && !out->at[0].name) out->n = 0;
+}
+
+// Arguments by the schema's names; those without a name by position, as control operators have them. The first `skip` are
+// somebody else's.
+static void read_args(cg_pt2_graph *g, const cg_json *node, const cg_schema *c, int skip, args *out, bool *given) {
   cg_session *s = g->r->s;
   bool scalar = !strstr(c->key, "::") && strncmp(c->key, "higher_order.", 13);
   cg_json inputs = cg_json_get(node, "inputs"), item;
-  int position = 0;
+  int position = -skip;
   for (int i = 0; i < c->nargs; i++) CG_PUSH(s, out, cg_a_none());
   for (cg_json_iter it = cg_json_items(&inputs); cg_json_next(&it, &item); position++) {
+    if (position < 0) continue;
     cg_json name = cg_json_get(&item, "name"), arg = cg_json_get(&item, "arg");
     const char *word = cg_json_text(&name);
     int i = scalar || !*word ? position : cg_schema_arg_index(c, word);
@@ -163,22 +184,25 @@ static void read_args(cg_pt2_graph *g, const cg_json *node, const cg_schema *c, 
 
 static void import_node(cg_pt2_graph *g, const cg_json *node) {
   cg_module *m = g->r->m;
-  const cg_schema *c = cg_pt2_schema(g, node);
+  if (cg_pt2_auto_functionalized(g, node)) return;
+  bool effects = has_effects(node);
+  const cg_schema *c = effects ? effect_schema(g, node) : cg_pt2_schema(g, node);
   bool *given = CG_NEW_ARRAY(m->s, bool, (size_t)c->nargs);
   args a = {0};
-  read_args(g, node, c, &a, given);
+  read_args(g, node, c, effects ? 2 : 0, &a, given);
   for (int i = 0; i < c->nargs; i++) {
     if (given[i]) continue;
     const cg_schema_arg *of = &c->arg[i];
     if (!of->default_text && !of->type.optional) cg_json_fail(node, CIERGE_BAD_MODEL, "argument '%s' is missing: %s", of->name, c->text);
     a.at[i] = cg_schema_default(m, of);
   }
-  result_vec out = outputs_of(g, node);
+  cg_pt2_result_vec out = cg_pt2_outputs(g, node);
+  if (effects) take_token(g, node, c, &out);
   if (!cg_results_fit(c, out.n)) cg_json_fail(node, CIERGE_BAD_MODEL, "it has %d results: %s", out.n, c->text);
   cg_node *n = cg_node_new(g->fn, NULL, c, a.n, out.n);
   if (a.n) memcpy(n->arg, a.at, (size_t)a.n * sizeof *n->arg);
-  define_results(g, node, n, &out);
-  set_origin(g, node, n);
+  for (int i = 0; i < out.n; i++) cg_pt2_define_result(g, node, &out.at[i], n->result[i]);
+  cg_pt2_set_origin(g, node, n);
 }
 
 void cg_pt2_graph_nodes(cg_pt2_graph *g) {

@@ -71,10 +71,7 @@ static const cg_schema *from_node(cg_pt2_graph *g, const cg_json *node, const ch
   n = 0;
   for (cg_json_iter it = cg_json_items(&outputs); cg_json_next(&it, &item); n++) cg_str_addf(&text, "%s%s", n ? ", " : "", type_of(&item));
   cg_str_addc(&text, ')');
-  cg_schema *c = CG_NEW(g->r->s, cg_schema);
-  *c = *cg_schema_parse(g->r->s, cg_str_text(&text));
-  c->text = cg_format(g->r->s, "%s", cg_str_text(&text));
-  return c;
+  return cg_schema_parse(g->r->s, cg_str_text(&text));
 }
 
 // ---------------------------------------------------------------- Finding it
@@ -85,22 +82,49 @@ _Noreturn static void only_python(const cg_json *target, const char *key) {
                key);
 }
 
-const cg_schema *cg_pt2_schema(cg_pt2_graph *g, const cg_json *node) {
-  cg_json target = cg_json_get(node, "target");
-  const char *key = key_of(g, &target);
-  if (strlen(key) > 1000) cg_json_fail(&target, CIERGE_BAD_MODEL, "the operator's name is too long");
-  const cg_schema *c = cg_schema_find(g->r->s, &g->r->m->schemas, key);
+_Noreturn static void unknown(const cg_json *target, const char *key) {
+  cg_json_fail(target, CIERGE_MISSING,
+               "the schema of '%.200s' is needed: LibTorch must be here (--libtorch), with the library that registers the operator (--torch-library)", key);
+}
+
+// In the training dialect an operator may write to its arguments, which only its schema says; in the functional one it
+// does not. Every node must have the same arguments, as nobody knows the defaults of those that are left out.
+static const cg_schema *guess(cg_pt2_graph *g, const cg_json *target, const cg_json *node, const char *key) {
+  cg_json verifiers, item;
+  bool functional = cg_json_find(g->r->program, "verifiers", &verifiers);
+  if (functional)
+    for (cg_json_iter it = cg_json_items(&verifiers); cg_json_next(&it, &item);) functional = functional && strcmp(cg_json_text(&item), "TRAINING");
+  if (!node || !functional) unknown(target, key);
+  const cg_schema *c = from_node(g, node, key);
+  const char *before = cg_map_get(&g->r->guessed, key);
+  if (before && strcmp(before, c->text)) unknown(target, key);
+  if (before) return cg_map_get(&g->r->m->schemas, key);
+  cg_map_set(g->r->s, &g->r->guessed, key, (void *)(uintptr_t)c->text);
+  cg_map_set(g->r->s, &g->r->m->schemas, key, (void *)(uintptr_t)c);
+  return c;
+}
+
+const cg_schema *cg_pt2_schema_of(cg_pt2_graph *g, const cg_json *target, const cg_json *node) {
+  const char *key = key_of(g, target);
+  if (strlen(key) > 1000) cg_json_fail(target, CIERGE_BAD_MODEL, "the operator's name is too long");
+  const cg_schema *c = cg_map_has(&g->r->guessed, key) ? NULL : cg_schema_find(g->r->s, &g->r->m->schemas, key);
   if (c) return c;
-  if (!strncmp(key, "higher_order.", 13)) cg_json_fail(&target, CIERGE_MISSING, "cierge does not have the control operator '%.200s'", key);
-  if (!strstr(key, "::") || !strncmp(key, "prims::", 7)) only_python(&target, key);
-  if (!strncmp(key, "aten::", 6) && !g->r->p->torch)
-    cg_json_fail(&target, CIERGE_MISSING, "'%.200s' is not among the operators of the PyTorch that cierge was made for (torch %s wrote this model)", key, g->r->torch);
-  if (g->r->p->torch) {
-    const char *text = g->r->p->torch->schema(g->r->p->torch, g->r->s, key);
-    if (!text) only_python(&target, key);
+  if (!strncmp(key, "higher_order.", 13)) cg_json_fail(target, CIERGE_MISSING, "cierge does not have the control operator '%.200s'", key);
+  if (!strstr(key, "::") || !strncmp(key, "prims::", 7)) only_python(target, key);
+  cg_torch *torch = g->r->p->torch;
+  const char *text = torch ? torch->schema(torch, g->r->s, key) : NULL;
+  if (torch && !text) only_python(target, key);
+  if (text) {
     c = cg_schema_parse(g->r->s, text);
     cg_map_set(g->r->s, &g->r->m->schemas, key, (void *)(uintptr_t)c);
     return c;
   }
-  return from_node(g, node, key);
+  if (!strncmp(key, "aten::", 6))
+    cg_json_fail(target, CIERGE_MISSING, "'%.200s' is not among the operators of the PyTorch that cierge was made for (torch %s wrote this model)", key, g->r->torch);
+  return guess(g, target, node, key);
+}
+
+const cg_schema *cg_pt2_schema(cg_pt2_graph *g, const cg_json *node) {
+  cg_json target = cg_json_get(node, "target");
+  return cg_pt2_schema_of(g, &target, node);
 }

@@ -62,6 +62,17 @@ static void custom_object(cg_pt2_graph *g, const cg_json *spec) { // an error on
   cg_map_set(g->r->s, &g->r->objects, cg_pt2_name(&name), (void *)(uintptr_t)cg_json_text(&class_name));
 }
 
+// Tokens put operators with side effects in order; here they are empty tensors (pt2_graph.c).
+static void token(cg_pt2_graph *g, const cg_json *input) {
+  cg_json u = cg_json_union(input), where;
+  const char *word = input_name(&u, &where);
+  cg_module *m = g->r->m;
+  cg_arg none = cg_a_int(m, 0);
+  cg_value *v = cg_node_like(g->fn, NULL, NULL, "aten::zeros", 1, (cg_arg[]){cg_a_list(m, 1, &none)}, 1)->result[0];
+  v->type = cg_pt2_type_of(g, &where, "as_tensor", word);
+  cg_pt2_define(g, &where, word, v);
+}
+
 static void one_input(cg_pt2_graph *g, const cg_json *spec, const cg_json *input) {
   cg_json u = cg_json_union(spec);
   if (cg_json_is(&u, "user_input")) user_input(g, &u, input);
@@ -70,7 +81,7 @@ static void one_input(cg_pt2_graph *g, const cg_json *spec, const cg_json *input
   else if (cg_json_is(&u, "buffer")) stored(g, &u, input, "buffer_name", CG_CONST_BUFFER);
   else if (cg_json_is(&u, "tensor_constant")) stored(g, &u, input, "tensor_constant_name", CG_CONST_TENSOR);
   else if (cg_json_is(&u, "custom_obj")) custom_object(g, &u);
-  else if (cg_json_is(&u, "token")) cg_json_fail(&u, CIERGE_MISSING, "the model passes effect tokens between operators with side effects, which cierge does not have");
+  else if (cg_json_is(&u, "token")) token(g, input);
   else cg_json_fail(&u, CIERGE_BAD_MODEL, "there is no input of the kind '%.40s'", u.key);
 }
 
@@ -109,7 +120,7 @@ static void input_mutation(cg_pt2_graph *g, const cg_json *u, const cg_arg *valu
 
 static void one_output(cg_pt2_graph *g, const cg_json *spec, const cg_json *output) {
   cg_json u = cg_json_union(spec);
-  if (cg_json_is(&u, "token")) cg_json_fail(&u, CIERGE_MISSING, "the model passes effect tokens between operators with side effects, which cierge does not have");
+  if (cg_json_is(&u, "token")) return;
   cg_arg a = cg_pt2_arg(g, output);
   if (a.kind == CG_A_LIST || a.kind == CG_A_FN) cg_json_fail(output, CIERGE_BAD_MODEL, "an output is a list");
   if (cg_json_is(&u, "user_output")) CG_PUSH(g->r->s, &g->fn->result, a);

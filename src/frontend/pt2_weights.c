@@ -47,7 +47,7 @@ void cg_pt2_read_payloads(cg_pt2 *r) {
   for (int i = 0; i < 2; i++)
     if (cg_zip_find(r->zip, cg_pt2_member(r, pickled[i], r->model)))
       cg_fail_at(r->s, CIERGE_BAD_MODEL, (cg_span){.file = r->path},
-                 "its weights are pickled (%s), an older layout of .pt2 that torch %s wrote: load and save it with torch 2.9 or later",
+                 "its weights are pickled (%s), an older layout of .pt2 that torch %s wrote: load and save it with torch 2.13",
                  cg_pt2_member(r, pickled[i], r->model), r->torch);
   read_config(r, &r->payloads[0], "data/weights/%s_weights_config.json", "data/weights/");
   read_config(r, &r->payloads[1], "data/constants/%s_constants_config.json", "data/constants/");

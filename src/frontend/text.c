@@ -44,7 +44,7 @@ cg_module *cg_frontend_text(cg_pipeline *p, const char *path, const char *weight
   cg_session *s = p->s;
   cg_file f = cg_file_map(s, path);
   cg_module *m = cg_parse_module(s, path, (const char *)f.data, f.size);
-  m->source = path;
+  if (!m->source) m->source = path;
   bool wanted = false;
   for (int i = 0; i < m->constants.n; i++) wanted |= !m->constants.at[i]->data;
   if (!wanted) return m;

@@ -73,7 +73,9 @@ bool cg_results_fit(const cg_schema *c, int n) {
   int lists = 0;
   for (int i = 0; i < c->nrets; i++) lists += c->ret[i].type.list;
   if (c->variadic_rets) return n >= c->nrets - lists;
-  return lists ? n >= c->nrets - lists : n == c->nrets;
+  // functionalise.c appends what a node wrote to; running statistics are written without a word in the schema
+  bool clones = c->mutates || cg_schema_arg_index(c, "running_mean") >= 0;
+  return lists || clones ? n >= c->nrets - lists : n == c->nrets;
 }
 
 const char *cg_type_misfit(const cg_type *have, const cg_type *want) {

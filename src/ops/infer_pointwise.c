@@ -116,3 +116,11 @@ const char *cg_infer_unknown(cg_module *m, cg_node *n) {
   (void)m, (void)n;
   return NULL;
 }
+
+// Losses: the broadcast shape, or one number where they are averaged or summed.
+const char *cg_infer_loss(cg_module *m, cg_node *n) {
+  CG_RULE(cg_infer_promote(m, n));
+  cg_dtype t = n->result[0]->type.dtype;
+  if (cg_r_int_or(n, "reduction", 1)) cg_r_set(n, 0, t, 0, cg_r_new_dims(m, 0));
+  return NULL;
+}

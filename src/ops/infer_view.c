@@ -623,3 +623,71 @@ const char *cg_infer_pad(cg_module *m, cg_node *n) {
   cg_r_set(n, 0, x->dtype, x->rank, dim);
   return NULL;
 }
+
+// hstack and its like: the rule of what they are decomposed into.
+const char *cg_infer_stacked(cg_module *m, cg_node *n) {
+  cg_value **x;
+  int count = cg_r_tensors(m, n, "tensors", &x);
+  const cg_type *t = count && x[0] ? &x[0]->type : NULL;
+  int least = is(n, "aten::hstack") ? 1 : is(n, "aten::dstack") ? 3 : 2;
+  int along = is(n, "aten::vstack") || is(n, "aten::row_stack") ? 0 : is(n, "aten::dstack") ? 2 : t && t->rank > 1 ? 1 : is(n, "aten::column_stack");
+  const cg_expr *sum = cg_xi(m, 0), *one = cg_xi(m, 1);
+  cg_promotion p = {-1, -1, -1};
+  if (!t) return "expected a non-empty list of tensors";
+  int rank = t->rank > least ? t->rank : least;
+  const cg_expr **dim = cg_r_new_dims(m, rank);
+  for (int i = 0; i < count; i++) {
+    if (!x[i]) return "an item of the list is no tensor";
+    const cg_type *y = &x[i]->type;
+    cg_arg a = cg_a_value(x[i]);
+    cg_promote_add(&p, &a);
+    for (int k = 0; k < rank; k++) dim[k] = k < y->rank ? y->dim[k] : one;
+    if (y->rank < 2 && rank > 1) {
+      bool column = is(n, "aten::column_stack");
+      dim[column ? 0 : 1] = y->rank ? y->dim[0] : one;
+      dim[column ? 1 : 0] = one;
+    }
+    sum = cg_xadd(m, sum, dim[along]);
+  }
+  dim[along] = sum;
+  cg_r_set(n, 0, (cg_dtype)cg_promote_result(&p), rank, dim);
+  return NULL;
+}
+
+const char *cg_infer_broadcast_tensors(cg_module *m, cg_node *n) {
+  cg_value **x;
+  int count = cg_r_tensors(m, n, "tensors", &x);
+  cg_type all = {0};
+  for (int i = 0; i < count; i++) {
+    if (!x[i]) return "an item of the list is no tensor";
+    if (!i) all = x[i]->type;
+    else CG_RULE(cg_broadcast(m, &all, &x[i]->type));
+  }
+  for (int i = 0; i < n->nresults && i < count; i++) cg_r_set(n, i, x[i]->type.dtype, all.rank, all.dim);
+  return NULL;
+}
+
+const char *cg_infer_meshgrid(cg_module *m, cg_node *n) {
+  cg_value **x;
+  int count = cg_r_tensors(m, n, "tensors", &x);
+  const cg_expr **dim = cg_r_new_dims(m, count);
+  for (int i = 0; i < count; i++) {
+    if (!x[i] || x[i]->type.rank > 1) return "meshgrid expects 0D or 1D tensors";
+    int at = count >= 2 && i < 2 && cg_node_arg(n, "indexing") && !strcmp(cg_r_text(n, "indexing"), "xy") ? 1 - i : i;
+    dim[at] = x[i]->type.rank ? x[i]->type.dim[0] : cg_xi(m, 1);
+  }
+  for (int i = 0; i < n->nresults && i < count; i++) cg_r_set(n, i, x[i]->type.dtype, count, dim);
+  return NULL;
+}
+
+const char *cg_infer_glu(cg_module *m, cg_node *n) {
+  const cg_type *x;
+  int d;
+  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_dim_of(m, n, "dim", x->rank, &d));
+  if (!x->rank) return "glu does not support 0-dimensional tensors";
+  const cg_expr **dim = cg_r_copy_dims(m, x);
+  dim[d] = cg_xdiv(m, dim[d], cg_xi(m, 2));
+  cg_r_set(n, 0, x->dtype, x->rank, dim);
+  return NULL;
+}

@@ -15,11 +15,14 @@ enum {
 static const cg_op table[] = {
 #define POINTWISE(k, rule, f, i, b) {.key = k, .traits = POINT, .infer = cg_infer_##rule, .body_float = f, .body_int = i, .body_bool = b},
 #define LOWERED(k, t, rule, low) {.key = k, .traits = t, .infer = cg_infer_##rule, .lower = cg_lower_##low},
-#define COMPOSITE(k, rule, dec) {.key = k, .traits = CG_OP_COMPOSITE, .infer = cg_infer_##rule, .decompose = cg_decompose_##dec},
+#define COMPOSITE(k, t, rule, dec) {.key = k, .traits = CG_OP_COMPOSITE | (t), .infer = cg_infer_##rule, .decompose = cg_decompose_##dec},
 #define COMPOSITE_OR(k, t, rule, low, dec) \
   {.key = k, .traits = CG_OP_COMPOSITE | (t), .infer = cg_infer_##rule, .lower = cg_lower_##low, .decompose = cg_decompose_##dec},
 #define TYPED(k, t, rule) {.key = k, .traits = t, .infer = cg_infer_##rule},
 #include "ops/ops.def"
+#ifdef CG_EXTRA_OPS // rows from outside the tree, which sort behind all others: doc/adding-an-op.md
+#include CG_EXTRA_OPS
+#endif
 };
 
 enum { COUNT = sizeof table / sizeof *table };

@@ -291,6 +291,11 @@ bool te_has(const te_expr *e, te_kind k) {
   return false;
 }
 
+// Bodies that can raise an error name where it goes: `err`.
+bool te_may_raise(const te_expr *e) {
+  return e->kind == TE_INDEX || (e->kind == TE_BODY && strstr(e->text, ", err,"));
+}
+
 bool te_uses_var(const te_expr *e, int var) {
   if (e->kind == TE_VAR && e->var == var) return true;
   for (int i = 0; i < e->nargs; i++)

@@ -135,6 +135,20 @@ static cg_value *view_of_constant(cg_module *m, const cg_node *n) {
   return v->value;
 }
 
+// ---------------------------------------------------------------- asserts about types
+
+// _assert_tensor_metadata asks what types say; what they prove is dropped here, the rest stays for the run.
+static bool proven_metadata(const cg_node *n) {
+  if (!cg_node_is_op(n, "aten::_assert_tensor_metadata")) return false;
+  const cg_value *x = cg_arg_tensor(&n->arg[0]);
+  const cg_arg *size = cg_node_arg(n, "size"), *stride = cg_node_arg(n, "stride"), *dtype = cg_node_arg(n, "dtype");
+  const cg_arg *device = cg_node_arg(n, "device"), *layout = cg_node_arg(n, "layout");
+  if (!x || x->type.kind != CG_T_TENSOR || size->kind != CG_A_NONE || stride->kind != CG_A_NONE) return false;
+  if (dtype->kind != CG_A_NONE && (dtype->kind != CG_A_DTYPE || dtype->dtype != x->type.dtype)) return false;
+  if (device->kind != CG_A_NONE && strcmp(device->str.text, "cpu")) return false;
+  return layout->kind == CG_A_NONE || !strcmp(layout->str.text, "strided");
+}
+
 void cg_pass_fold(cg_pipeline *p, cg_module *m) {
   (void)p;
   for (int k = 0; k < m->fns.n; k++) {
@@ -142,6 +156,10 @@ void cg_pass_fold(cg_pipeline *p, cg_module *m) {
     for (cg_node *n = f->first, *next; n; n = next) {
       next = n->next;
       size_query(m, n);
+      if (proven_metadata(n)) {
+        cg_node_remove(n);
+        continue;
+      }
       if (n->nresults != 1) continue;
       cg_arg literal;
       cg_value *c;

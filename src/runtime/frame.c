@@ -253,7 +253,7 @@ void *cg_data(const cg_frame *f, uint32_t v) {
     offset += f->slot[v].i;
     v = f->fn->plan->value[v].of;
   }
-  return (char *)f->slot[v].data + offset;
+  return offset ? (char *)f->slot[v].data + offset : f->slot[v].data;
 }
 
 cierge_status *cg_integer(cg_frame *f, uint32_t v, int64_t *out) {

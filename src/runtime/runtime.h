@@ -54,7 +54,6 @@ typedef struct {
 
 struct cierge_program {
   cg_pool pool;
-  char *path;
   cg_artifact file;
   cg_plan *plan;
   const uint8_t *weights;
@@ -186,6 +185,8 @@ void cg_scalar_set(cg_frame *f, uint32_t v, const cg_scalar *s); // converts to 
 bool cg_same_sizes(const int64_t *a, const int64_t *b, uint32_t rank);
 
 cierge_status *cg_bind_inputs(cierge_context *c);  // bind.c
+// Device, type, rank and fixed sizes of what the user gives for input or output (`what`) spec.
+cierge_status *cg_check_tensor(const char *what, const cierge_spec *spec, const DLTensor *t);
 cierge_status *cg_run_steps(cg_frame *f);          // exec.c
 cierge_status *cg_step_error(const cg_frame *f, uint32_t site, cierge_code code, const char *text);
 void cg_bind_sizes(cg_frame *f, const cg_plan_step *s, uint32_t out, const int64_t *size);

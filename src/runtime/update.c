@@ -13,10 +13,13 @@ cierge_status *cg_save_updates(cg_frame *f) {
   const cg_plan_fn *plan = f->fn->plan;
   for (uint32_t i = 0; i < plan->n_updates; i++) {
     const cg_plan_update *u = &plan->update[i];
-    if (u->target == u->value || !in_mutable_memory(f, u->value)) continue;
+    if (u->target == u->value) continue;
     cg_view v;
     cierge_status *st = cg_view_of(f, u->value, &v);
     if (st) return st;
+    if (!cg_same_sizes(v.size, f->slot[u->target].size, v.rank))
+      return cg_status_format(CIERGE_RUN_ERROR, "the new value of %s has another shape", plan->value[u->target].name);
+    if (!in_mutable_memory(f, u->value)) continue;
     if (!cg_buffer_need(&f->saved[i], v.bytes)) return cg_no_memory();
     if (v.bytes) memcpy(f->saved[i].at, v.data, v.bytes);
   }
@@ -33,6 +36,7 @@ static void write_input(cg_frame *f, const cg_plan_value *target, const void *fr
   uint32_t k;
   if (!input_of(f->c, target->index, &k)) return;
   const DLTensor *t = &f->c->given[k].t;
+  if (!t->data) return; // empty
   cg_copy_strided((char *)t->data + t->byte_offset, t->strides, from, NULL, t->shape, target->rank, cg_dtypes[target->dtype].size);
 }
 
@@ -45,8 +49,6 @@ cierge_status *cg_write_updates(cg_frame *f) {
     cg_view v;
     cierge_status *st = cg_view_of(f, u->value, &v);
     if (st) return st;
-    if (!cg_same_sizes(v.size, f->slot[u->target].size, v.rank))
-      return cg_status_format(CIERGE_RUN_ERROR, "the new value of %s has another shape", target->name);
     const void *from = in_mutable_memory(f, u->value) ? f->saved[i].at : v.data;
     if (target->storage == CG_ST_PARAM) write_input(f, target, from);
     else cg_copy_strided(f->c->state[target->index].at, target->stride, from, NULL, v.size, v.rank, cg_dtypes[target->dtype].size);

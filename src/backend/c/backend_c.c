@@ -4,9 +4,6 @@
 #include "backend/c/kernel_internal.h"
 #include "backend/c/prelude.h"
 
-const char *cg_c_claim(cg_pipeline *p, const cg_node *n);
-void cg_c_finish(cg_emitter *e);
-
 int cg_c_plan_value(cg_sched *c, cg_value *v) {
   cg_info *x = cg_c_info(v);
   if (!x) return cg_emit_value(c->e, v);

@@ -18,7 +18,6 @@
 #include "backend/c/prelude.h"
 
 extern char **environ;
-void cg_c_finish(cg_emitter *e);
 
 // ---------------------------------------------------------------- source
 
@@ -29,6 +28,7 @@ static const char head[] =
 
 static const char *unit(cg_emitter *e, const cg_c_state *st, int from, int to) {
   cg_str body = cg_str_new(e->s), all = cg_str_new(e->s);
+  for (int i = 0; i < st->shared.n; i++) cg_str_add(&body, cg_str_text(st->shared.entries[i].value));
   for (int i = from; i < to; i++) {
     const cg_c_function *f = &st->function.at[i];
     cg_str_addf(&body, "\n// %s\n%s%s", f->name, f->comment.at ? f->comment.at : "", f->text);

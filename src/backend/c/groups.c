@@ -142,7 +142,7 @@ static void collect(cg_sched *c, const te_expr *e, reads *r) {
     if (x) CG_PUSH(c->s, &r->roots, x);
     CG_PUSH(c->s, &r->values, e->value);
   }
-  if (e->kind == TE_INDEX) r->index_check = true;
+  if (te_may_raise(e)) r->index_check = true;
   for (int i = 0; i < e->nargs; i++) collect(c, e->arg[i], r);
 }
 

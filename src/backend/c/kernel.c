@@ -111,17 +111,18 @@ const char *cg_kernel_scalar(cg_kernel *k, const cg_arg *a, cg_dtype t) {
 
 // ---------------------------------------------------------------- elements in memory
 
-const char *cg_kernel_load(cg_kernel *k, cg_dtype t, const char *name, const char *index) {
-  size_t n = strlen(index);
-  if (index[0] == '(' && index[n - 1] == ')') { // (a + b) in brackets needs no parentheses, (a)*(b) does
-    int depth = 0;
-    size_t i = 0;
-    for (; i < n; i++) {
-      depth += index[i] == '(' ? 1 : index[i] == ')' ? -1 : 0;
-      if (!depth) break;
-    }
-    if (i == n - 1) index = cg_strndup(k->c->s, index + 1, n - 2);
+const char *cg_c_bare(cg_session *s, const char *text) {
+  size_t n = strlen(text), i = 0;
+  if (text[0] != '(') return text;
+  for (int depth = 0; i < n; i++) { // the bracket at the start must close at the end: (a)*(b) stays
+    depth += text[i] == '(' ? 1 : text[i] == ')' ? -1 : 0;
+    if (!depth) break;
   }
+  return i == n - 1 ? cg_strndup(s, text + 1, n - 2) : text;
+}
+
+const char *cg_kernel_load(cg_kernel *k, cg_dtype t, const char *name, const char *index) {
+  index = cg_c_bare(k->c->s, index);
   if (t == CG_BOOL) return cg_format(k->c->s, "%s[%s] != 0", name, index);
   if (t == CG_F16 || t == CG_BF16) return cg_format(k->c->s, "cg_from_%s(%s[%s])", cg_dtypes[t].text, name, index);
   return cg_format(k->c->s, "%s[%s]", name, index);
@@ -204,6 +205,16 @@ const char *cg_kernel_output(cg_kernel *k, int i) {
 cg_str *cg_kernel_body(cg_kernel *k) { return &k->body; }
 cg_str *cg_kernel_before(cg_kernel *k) { return &k->before; }
 const char *cg_kernel_name(cg_kernel *k) { (void)k; return CG_C_NAME; }
+
+cg_str *cg_kernel_shared(cg_kernel *k, const char *key) {
+  cg_c_state *st = cg_c_state_of(k->c->e);
+  if (cg_map_has(&st->shared, key)) return NULL;
+  cg_str *text = CG_NEW(k->c->s, cg_str);
+  *text = cg_str_new(k->c->s);
+  cg_map_set(k->c->s, &st->shared, cg_strdup(k->c->s, key), text);
+  return text;
+}
+
 void cg_kernel_prelude(cg_kernel *k, const char *function) { (void)k, (void)function; } // found in the text by its name
 cg_session *cg_kernel_session(cg_kernel *k) { return k->c->s; }
 cg_module *cg_kernel_module(cg_kernel *k) { return k->c->m; }
@@ -232,7 +243,7 @@ static void store_member(cg_printer *p, cg_info *x) {
   cg_value *v = x->value;
   const char *text = cg_print_stored(p, x->final, v->type.dtype);
   const char *at = cg_print_expr(p, cg_c_offset(p->c, v, x->idx));
-  cg_print_line(p, 0, "%s[%s] = %s;", cg_kernel_point(p->k, x->plan, v->type.dtype, true), at, text);
+  cg_print_line(p, 0, "%s[%s] = %s;", cg_kernel_point(p->k, x->plan, v->type.dtype, true), cg_c_bare(p->c->s, at), text);
 }
 
 void cg_kernel_store(cg_kernel *k, cg_str *out, int indent, int i, const char *acc, const char *const *idx) {
@@ -366,7 +377,6 @@ static void add_comment(cg_kernel *k, cg_str *b) {
 }
 
 cg_c_state *cg_c_state_of(cg_emitter *e) {
-  extern const cg_backend cg_backend_c;
   int slot = 0;
   while (cg_backends[slot] && cg_backends[slot] != &cg_backend_c) slot++;
   if (!e->state[slot]) e->state[slot] = CG_NEW(e->s, cg_c_state);
@@ -382,6 +392,18 @@ static int plan_kernel(cg_emitter *e, const char *symbol, const char *note) {
   }
   p->kernel[p->n_kernels] = (cg_plan_kernel){symbol, note};
   return (int)p->n_kernels++;
+}
+
+static int add_function(cg_emitter *e, cg_c_function f, const char *note) {
+  cg_c_state *state = cg_c_state_of(e);
+  int index = plan_kernel(e, f.name, note);
+  CG_PUSH(e->s, &state->function, f);
+  CG_PUSH(e->s, &state->kernel, index);
+  return index;
+}
+
+int cg_emit_kernel(cg_emitter *e, const char *symbol, const char *note, const char *text) {
+  return add_function(e, (cg_c_function){.key = text, .name = symbol, .text = text, .comment = cg_str_new(e->s)}, note);
 }
 
 // The kernel with this text: one that was written before, or a new one.
@@ -409,10 +431,7 @@ static int function(cg_kernel *k, const char *text) {
     add_type(&note, &k->g->member.at[k->g->member.n - 1]->value->type);
     k->note = cg_str_text(&note);
   }
-  int index = plan_kernel(e, f.name, k->note);
-  CG_PUSH(e->s, &state->function, f);
-  CG_PUSH(e->s, &state->kernel, index);
-  return index;
+  return add_function(e, f, k->note);
 }
 
 void cg_kernel_close(cg_kernel *k) {

@@ -36,6 +36,7 @@ typedef struct {
 typedef struct {
   CG_VEC(cg_c_function) function; // by kernel index - first
   CG_VEC(int) kernel;
+  cg_map shared;                  // key -> cg_str *: text that kernels share
 } cg_c_state;
 
 #define CG_C_NAME "k__NAME"  // stands for the function's name until it is known
@@ -48,6 +49,9 @@ const char *cg_kernel_point(cg_kernel *k, int plan, cg_dtype t, bool output);
 const char *cg_kernel_point_as(cg_kernel *k, int plan, const char *ctype, bool output);
 // Pointers and sizes as parameters of a static function, and as what is passed.
 void cg_kernel_parameters(cg_kernel *k, cg_str *declared, cg_str *passed);
+const char *cg_c_bare(cg_session *s, const char *text); // without brackets around all of it
 const char *cg_kernel_site_of(cg_kernel *k, const cg_node *n);
 cg_c_state *cg_c_state_of(cg_emitter *e);
+void cg_c_finish(cg_emitter *e); // compile.c
+extern const cg_backend cg_backend_c;
 #endif

@@ -53,7 +53,14 @@ static void look(merging *m, te_expr *e) {
   for (int i = 0; i < e->nargs; i++) look(m, e->arg[i]);
 }
 
+static bool empty(const cg_group *g) {
+  for (int d = 0; d < g->rank; d++)
+    if (cg_x_is(g->dim[d], 0)) return true;
+  return false;
+}
+
 static void merge_dims(cg_sched *c, cg_group *g) {
+  if (empty(g)) return;
   merging m = {c, g, CG_NEW_ARRAY(c->s, bool, g->rank + 1)};
   for (int d = 0; d + 1 < g->rank; d++) m.joined[d] = g->reduced[d] == g->reduced[d + 1];
   cg_c_begin(c);
@@ -276,6 +283,12 @@ void cg_c_emit_group(cg_sched *c, cg_group *g) {
   for (int i = 0; i < g->member.n; i++) {
     cg_info *x = g->member.at[i];
     if (x->stored && x->plan < 0) x->plan = cg_emit_result(c->e, x->value);
+  }
+  if (empty(g) && !g->reduces) { // nothing to compute: only the results' names
+    for (int i = 0; i < g->member.n; i++)
+      if (g->member.at[i]->stored) cg_kernel_point(l->k, g->member.at[i]->plan, g->member.at[i]->value->type.dtype, true);
+    cg_kernel_close(l->k);
+    return;
   }
   l->cost = point_cost(l);
   cg_print_begin(&l->p, c, l->k);

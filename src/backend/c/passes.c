@@ -110,6 +110,7 @@ typedef struct {
   cg_info *x;
   const char *acc, *part; // names; part: of one block ("" none)
   bool is_float, wide;    // wide: the accumulator is f64 and parts are f32
+  bool ordered;           // a maximum or minimum of f32 by integers of the same order (cg_order)
 } reduction;
 
 typedef CG_VEC(reduction) reductions;
@@ -135,7 +136,9 @@ static const char *initial(const reduction *r) {
   switch (k->combine) {
   case TE_SUM: case TE_ANY: return "0";
   case TE_PROD: case TE_ALL: return "1";
-  default: return limit(k->accumulate, is_max(k->combine));
+  default:
+    if (r->ordered) return limit(CG_I32, is_max(k->combine));
+    return limit(k->accumulate, is_max(k->combine));
   }
 }
 
@@ -143,6 +146,7 @@ static const char *acc_type(const reduction *r) {
   te_compute *k = r->x->compute;
   if (k->combine == TE_ANY || k->combine == TE_ALL) return "int";
   if (r->wide) return "double";
+  if (r->ordered) return "int32_t";
   return k->accumulate == CG_BOOL ? "int" : cg_kernel_computed(k->accumulate);
 }
 
@@ -173,6 +177,7 @@ static void add_reduction(pass *q, cg_info *x) {
   reduction r = {.x = x, .is_float = cg_is_float(k->accumulate)};
   r.acc = cg_format(s, "a%d", id);
   r.part = r.acc;
+  r.ordered = r.is_float && k->accumulate != CG_F64 && !q->l->lanes && (k->combine == TE_AMAX || k->combine == TE_AMIN);
   bool f32 = r.is_float && k->accumulate != CG_F64;
   if (k->combine == TE_SUM && f32 && !short_run(q->l)) {
     r.wide = true;
@@ -200,6 +205,12 @@ static void update(pass *q, const reduction *r) {
   case TE_AMAX:
   case TE_AMIN: {
     const char *op = k->combine == TE_AMAX ? ">" : "<";
+    if (r->ordered) {
+      cg_print_line(p, d, "const int32_t o%s = cg_order(%s);", a, x);
+      cg_print_line(p, d, "%s = o%s %s %s ? o%s : %s;", a, a, op, a, a, a);
+      cg_print_line(p, d, "nan%s |= %s != %s;", a, x, x);
+      return;
+    }
     if (r->is_float && l->lanes) cg_print_line(p, d, "%s%s = (%s %s %s%s) | (%s != %s) ? %s : %s%s;", a, in, x, op, a, in, x, x, x, a, in);
     else cg_print_line(p, d, "%s%s = %s %s %s%s ? %s : %s%s;", a, in, x, op, a, in, x, a, in);
     if (r->is_float && !l->lanes) cg_print_line(p, d, "nan%s |= %s != %s;", a, x, x);
@@ -334,7 +345,12 @@ static void store(cg_loops *l, cg_info *x, int depth) {
   cg_dtype t = x->value->type.dtype;
   const char *text = cg_print_stored(&l->p, x->final, t);
   const char *at = cg_print_expr(&l->p, cg_c_offset(l->c, x->value, x->idx));
-  cg_print_line(&l->p, depth, "%s[%s] = %s;", cg_kernel_point(l->k, x->plan, t, true), at, text);
+  cg_print_line(&l->p, depth, "%s[%s] = %s;", cg_kernel_point(l->k, x->plan, t, true), cg_c_bare(l->c->s, at), text);
+}
+
+static const char *maximum(cg_session *s, const reduction *r) {
+  if (r->ordered) return cg_format(s, "nan%s ? NAN : cg_unorder(%s)", r->acc, r->acc);
+  return cg_format(s, "nan%s ? %s : %s", r->acc, r->x->compute->accumulate == CG_F64 ? "(double)NAN" : "NAN", r->acc);
 }
 
 // A reduction is complete: its value gets a name.
@@ -347,7 +363,7 @@ static void complete(cg_loops *l, const reduction *r) {
   if (place) name = cg_format(s, "at%s", r->acc);
   else if (r->wide) name = cg_format(s, "(float)%s%s", r->acc, lane(l));
   else if (r->is_float && k->combine >= TE_AMAX && k->combine <= TE_AMIN && !l->lanes)
-    name = cg_format(s, "nan%s ? %s : %s", r->acc, k->accumulate == CG_F64 ? "(double)NAN" : "NAN", r->acc);
+    name = maximum(s, r);
   else name = cg_format(s, "%s%s", r->acc, lane(l));
   int d = l->lanes ? l->deepest : 1;
   const char *v = cg_format(s, "v%s", r->acc);
@@ -443,6 +459,7 @@ static void one_pass(cg_loops *l, int level, keeping *q) {
 static cg_dtype piece_type(const reduction *r) {
   if (r->wide) return CG_F64;
   const char *t = acc_type(r);
+  if (r->ordered) return CG_F32;
   return !strcmp(t, "int") ? CG_I32 : r->x->compute->accumulate == CG_F16 || r->x->compute->accumulate == CG_BF16 ? CG_F32 : r->x->compute->accumulate;
 }
 
@@ -459,8 +476,10 @@ static void combine_pieces(cg_loops *l, const reduction *r, const char *from, cg
   (void)l;
 }
 
-static void store_pieces(cg_loops *l, const reductions *red) {
+static void store_pieces(cg_loops *l, const reductions *all) {
   cg_session *s = l->c->s;
+  reductions copy = {0}, *red = &copy;
+  for (int i = 0; i < all->n; i++) CG_PUSH(s, red, all->at[i]);
   cg_expr_pool *pool = &l->c->m->exprs;
   const cg_expr *n = l->inner.at[0].extent, *pieces = cg_x_floordiv(pool, cg_x_add(pool, n, cg_x_int(pool, CG_SPLIT - 1)), cg_x_int(pool, CG_SPLIT));
   const cg_expr *items = pieces;
@@ -471,8 +490,9 @@ static void store_pieces(cg_loops *l, const reductions *red) {
     const reduction *r = &red->at[i];
     const char *to = cg_kernel_scratch(l->k, piece_type(r), items);
     const char *v = r->acc;
-    if (r->is_float && (r->x->compute->combine == TE_AMAX || r->x->compute->combine == TE_AMIN)) v = cg_format(s, "nan%s ? NAN : %s", v, v);
+    if (r->is_float && (r->x->compute->combine == TE_AMAX || r->x->compute->combine == TE_AMIN)) v = maximum(s, r);
     cg_print_line(p, 1, "%s[w] = %s;", to, v);
+    red->at[i].ordered = false; // pieces are plain numbers, NaN among them
     combine_pieces(l, r, to, &finish);
   }
   flush_outer(l);

@@ -3,7 +3,7 @@
 #include <ctype.h>
 #include <string.h>
 
-#include "backend/c/schedule.h"
+#include "backend/c/print.h"
 
 static bool supported(cg_dtype t) {
   switch (t) {
@@ -96,6 +96,44 @@ const char *cg_c_compute(te *t, const cg_node *n, te_compute *out) {
 
 // ---------------------------------------------------------------- claims
 
+// The first `name$` of a body that there is no C function for.
+static const char *missing_function(cg_session *s, const char *text, cg_dtype t) {
+  for (const char *end = text; (end = strchr(end, '$')); end++) {
+    const char *p = end;
+    while (p > text && (isalnum((unsigned char)p[-1]) || p[-1] == '_' || p[-1] == '.')) p--;
+    if (isdigit((unsigned char)*p) || *p == '.') continue;
+    const char *name = cg_strndup(s, p, (size_t)(end - p));
+    if (!cg_print_function(s, name, t)) return name;
+  }
+  return NULL;
+}
+
+// Bodies of an element, as they will be printed.
+static const char *missing_in(cg_session *s, const te_expr *e, int depth) {
+  const char *why = NULL;
+  if (e->kind == TE_BODY) why = missing_function(s, e->text, cg_print_body_type(e));
+  for (int i = 0; i < e->nargs && !why && depth < 64; i++) why = missing_in(s, e->arg[i], depth + 1);
+  return why;
+}
+
+// A trial of each expression of n: what it calls must exist.
+static const char *check_functions(te *t, const cg_node *n, const te_compute *k) {
+  te_expr *idx[CG_MAX_RANK], *ridx[CG_MAX_RANK];
+  const char *name = NULL;
+  for (int i = 0; i < k->nreduce; i++) ridx[i] = te_new_var(t, k->extent[i]);
+  for (int r = 0; r < n->nresults && !name; r++) {
+    const cg_type *type = &n->result[r]->type;
+    for (int i = 0; i < type->rank; i++) idx[i] = te_new_var(t, type->dim[i]);
+    te_expr *e = k->kind == TE_MAP ? k->element(t, n, r, idx) : k->reduce_element(t, n, idx, ridx);
+    name = missing_in(te_session(t), e, 0);
+    if (!name && k->kind == TE_REDUCE && k->finish) {
+      bool place = k->combine == TE_ARGMAX || k->combine == TE_ARGMIN;
+      name = missing_in(te_session(t), k->finish(t, n, idx, te_accumulator(t, n->result[r], place ? CG_I64 : k->accumulate)), 0);
+    }
+  }
+  return name ? cg_format(te_session(t), "no native %s$ for this dtype", name) : NULL;
+}
+
 typedef struct { cg_session *s; const char *why; } check;
 
 static void check_type(check *c, const cg_value *v) {
@@ -112,7 +150,6 @@ static te_expr *load_only(te *t, cg_value *v, te_expr **idx, void *u) {
   return te_load(t, v, idx);
 }
 
-const char *cg_c_claim(cg_pipeline *p, const cg_node *n);
 const char *cg_c_claim(cg_pipeline *p, const cg_node *n) {
   if (!n->op || !(n->op->lower || n->op->body_float || n->op->body_int || n->op->body_bool))
     return cg_format(p->s, "no native kernel for %s", n->schema ? n->schema->key : "a call");
@@ -126,7 +163,8 @@ const char *cg_c_claim(cg_pipeline *p, const cg_node *n) {
   te_compute out;
   te *t = te_new(n->fn->module, load_only, NULL);
   const char *why = cg_c_compute(t, n, &out);
-  if (why || out.kind != TE_KERNEL) return why;
+  if (!why && out.kind != TE_KERNEL) return check_functions(t, n, &out);
+  if (why) return why;
   const cg_kernel_template *k = cg_kernel_template_find(out.kernel);
   if (!k) return cg_format(p->s, "no kernel template %s yet", out.kernel);
   return k->claim ? k->claim(p, n) : NULL;

@@ -30,13 +30,58 @@ static const function functions[] = {
                 "  return (uint16_t)(r | sign);\n#endif\n}\n", true},
 #define PRELUDE(name, ...) {#name, #__VA_ARGS__, false},
 #include "backend/c/prelude.def"
+#include "ops/helpers.def"
 #undef PRELUDE
 };
 enum { COUNT = sizeof functions / sizeof *functions };
 
+// Integer functions, one for each type: `T` is the type, `cg_NAME_T` its name. Errors are raised and give 0.
+typedef struct {
+  const char *name, *text;
+} typed;
+
+#define DIVISOR "  if (b == 0) {\n    cg_raise(err, CG_KERNEL_DIV_ZERO, a, b, site);\n    return 0;\n  }\n"
+static const typed typed_functions[] = {
+  {"truncdiv", "static inline T NAME(T a, T b, int64_t *err, int64_t site) {\n" DIVISOR
+               "  if (b == (T)-1 && (T)-1 < 0) {\n    if (sizeof(T) >= 4 && a && (T)(0 - a) == a) cg_raise(err, CG_KERNEL_DIV_OVERFLOW, a, b, site);\n"
+               "    return (T)(0 - a);\n  }\n  return (T)(a / b);\n}\n"},
+  {"floordiv", "static inline T NAME(T a, T b, int64_t *err, int64_t site) {\n" DIVISOR
+               "  if (b == (T)-1 && (T)-1 < 0) {\n    if (sizeof(T) >= 4 && a && (T)(0 - a) == a) cg_raise(err, CG_KERNEL_DIV_OVERFLOW, a, b, site);\n"
+               "    return (T)(0 - a);\n  }\n  return (T)(a / b - (a % b != 0 && (a < 0) != (b < 0)));\n}\n"},
+  {"remainder", "static inline T NAME(T a, T b, int64_t *err, int64_t site) {\n" DIVISOR
+                "  if (b == (T)-1 && (T)-1 < 0) return 0;\n  const T r = (T)(a % b);\n  return r != 0 && (r < 0) != (b < 0) ? (T)(r + b) : r;\n}\n"},
+  {"fmod", "static inline T NAME(T a, T b, int64_t *err, int64_t site) {\n" DIVISOR
+           "  return b == (T)-1 && (T)-1 < 0 ? 0 : (T)(a % b);\n}\n"},
+  {"ipow", "static inline T NAME(T a, T b) {\n  if (b < 0) return a == 1 ? 1 : a == (T)-1 ? (b % 2 ? (T)-1 : 1) : 0;\n"
+           "  T r = 1;\n  for (; b; b = (T)(b / 2), a = (T)(a * a))\n    if (b % 2) r = (T)(r * a);\n  return r;\n}\n"},
+  {"abs", "static inline T NAME(T a) { return a < 0 ? (T)(0 - a) : a; }\n"},
+};
+enum { TYPED = sizeof typed_functions / sizeof *typed_functions };
+static const struct { const char *suffix, *ctype; } types[] = {{"u8", "uint8_t"}, {"i8", "int8_t"}, {"i16", "int16_t"}, {"i32", "int32_t"}, {"i64", "int64_t"}};
+enum { TYPES = sizeof types / sizeof *types };
+
+// Of the C library, by their names for double.
+static const char *const library[] = {"acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "copysign", "cos", "cosh", "erf", "erfc",
+  "exp", "exp2", "expm1", "fabs", "floor", "fmax", "fmin", "fmod", "hypot", "ldexp", "lgamma", "log", "log10", "log1p", "log2", "nearbyint", "nextafter",
+  "pow", "round", "sin", "sinh", "sqrt", "tan", "tanh", "tgamma", "trunc", NULL};
+
+bool cg_prelude_library(const char *name) {
+  for (int i = 0; library[i]; i++)
+    if (!strcmp(library[i], name)) return true;
+  return false;
+}
+
+static bool typed_name(const char *name, int i, int t) {
+  size_t n = strlen(typed_functions[i].name);
+  return !strncmp(name, "cg_", 3) && !strncmp(name + 3, typed_functions[i].name, n) && name[3 + n] == '_' && !strcmp(name + 4 + n, types[t].suffix);
+}
+
 bool cg_prelude_has(const char *name) {
   for (int i = 0; i < COUNT; i++)
     if (!strcmp(functions[i].name, name)) return true;
+  for (int i = 0; i < TYPED; i++)
+    for (int t = 0; t < TYPES; t++)
+      if (typed_name(name, i, t)) return true;
   return false;
 }
 
@@ -77,8 +122,26 @@ static void add(cg_str *out, int i, bool *done) {
   else add_lines(out, functions[i].text);
 }
 
+static void add_typed(cg_str *out, int i, int t, const char *name) {
+  for (const char *p = typed_functions[i].text; *p; p++) {
+    bool word = p > typed_functions[i].text && (isalnum((unsigned char)p[-1]) || p[-1] == '_');
+    if (!word && !strncmp(p, "NAME", 4)) cg_str_add(out, name), p += 3;
+    else if (!word && *p == 'T' && !(isalnum((unsigned char)p[1]) || p[1] == '_')) cg_str_add(out, types[t].ctype);
+    else cg_str_addc(out, *p);
+  }
+}
+
 void cg_prelude_for(cg_str *out, const char *source) {
   bool done[COUNT] = {false};
   for (int i = 0; i < COUNT; i++)
     if (calls(source, functions[i].name)) add(out, i, done);
+  for (int i = 0; i < TYPED; i++)
+    for (int t = 0; t < TYPES; t++) {
+      const char *name = cg_format(out->s, "cg_%s_%s", typed_functions[i].name, types[t].suffix);
+      if (!calls(source, name)) continue;
+      if (strstr(typed_functions[i].text, "cg_raise"))
+        for (int k = 0; k < COUNT; k++)
+          if (!strcmp(functions[k].name, "cg_raise")) add(out, k, done);
+      add_typed(out, i, t, name);
+    }
 }

@@ -141,31 +141,37 @@ const char *cg_print_number(cg_session *s, double v, cg_dtype t) {
 // ---------------------------------------------------------------- operator bodies
 
 // The type a body computes in: its result's; a bool result of numbers: the numbers'.
-static cg_dtype body_type(const te_expr *e) {
+cg_dtype cg_print_body_type(const te_expr *e) {
   if (e->dtype != CG_BOOL) return e->dtype;
   for (int i = 0; i < e->nargs; i++)
     if (e->arg[i]->dtype != CG_BOOL) return e->arg[i]->dtype;
   return CG_BOOL;
 }
 
-// What `name$` is called for a type: cierge's own function where the prelude has one, else the C library's.
-static const char *function_name(cg_session *s, const char *name, cg_dtype t) {
+// cierge's own function where the prelude has one, else the C library's.
+const char *cg_print_function(cg_session *s, const char *name, cg_dtype t) {
   const char *suffix = is_half(t) || t == CG_F32 ? "f" : t == CG_F64 ? "" : cg_format(s, "_%s", cg_dtypes[t].text);
   const char *own = cg_format(s, "cg_%s%s", name, suffix);
-  if (cg_prelude_has(own) || !cg_is_float(t)) return own;
-  return cg_format(s, "%s%s", name, suffix);
+  if (cg_prelude_has(own)) return own;
+  return cg_is_float(t) && cg_prelude_library(name) ? cg_format(s, "%s%s", name, suffix) : NULL;
 }
 
 static bool word_char(char c) { return isalnum((unsigned char)c) || c == '_'; }
 
 static void body_word(cg_printer *p, const te_expr *e, const char *word, bool dollar, const char *const *arg, cg_str *out) {
   cg_session *s = p->c->s;
-  cg_dtype t = body_type(e);
+  cg_dtype t = cg_print_body_type(e);
   if (dollar) {
     if (isdigit((unsigned char)word[0])) cg_str_addf(out, "%s%s", word, cg_is_float(t) && t != CG_F64 ? "f" : "");
-    else cg_str_add(out, function_name(s, word, t));
+    else {
+      const char *f = cg_print_function(s, word, t);
+      if (!f) cg_fail(s, CIERGE_INTERNAL, "no C function %s for %s", word, cg_dtypes[t].text);
+      cg_str_add(out, f);
+    }
     return;
   }
+  if (!strcmp(word, "err")) p->checks = true;
+  if (!strcmp(word, "site")) word = e->node ? cg_kernel_site_of(p->k, e->node) : "0";
   if (!strcmp(word, "T")) {
     cg_str_add(out, cg_kernel_computed(t));
     return;
@@ -212,7 +218,7 @@ static bool never_traps(const te_expr *e) {
   if (e->kind != TE_BODY || cg_is_float(e->dtype)) return true;
   for (const char *q = e->text; *q; q++)
     if (*q == '/' || *q == '%') return false;
-  return !strstr(e->text, "div") && !strstr(e->text, "rem");
+  return !te_may_raise(e);
 }
 
 static bool is_safe(cg_printer *p, te_expr *e) {
@@ -303,6 +309,7 @@ static const char *scalar(cg_printer *p, te_expr *e) {
 
 static const char *binary(cg_printer *p, te_expr *e, const char *op) {
   const char *a = cg_print_expr(p, e->arg[0]), *b = cg_print_expr(p, e->arg[1]);
+  if (e->kind == TE_MUL) return cg_format(p->c->s, "%s * %s", a, b); // a factor is in brackets already if it is a sum
   return cg_format(p->c->s, "(%s %s %s)", a, op, b);
 }
 

@@ -38,5 +38,8 @@ int cg_print_depth(cg_printer *p, const te_expr *e);
 void cg_print_line(cg_printer *p, int depth, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 // C text that stores `text`, e's value, as dtype: conversions of half precision happen once.
 const char *cg_print_stored(cg_printer *p, te_expr *e, cg_dtype t);
+cg_dtype cg_print_body_type(const te_expr *body); // the type a body computes in
+// What `name$` is called for a type; NULL: there is no such function.
+const char *cg_print_function(cg_session *s, const char *name, cg_dtype t);
 const char *cg_print_number(cg_session *s, double v, cg_dtype t);
 #endif

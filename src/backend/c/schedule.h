@@ -76,6 +76,7 @@ typedef struct cg_sched {
   int *seen, seen_n, stamp; // by expression id: seen[id] == stamp
 } cg_sched;
 
+const char *cg_c_claim(cg_pipeline *p, const cg_node *n); // NULL, or why n cannot run here (pointwise.c)
 const char *cg_c_compute(te *t, const cg_node *n, te_compute *out); // how n is computed; NULL or why it cannot be (pointwise.c)
 te_expr *cg_c_resolve(te *t, cg_value *v, te_expr **idx, void *sched);
 cg_info *cg_c_info(const cg_value *v);        // NULL: a parameter or constant

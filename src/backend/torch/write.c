@@ -106,7 +106,9 @@ static bool mutated(const cg_node *n, int i) {
 
 int cg_torch_write_call(cg_torch_writer *w, const cg_node *n) {
   cg_str *b = &w->out;
-  cg_write_text(b, n->schema->name);
+  // Values are C order to the compiler, whatever strides they have in LibTorch: copies before a view may be gone.
+  bool view = cg_node_is_op(n, "aten::view") || cg_node_is_op(n, "aten::_unsafe_view");
+  cg_write_text(b, view ? "aten::reshape" : n->schema->name);
   cg_write_text(b, n->schema->overload);
   cg_write_u32(b, (uint32_t)n->nargs);
   for (int i = 0; i < n->nargs; i++) write_arg(w, n, &n->arg[i], i < n->schema->nargs ? n->schema->arg[i].type.kind : CG_S_ANY);

@@ -1,0 +1,14 @@
+// The table of kernel templates.
+#include <string.h>
+
+#include "backend/c/kernel.h"
+
+extern const cg_kernel_template cg_kernel_matmul, cg_kernel_attention, cg_kernel_convolution;
+
+const cg_kernel_template *const cg_kernel_templates[] = {&cg_kernel_matmul, &cg_kernel_attention, &cg_kernel_convolution, NULL};
+
+const cg_kernel_template *cg_kernel_template_find(const char *name) {
+  for (int i = 0; cg_kernel_templates[i]; i++)
+    if (!strcmp(cg_kernel_templates[i]->name, name)) return cg_kernel_templates[i];
+  return NULL;
+}

@@ -1,0 +1,149 @@
+// Small composites: dropout at inference, gates, stacks, losses.
+#include <string.h>
+
+#include "ops/rules.h"
+
+static bool is(const cg_node *n, const char *name) { return !strcmp(n->schema->name, name); }
+
+// ---------------------------------------------------------------- dropout
+
+// Nothing happens outside of training, or with probability 0.
+bool cg_decompose_dropout(cg_module *m, cg_node *n) {
+  cg_value *x = cg_r_tensor(n, "input");
+  if (!x || (cg_r_bool(n, "train", true) && cg_r_double_or(n, "p", 1) != 0)) return false;
+  for (int k = 1; k < n->nresults; k++)
+    if (cg_result_used(n, k)) return false;
+  cg_rewrite r = cg_rewrite_begin(m, n);
+  cg_value *out[2] = {x, NULL};
+  return cg_rewrite_end(&r, n->nresults, out);
+}
+
+// ---------------------------------------------------------------- asserts
+
+// dtype, device and layout are part of the type: an assertion about them that holds needs no run. One that does not stays.
+bool cg_decompose_metadata(cg_module *m, cg_node *n) {
+  cg_value *x = cg_r_tensor(n, "a");
+  const cg_arg *size = cg_node_arg(n, "size"), *device = cg_node_arg(n, "device"), *layout = cg_node_arg(n, "layout");
+  if (!x || n->nresults || !cg_r_is_none(n, "stride") || cg_r_dtype(n, x->type.dtype) != x->type.dtype) return false;
+  if (device && device->kind == CG_A_DEVICE && strncmp(device->str.text, "cpu", 3)) return false;
+  if (layout && layout->kind == CG_A_LAYOUT && !strstr(layout->str.text, "strided")) return false;
+  if (size && size->kind == CG_A_LIST && size->list.n != x->type.rank) return false;
+  for (int i = 0; size && size->kind == CG_A_LIST && i < size->list.n; i++) {
+    const cg_expr *e;
+    if (!cg_arg_int(&size->list.at[i], &e) || e != x->type.dim[i]) return false;
+  }
+  cg_rewrite r = cg_rewrite_begin(m, n);
+  return cg_rewrite_end(&r, 0, NULL);
+}
+
+// ---------------------------------------------------------------- gates
+
+bool cg_decompose_glu(cg_module *m, cg_node *n) {
+  cg_value *x = cg_r_tensor(n, "self");
+  int d;
+  if (!x || !cg_r_plain_float(x->type.dtype) || cg_r_dim_of(m, n, "dim", x->type.rank, &d)) return false;
+  cg_rewrite r = cg_rewrite_begin(m, n);
+  const cg_expr *half = cg_xdiv(m, x->type.dim[d], cg_xi(m, 2));
+  cg_arg dim = cg_a_int(m, d), zero = cg_a_int(m, 0), mid = cg_a_expr(half);
+  cg_value *a = cg_make(&r, "aten::slice.Tensor", 4, cg_av(x), dim, zero, mid);
+  cg_value *b = cg_make(&r, "aten::slice.Tensor", 4, cg_av(x), dim, mid, cg_a_expr(x->type.dim[d]));
+  return cg_rewrite_by(&r, cg_make(&r, "aten::mul.Tensor", 2, cg_av(a), cg_av(cg_make(&r, "aten::sigmoid", 1, cg_av(b)))));
+}
+
+// ---------------------------------------------------------------- several tensors
+
+// hstack, vstack, dstack, column_stack: cat of tensors with enough dimensions.
+bool cg_decompose_stack(cg_module *m, cg_node *n) {
+  cg_value **x;
+  int count = cg_r_tensors(m, n, "tensors", &x);
+  cg_rewrite r = cg_rewrite_begin(m, n);
+  cg_arg *list = CG_NEW_ARRAY(m->s, cg_arg, (size_t)count + 1);
+  int dim = is(n, "aten::vstack") || is(n, "aten::row_stack") ? 0 : is(n, "aten::dstack") ? 2 : 1;
+  if (!count || !x[0]) return false;
+  if (is(n, "aten::hstack") && x[0]->type.rank < 2) dim = 0;
+  for (int i = 0; i < count; i++) {
+    if (!x[i]) return false;
+    const cg_type *t = &x[i]->type;
+    cg_value *v = x[i];
+    if (is(n, "aten::hstack")) v = cg_make(&r, "aten::atleast_1d", 1, cg_av(v));
+    else if (is(n, "aten::dstack")) v = cg_make(&r, "aten::atleast_3d", 1, cg_av(v));
+    else if (is(n, "aten::column_stack") && t->rank < 2) {
+      const cg_expr *column[] = {cg_type_numel(m, t), cg_xi(m, 1)};
+      v = cg_make_reshape(&r, v, 2, column);
+    } else v = cg_make(&r, "aten::atleast_2d", 1, cg_av(v));
+    list[i] = cg_av(v);
+  }
+  return cg_rewrite_by(&r, cg_make(&r, "aten::cat", 2, cg_a_list(m, count, list), cg_a_int(m, dim)));
+}
+
+// broadcast_tensors: each expanded to the common shape.
+bool cg_decompose_broadcast_tensors(cg_module *m, cg_node *n) {
+  cg_value **x, **out;
+  int count = cg_r_tensors(m, n, "tensors", &x);
+  if (count != n->nresults) return false;
+  out = CG_NEW_ARRAY(m->s, cg_value *, (size_t)count + 1);
+  cg_rewrite r = cg_rewrite_begin(m, n);
+  for (int i = 0; i < count; i++) {
+    const cg_type *t = &n->result[i]->type;
+    out[i] = cg_make(&r, "aten::expand", 2, cg_av(x[i]), cg_make_sizes(&r, t->rank, t->dim));
+  }
+  return cg_rewrite_end(&r, count, out);
+}
+
+// meshgrid: each vector along its own dimension (the first two change places for indexing="xy").
+bool cg_decompose_meshgrid(cg_module *m, cg_node *n) {
+  cg_value **x, **out;
+  int count = cg_r_tensors(m, n, "tensors", &x);
+  bool xy = !strcmp(cg_r_text(n, "indexing"), "xy") && count >= 2;
+  if (count != n->nresults) return false;
+  out = CG_NEW_ARRAY(m->s, cg_value *, (size_t)count + 1);
+  cg_rewrite r = cg_rewrite_begin(m, n);
+  for (int i = 0; i < count; i++) {
+    const cg_type *t = &n->result[i]->type;
+    const cg_expr *dim[CG_MAX_RANK];
+    int at = xy && i < 2 ? 1 - i : i;
+    for (int k = 0; k < t->rank; k++) dim[k] = k == at ? t->dim[k] : cg_xi(m, 1);
+    out[i] = cg_make(&r, "aten::expand", 2, cg_av(cg_make_reshape(&r, x[i], t->rank, dim)), cg_make_sizes(&r, t->rank, t->dim));
+  }
+  return cg_rewrite_end(&r, count, out);
+}
+
+// ---------------------------------------------------------------- products of vectors
+
+bool cg_decompose_outer(cg_module *m, cg_node *n) {
+  cg_value *a = cg_r_tensor(n, "self"), *b = cg_r_tensor(n, "vec2");
+  if (!a || !b) return false;
+  cg_rewrite r = cg_rewrite_begin(m, n);
+  cg_value *column = cg_make(&r, "aten::unsqueeze", 2, cg_av(a), cg_a_int(m, 1));
+  return cg_rewrite_by(&r, cg_make(&r, "aten::mul.Tensor", 2, cg_av(column), cg_av(b)));
+}
+
+// ---------------------------------------------------------------- losses
+
+// reduction: 0 none, 1 mean, 2 sum
+static cg_value *reduced(cg_rewrite *r, const cg_node *n, cg_value *v) {
+  int64_t how = cg_r_int_or(n, "reduction", 1);
+  if (how) v = cg_make(r, how == 1 ? "aten::mean" : "aten::sum", 1, cg_av(v));
+  return cg_make_cast(r, v, n->result[0]->type.dtype);
+}
+
+bool cg_decompose_difference_loss(cg_module *m, cg_node *n) {
+  cg_value *a = cg_r_tensor(n, "self"), *b = cg_r_tensor(n, "target");
+  if (!a || !b || !cg_r_plain_float(a->type.dtype) || a->type.dtype != b->type.dtype) return false;
+  cg_rewrite r = cg_rewrite_begin(m, n);
+  cg_dtype t = a->type.dtype;
+  a = cg_make_cast(&r, a, cg_r_wide(t)), b = cg_make_cast(&r, b, cg_r_wide(t));
+  cg_value *d = cg_make(&r, "aten::sub.Tensor", 2, cg_av(a), cg_av(b));
+  if (is(n, "aten::mse_loss")) return cg_rewrite_by(&r, reduced(&r, n, cg_make(&r, "aten::square", 1, cg_av(d))));
+  cg_value *e = cg_make(&r, "aten::abs", 1, cg_av(d));
+  if (is(n, "aten::l1_loss")) return cg_rewrite_by(&r, reduced(&r, n, e));
+  // smooth_l1: e < beta ? e*e/(2 beta) : e - beta/2; huber: e <= delta ? e*e/2 : delta*(e - delta/2)
+  bool huber = is(n, "aten::huber_loss");
+  double at = cg_r_double_or(n, huber ? "delta" : "beta", 1);
+  if (at == 0) return cg_rewrite_by(&r, reduced(&r, n, e));
+  cg_value *square = cg_make(&r, "aten::mul.Scalar", 2, cg_av(cg_make(&r, "aten::mul.Tensor", 2, cg_av(e), cg_av(e))), cg_a_float(huber ? 0.5 : 0.5 / at));
+  cg_value *line = cg_make(&r, "aten::sub.Scalar", 2, cg_av(e), cg_a_float(0.5 * at));
+  if (huber) line = cg_make(&r, "aten::mul.Scalar", 2, cg_av(line), cg_a_float(at));
+  cg_value *near = cg_make(&r, huber ? "aten::le.Scalar" : "aten::lt.Scalar", 2, cg_av(e), cg_a_float(at));
+  return cg_rewrite_by(&r, reduced(&r, n, cg_make(&r, "aten::where.self", 3, cg_av(near), cg_av(square), cg_av(line))));
+}

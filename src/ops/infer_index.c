@@ -1,0 +1,95 @@
+// Type rules of gathers, scatters and what else is addressed by index tensors.
+#include <string.h>
+
+#include "ops/rules.h"
+
+static const char *self_of(const cg_node *n, const cg_type **x) {
+  cg_value *v = n->nargs ? cg_arg_tensor(&n->arg[0]) : NULL;
+  if (!v) return "the first argument is no tensor";
+  *x = &v->type;
+  return NULL;
+}
+
+const char *cg_infer_embedding(cg_module *m, cg_node *n) {
+  const cg_type *w = cg_r_type(n, "weight"), *i = cg_r_type(n, "indices");
+  if (!w || !i || w->rank != 2) return "'weight' must be 2-D";
+  const cg_expr **dim = cg_r_new_dims(m, i->rank + 1);
+  for (int k = 0; k < i->rank; k++) dim[k] = i->dim[k];
+  dim[i->rank] = w->dim[1];
+  cg_r_set(n, 0, w->dtype, i->rank + 1, dim);
+  return NULL;
+}
+
+const char *cg_infer_index_select(cg_module *m, cg_node *n) {
+  const cg_type *x, *i = cg_r_type(n, "index");
+  int d;
+  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_dim_of(m, n, "dim", x->rank, &d));
+  if (!i || i->rank > 1) return "index_select(): Index is supposed to be a vector";
+  const cg_expr **dim = cg_r_copy_dims(m, x);
+  if (x->rank) dim[d] = i->rank ? i->dim[0] : cg_xi(m, 1);
+  cg_r_set(n, 0, x->dtype, x->rank, dim);
+  return NULL;
+}
+
+// gather, take: the index tensor's shape.
+const char *cg_infer_gather(cg_module *m, cg_node *n) {
+  const cg_type *x, *i = cg_r_type(n, "index");
+  CG_RULE(self_of(n, &x));
+  (void)m;
+  if (!i) return "index is no tensor";
+  cg_r_set_like(n, 0, i, x->dtype);
+  return NULL;
+}
+
+// self[indices]: the index tensors' common shape stands where the first of them does, or in front if there are
+// dimensions without index between them.
+const char *cg_infer_index(cg_module *m, cg_node *n) {
+  const cg_type *x;
+  cg_value **i;
+  CG_RULE(self_of(n, &x));
+  int count = cg_r_tensors(m, n, "indices", &i), first = -1, last = -1, used = 0, r = 0;
+  cg_type shape = cg_tensor_type(CG_I64, 0, NULL);
+  if (count > x->rank) return cg_r_why(m, "too many indices for tensor of dimension %d", x->rank);
+  for (int k = 0; k < count; k++) {
+    if (!i[k]) continue;
+    if (i[k]->type.dtype == CG_BOOL || i[k]->type.dtype == CG_U8) return NULL; // a mask: how many is known at run time only
+    if (cg_is_float(i[k]->type.dtype)) return "tensors used as indices must be long, int, byte or bool tensors";
+    CG_RULE(cg_broadcast(m, &shape, &i[k]->type));
+    first = first < 0 ? k : first, last = k, used++;
+  }
+  if (!used) return cg_infer_same(m, n);
+  int at = last - first + 1 == used ? first : 0;
+  const cg_expr **dim = cg_r_new_dims(m, x->rank + shape.rank);
+  bool placed = false;
+  for (int k = 0; k <= x->rank; k++) {
+    if (!placed && (r == at || k == x->rank)) {
+      for (int j = 0; j < shape.rank; j++) dim[r++] = shape.dim[j];
+      placed = true;
+    }
+    if (k < x->rank && !(k < count && i[k])) dim[r++] = x->dim[k];
+  }
+  cg_r_set(n, 0, x->dtype, r, dim);
+  return NULL;
+}
+
+const char *cg_infer_one_hot(cg_module *m, cg_node *n) {
+  const cg_type *x;
+  const cg_expr *classes;
+  CG_RULE(self_of(n, &x));
+  if (!cg_r_int(n, "num_classes", &classes) || (cg_x_is_int(classes) && classes->value < 0)) return NULL;
+  const cg_expr **dim = cg_r_new_dims(m, x->rank + 1);
+  for (int i = 0; i < x->rank; i++) dim[i] = x->dim[i];
+  dim[x->rank] = classes;
+  cg_r_set(n, 0, CG_I64, x->rank + 1, dim);
+  return NULL;
+}
+
+// bucketize, searchsorted: the shape of what is looked for.
+const char *cg_infer_search(cg_module *m, cg_node *n) {
+  const cg_type *x = cg_r_type(n, "self");
+  (void)m;
+  if (!x) return NULL;
+  cg_r_set_like(n, 0, x, cg_r_bool(n, "out_int32", false) ? CG_I32 : CG_I64);
+  return NULL;
+}

@@ -1,0 +1,48 @@
+// Type rules of normalisations.
+#include <string.h>
+
+#include "ops/rules.h"
+
+// dtype of the statistics that come back beside the result: f32 where half precision meets f32 weights.
+static cg_dtype statistics(const cg_node *n, const cg_type *x) {
+  const cg_type *w = cg_r_type(n, "weight");
+  return w && cg_r_half(x->dtype) && w->dtype == CG_F32 ? CG_F32 : x->dtype;
+}
+
+const char *cg_infer_layer_norm(cg_module *m, cg_node *n) {
+  const cg_type *x = cg_r_type(n, "input");
+  int count = cg_arg_list_len(cg_node_arg(n, "normalized_shape"));
+  if (!x || count < 1 || count > x->rank) return "normalized_shape does not fit the input";
+  cg_r_set_like(n, 0, x, x->dtype);
+  const cg_expr **dim = cg_r_copy_dims(m, x);
+  for (int i = x->rank - count; i < x->rank; i++) dim[i] = cg_xi(m, 1);
+  cg_r_set(n, 1, statistics(n, x), x->rank, dim);
+  cg_r_set(n, 2, statistics(n, x), x->rank, dim);
+  return NULL;
+}
+
+const char *cg_infer_group_norm(cg_module *m, cg_node *n) {
+  const cg_type *x = cg_r_type(n, "input");
+  if (!x || x->rank < 2) return "group_norm: an input of 2 dimensions or more is expected";
+  cg_r_set_like(n, 0, x, x->dtype);
+  if (n->nresults < 3) return NULL;
+  const cg_expr **dim = cg_r_new_dims(m, 2);
+  if (!cg_r_int(n, "N", &dim[0]) || !cg_r_int(n, "group", &dim[1])) return NULL;
+  cg_r_set(n, 1, statistics(n, x), 2, dim);
+  cg_r_set(n, 2, statistics(n, x), 2, dim);
+  return NULL;
+}
+
+// Mean and 1/deviation of the batch are there in training only.
+const char *cg_infer_batch_norm(cg_module *m, cg_node *n) {
+  const cg_type *x = cg_r_type(n, "input");
+  if (!x || x->rank < 2) return "batch_norm: an input of 2 dimensions or more is expected";
+  cg_r_set_like(n, 0, x, x->dtype);
+  bool training = cg_r_bool(n, "training", false);
+  const cg_expr **dim = cg_r_new_dims(m, 1);
+  dim[0] = training ? x->dim[1] : cg_xi(m, 0);
+  if (n->nresults != 3) return NULL;
+  cg_r_set(n, 1, statistics(n, x), 1, dim);
+  cg_r_set(n, 2, statistics(n, x), 1, dim);
+  return NULL;
+}

@@ -1,0 +1,236 @@
+// Type rules of matrix products, convolutions and attention.
+#include <string.h>
+
+#include "ops/rules.h"
+
+static bool starts(const cg_node *n, const char *name) { return !strncmp(n->schema->name, name, strlen(name)); }
+
+static bool differ(const cg_expr *a, const cg_expr *b) { return cg_x_is_int(a) && cg_x_is_int(b) && a != b; }
+
+static const char *mismatch(cg_module *m, const cg_type *a, const cg_type *b) {
+  return cg_r_why(m, "shapes %s and %s cannot be multiplied", cg_r_shape(m, a->rank, a->dim), cg_r_shape(m, b->rank, b->dim));
+}
+
+// ---------------------------------------------------------------- matrices
+
+static const char *two(cg_module *m, cg_node *n, const cg_type *a, const cg_type *b, int rank) {
+  if (!a || !b || a->rank != rank || b->rank != rank) return cg_r_why(m, "matrices of %d dimensions are expected", rank);
+  if (differ(a->dim[rank - 1], b->dim[rank - 2]) || (rank == 3 && differ(a->dim[0], b->dim[0]))) return mismatch(m, a, b);
+  if (a->dtype != b->dtype) return "expected the matrices to have the same dtype";
+  const cg_expr **dim = cg_r_copy_dims(m, a);
+  dim[rank - 1] = b->dim[rank - 1];
+  cg_r_set(n, 0, a->dtype, rank, dim);
+  return NULL;
+}
+
+const char *cg_infer_mm(cg_module *m, cg_node *n) { return two(m, n, cg_r_type(n, "self"), cg_r_type(n, "mat2"), 2); }
+const char *cg_infer_bmm(cg_module *m, cg_node *n) { return two(m, n, cg_r_type(n, "self"), cg_r_type(n, "mat2"), 3); }
+const char *cg_infer_addmm(cg_module *m, cg_node *n) { return two(m, n, cg_r_type(n, "mat1"), cg_r_type(n, "mat2"), 2); }
+const char *cg_infer_baddbmm(cg_module *m, cg_node *n) { return two(m, n, cg_r_type(n, "batch1"), cg_r_type(n, "batch2"), 3); }
+
+const char *cg_infer_mv(cg_module *m, cg_node *n) {
+  const cg_type *a = cg_r_type(n, cg_node_arg(n, "mat") ? "mat" : "self"), *b = cg_r_type(n, "vec");
+  if (!a || !b || a->rank != 2 || b->rank != 1) return "a matrix and a vector are expected";
+  if (differ(a->dim[1], b->dim[0])) return mismatch(m, a, b);
+  cg_r_set(n, 0, a->dtype, 1, cg_r_copy_dims(m, a));
+  return NULL;
+}
+
+const char *cg_infer_dot(cg_module *m, cg_node *n) {
+  const cg_type *a = cg_r_type(n, "self"), *b = cg_r_type(n, cg_node_arg(n, "tensor") ? "tensor" : "other");
+  if (!a || !b || a->rank != 1 || b->rank != 1) return "1D tensors expected";
+  if (differ(a->dim[0], b->dim[0])) return mismatch(m, a, b);
+  cg_r_set(n, 0, a->dtype, 0, cg_r_new_dims(m, 0));
+  return NULL;
+}
+
+// matmul: vectors are matrices of one row or column, which go again; leading dims broadcast.
+const char *cg_infer_matmul(cg_module *m, cg_node *n) {
+  const cg_type *a = cg_r_type(n, "self"), *b = cg_r_type(n, "other");
+  if (!a || !b || !a->rank || !b->rank) return "both arguments to matmul need to be at least 1D";
+  if (a->dtype != b->dtype) return "expected both arguments to have the same dtype";
+  const cg_expr *depth = b->rank == 1 ? b->dim[0] : b->dim[b->rank - 2];
+  if (differ(a->dim[a->rank - 1], depth)) return mismatch(m, a, b);
+  cg_type za = cg_tensor_type(a->dtype, a->rank > 2 ? a->rank - 2 : 0, a->dim), zb = cg_tensor_type(b->dtype, b->rank > 2 ? b->rank - 2 : 0, b->dim);
+  CG_RULE(cg_broadcast(m, &za, &zb));
+  const cg_expr **dim = cg_r_new_dims(m, za.rank + 2);
+  int r = za.rank;
+  memcpy(dim, za.dim, (size_t)r * sizeof *dim);
+  if (a->rank > 1) dim[r++] = a->dim[a->rank - 2];
+  if (b->rank > 1) dim[r++] = b->dim[b->rank - 1];
+  cg_r_set(n, 0, a->dtype, r, dim);
+  return NULL;
+}
+
+const char *cg_infer_linear(cg_module *m, cg_node *n) {
+  const cg_type *x = cg_r_type(n, "input"), *w = cg_r_type(n, "weight");
+  if (!x || !w || !x->rank || w->rank < 1 || w->rank > 2) return "linear(): input of 1 dimension or more and a weight of 2 are expected";
+  if (differ(x->dim[x->rank - 1], w->dim[w->rank - 1])) return mismatch(m, x, w);
+  const cg_expr **dim = cg_r_copy_dims(m, x);
+  if (w->rank == 2) dim[x->rank - 1] = w->dim[0];
+  cg_r_set(n, 0, x->dtype, w->rank == 2 ? x->rank : x->rank - 1, dim);
+  return NULL;
+}
+
+// outer(self, vec2)
+const char *cg_infer_outer(cg_module *m, cg_node *n) {
+  const cg_type *a = cg_r_type(n, "self"), *b = cg_r_type(n, "vec2");
+  if (!a || !b || a->rank != 1 || b->rank != 1) return "outer: expected 1-D arguments";
+  const cg_expr **dim = cg_r_new_dims(m, 2);
+  dim[0] = a->dim[0], dim[1] = b->dim[0];
+  cg_r_set(n, 0, cg_promote_types(a->dtype, b->dtype), 2, dim);
+  return NULL;
+}
+
+// ---------------------------------------------------------------- convolutions
+
+static const cg_expr *conv_size(cg_module *m, const cg_expr *in, const cg_expr *kernel, int64_t stride, const cg_expr *pad2, int64_t dilation) {
+  const cg_expr *one = cg_xi(m, 1), *reach = cg_xadd(m, cg_xmul(m, cg_xi(m, dilation), cg_xsub(m, kernel, one)), one);
+  return cg_xadd(m, cg_xdiv(m, cg_xsub(m, cg_xadd(m, in, pad2), reach), cg_xi(m, stride)), one);
+}
+
+static const cg_expr *transposed_size(cg_module *m, const cg_expr *in, const cg_expr *kernel, int64_t stride, const cg_expr *pad2, int64_t dilation, int64_t more) {
+  const cg_expr *one = cg_xi(m, 1), *body = cg_xmul(m, cg_xsub(m, in, one), cg_xi(m, stride));
+  return cg_xadd(m, cg_xsub(m, cg_xadd(m, body, cg_xmul(m, cg_xi(m, dilation), cg_xsub(m, kernel, one))), pad2), cg_xi(m, more + 1));
+}
+
+typedef struct {
+  int64_t stride[8], pad[8], dilation[8], more[8], groups;
+  bool transposed, same;
+} window;
+
+static const char *read_window(cg_module *m, const cg_node *n, int spatial, window *w) {
+  *w = (window){.groups = cg_r_int_or(n, "groups", 1)};
+  w->transposed = starts(n, "aten::conv_transpose") || cg_r_bool(n, "transposed", false);
+  const cg_arg *pad = cg_node_arg(n, "padding");
+  CG_RULE(cg_r_ints(m, n, "stride", spatial, 1, w->stride));
+  CG_RULE(cg_r_ints(m, n, "dilation", spatial, 1, w->dilation));
+  CG_RULE(cg_r_ints(m, n, "output_padding", spatial, 0, w->more));
+  w->same = pad && pad->kind == CG_A_STR && !strcmp(pad->str.text, "same");
+  if (pad && pad->kind != CG_A_STR) CG_RULE(cg_r_ints(m, n, "padding", spatial, 0, w->pad));
+  for (int i = 0; i < spatial; i++)
+    if (w->stride[i] <= 0 || w->dilation[i] <= 0) return "non-positive stride or dilation is not supported";
+  return w->groups > 0 ? NULL : "non-positive groups is not supported";
+}
+
+const char *cg_infer_conv(cg_module *m, cg_node *n) {
+  const cg_type *x = cg_r_type(n, "input"), *k = cg_r_type(n, "weight");
+  window w;
+  if (!x || !k || k->rank < 3 || k->rank > 8) return "convolution: an input and a weight of 3 dimensions or more are expected";
+  int spatial = k->rank - 2, first = x->rank - spatial; // 2 with a batch, 1 without
+  if (first != 1 && first != 2) return cg_r_why(m, "expected %dD (unbatched) or %dD (batched) input", spatial + 1, spatial + 2);
+  CG_RULE(read_window(m, n, spatial, &w));
+  const cg_expr *groups = cg_xi(m, w.groups), *channels = w.transposed ? k->dim[0] : cg_xmul(m, k->dim[1], groups);
+  if (differ(x->dim[first - 1], channels)) return cg_r_why(m, "the weight %s does not fit the input %s", cg_r_shape(m, k->rank, k->dim), cg_r_shape(m, x->rank, x->dim));
+  if (x->dtype != k->dtype) return "input and weight should have the same dtype";
+  const cg_expr **dim = cg_r_copy_dims(m, x);
+  dim[first - 1] = w.transposed ? cg_xmul(m, k->dim[1], groups) : k->dim[0];
+  for (int i = 0; i < spatial; i++) {
+    const cg_expr *pad2 = cg_xi(m, 2 * w.pad[i]), *in = x->dim[first + i], *size = k->dim[2 + i];
+    if (w.same) continue; // stride 1, padded to the same size
+    dim[first + i] = w.transposed ? transposed_size(m, in, size, w.stride[i], pad2, w.dilation[i], w.more[i])
+                                  : conv_size(m, in, size, w.stride[i], pad2, w.dilation[i]);
+    if (cg_x_is_int(dim[first + i]) && dim[first + i]->value < 0) return "kernel size can't be greater than actual input size";
+  }
+  cg_r_set(n, 0, x->dtype, x->rank, dim);
+  return NULL;
+}
+
+// ---------------------------------------------------------------- attention
+
+const char *cg_infer_attention(cg_module *m, cg_node *n) {
+  const cg_type *q = cg_r_type(n, "query"), *k = cg_r_type(n, "key"), *v = cg_r_type(n, "value");
+  if (!q || !k || !v || q->rank < 2 || v->rank < 2) return "query, key and value of 2 dimensions or more are expected";
+  const cg_expr **dim = cg_r_copy_dims(m, q);
+  dim[q->rank - 1] = v->dim[v->rank - 1];
+  cg_r_set(n, 0, q->dtype, q->rank, dim);
+  if (n->nresults > 1) { // _scaled_dot_product_flash_attention_for_cpu: (batch, heads, queries) of logarithms
+    const cg_expr **sums = cg_r_new_dims(m, 3);
+    if (q->rank != 4) return "4-D query expected";
+    for (int i = 0; i < 3; i++) sums[i] = q->dim[i];
+    cg_r_set(n, 1, cg_r_wide(q->dtype), 3, sums);
+  }
+  return NULL;
+}
+
+// ---------------------------------------------------------------- pooling, resizing
+
+static int spatial_of(const cg_node *n) {
+  for (int d = 1; d <= 3; d++) {
+    char text[4] = {(char)('0' + d), 'd', 0};
+    if (strstr(n->schema->name, text)) return d;
+  }
+  return 0;
+}
+
+static const cg_expr *pooled(cg_module *m, const cg_expr *in, int64_t k, int64_t s, int64_t p, int64_t d, bool ceil) {
+  const cg_expr *one = cg_xi(m, 1), *by = cg_xi(m, s);
+  const cg_expr *span = cg_xadd(m, in, cg_xi(m, 2 * p - d * (k - 1) - 1));
+  if (!ceil) return cg_xadd(m, cg_xdiv(m, span, by), one);
+  const cg_expr *size = cg_xadd(m, cg_xdiv(m, cg_xadd(m, span, cg_xi(m, s - 1)), by), one);
+  // The last window must start inside the input or its left padding.
+  const cg_expr *start = cg_xmul(m, cg_xsub(m, size, one), by), *limit = cg_xadd(m, in, cg_xi(m, p));
+  const cg_expr *outside = cg_x_op(&m->exprs, CG_X_LE, 2, (const cg_expr *[]){limit, start});
+  return cg_xsub(m, size, outside);
+}
+
+const char *cg_infer_pool(cg_module *m, cg_node *n) {
+  cg_value *v = cg_arg_tensor(&n->arg[0]);
+  int spatial = spatial_of(n);
+  if (!v || !spatial || (v->type.rank != spatial + 1 && v->type.rank != spatial + 2)) return "pooling: a batched or unbatched image is expected";
+  const cg_type *x = &v->type;
+  int64_t k[3], s[3], p[3], d[3];
+  CG_RULE(cg_r_ints(m, n, "kernel_size", spatial, 1, k));
+  CG_RULE(cg_r_ints(m, n, "stride", spatial, 0, s));
+  CG_RULE(cg_r_ints(m, n, "padding", spatial, 0, p));
+  for (int i = 0; i < spatial; i++) d[i] = 1;
+  if (cg_node_arg(n, "dilation")) CG_RULE(cg_r_ints(m, n, "dilation", spatial, 1, d));
+  const cg_expr **dim = cg_r_copy_dims(m, x);
+  for (int i = 0; i < spatial; i++) {
+    int at = x->rank - spatial + i;
+    if (!cg_arg_list_len(cg_node_arg(n, "stride"))) s[i] = k[i];
+    if (k[i] <= 0 || s[i] <= 0 || d[i] <= 0) return "kernel size, stride and dilation should be greater than zero";
+    if (p[i] < 0 || 2 * p[i] > d[i] * (k[i] - 1) + 1) return "pad should be at most half of effective kernel size";
+    dim[at] = pooled(m, dim[at], k[i], s[i], p[i], d[i], cg_r_bool(n, "ceil_mode", false));
+    if (cg_x_is_int(dim[at]) && dim[at]->value <= 0) return "the output size is too small";
+  }
+  cg_r_set(n, 0, x->dtype, x->rank, dim);
+  cg_r_set(n, 1, CG_I64, x->rank, dim);
+  return NULL;
+}
+
+const char *cg_infer_adaptive_pool(cg_module *m, cg_node *n) {
+  cg_value *v = cg_arg_tensor(&n->arg[0]);
+  int spatial = spatial_of(n);
+  if (!v || !spatial || (v->type.rank != spatial + 1 && v->type.rank != spatial + 2)) return "pooling: a batched or unbatched image is expected";
+  const cg_expr **dim = cg_r_copy_dims(m, &v->type), *to[3];
+  if (cg_r_sizes(m, n, "output_size", spatial, to)) return NULL;
+  for (int i = 0; i < spatial; i++) dim[v->type.rank - spatial + i] = to[i];
+  cg_r_set(n, 0, v->type.dtype, v->type.rank, dim);
+  cg_r_set(n, 1, CG_I64, v->type.rank, dim);
+  return NULL;
+}
+
+// upsample_*: output_size, or for the .vec overloads factors of the input's size.
+const char *cg_infer_upsample(cg_module *m, cg_node *n) {
+  cg_value *v = cg_arg_tensor(&n->arg[0]);
+  int spatial = spatial_of(n);
+  if (!v || v->type.rank != spatial + 2) return "upsample: a batched image is expected";
+  const cg_type *x = &v->type;
+  const cg_expr **dim = cg_r_copy_dims(m, x), *to[3];
+  if (!cg_r_is_none(n, "output_size")) {
+    if (cg_r_sizes(m, n, "output_size", spatial, to)) return NULL;
+  } else {
+    const cg_arg *f = cg_node_arg(n, "scale_factors");
+    for (int i = 0; i < spatial; i++) {
+      double by;
+      if (!f || f->kind != CG_A_LIST || f->list.n != spatial || !cg_arg_double(&f->list.at[i], &by)) return NULL;
+      if (cg_x_is_int(x->dim[2 + i])) to[i] = cg_xi(m, (int64_t)((double)x->dim[2 + i]->value * by));
+      else if (by == (double)(int64_t)by) to[i] = cg_xmul(m, x->dim[2 + i], cg_xi(m, (int64_t)by));
+      else return NULL;
+    }
+  }
+  for (int i = 0; i < spatial; i++) dim[2 + i] = to[i];
+  cg_r_set(n, 0, x->dtype, x->rank, dim);
+  return NULL;
+}

@@ -1,0 +1,127 @@
+// Follows writes through views: a write makes new values for the views above it up to the storage; every other tensor
+// over that storage is made again from it when it is next used.
+#include "pass/alias.h"
+
+#include <string.h>
+
+#include "base/vec.h"
+
+static cg_alias *new_alias(cg_aliasing *c, cg_value *v) {
+  cg_alias *a = CG_NEW(c->m->s, cg_alias);
+  a->type = v->type;
+  a->now = v;
+  a->item = -1;
+  return a;
+}
+
+static cg_alias *whole(cg_aliasing *c, cg_value *v) {
+  cg_alias *a = new_alias(c, v);
+  a->storage = CG_NEW(c->m->s, cg_storage);
+  a->storage->whole = a;
+  return a;
+}
+
+cg_name *cg_name_set(cg_aliasing *c, cg_value *v, cg_alias *a) {
+  cg_name *n = CG_NEW(c->m->s, cg_name);
+  n->is = a;
+  v->data = n;
+  return n;
+}
+
+cg_name *cg_name_of(cg_aliasing *c, cg_value *v) { return v->data ? v->data : cg_name_set(c, v, whole(c, v)); }
+
+cg_alias *cg_alias_view(cg_aliasing *c, cg_alias *parent, cg_node *view, int arg, int item, int result, cg_value *v) {
+  cg_alias *a = new_alias(c, v);
+  a->storage = parent->storage;
+  a->parent = parent;
+  a->view = view;
+  a->arg = arg, a->item = item, a->result = result;
+  a->generation = a->storage->generation;
+  return a;
+}
+
+cg_alias *cg_alias_same(cg_aliasing *c, cg_alias *parent, cg_value *v) { return cg_alias_view(c, parent, NULL, 0, -1, 0, v); }
+
+// ---------------------------------------------------------------- Reading
+
+static cg_node *replay(cg_aliasing *c, const cg_alias *a, cg_value *parent, cg_node *before) {
+  const cg_node *v = a->view;
+  cg_node *n = cg_node_new(c->fn, before, v->schema, v->nargs, v->nresults);
+  if (v->nargs) memcpy(n->arg, v->arg, (size_t)v->nargs * sizeof *n->arg);
+  if (a->item < 0) {
+    n->arg[a->arg] = cg_a_value(parent);
+  } else {
+    n->arg[a->arg] = cg_a_list(c->m, v->arg[a->arg].list.n, v->arg[a->arg].list.at);
+    n->arg[a->arg].list.at[a->item] = cg_a_value(parent);
+  }
+  for (int i = 0; i < v->nresults; i++) n->result[i]->type = v->result[i]->type;
+  n->at = v->at, n->module_path = v->module_path, n->name = v->name, n->origin = v->origin;
+  return n;
+}
+
+_Noreturn static void cannot_tell(cg_aliasing *c, const cg_node *write, const cg_alias *a) {
+  const cg_node *v = a && a->view ? a->view : write;
+  cg_fail_at(c->m->s, CIERGE_BAD_MODEL, write->at,
+             "%s (node %s) writes to memory that %s (node %s) may share or may have copied, which depends on strides that are "
+             "known only while the program runs: write clone() for the one or the other",
+             write->schema->key, write->name ? write->name : "", v->schema->key, v->name ? v->name : "");
+}
+
+cg_value *cg_alias_now(cg_aliasing *c, cg_alias *a, cg_node *before) {
+  cg_storage *st = a->storage;
+  if (a->generation == st->generation) return a->now;
+  if (st->unclear) cannot_tell(c, st->unclear, NULL);
+  CG_VEC(cg_alias *) chain = {0}; // from a up to the first that is up to date
+  for (cg_alias *b = a; b->generation != st->generation; b = b->parent) CG_PUSH(c->m->s, &chain, b);
+  for (int i = chain.n - 1; i >= 0; i--) {
+    cg_alias *b = chain.at[i];
+    if (b->uncertain) cannot_tell(c, st->written, b);
+    b->now = b->view ? replay(c, b, b->parent->now, before)->result[b->result] : b->parent->now;
+    b->generation = st->generation;
+  }
+  return a->now;
+}
+
+// ---------------------------------------------------------------- Writing
+
+// Nobody can say whether a shares memory with what it was made from: a goes on alone, and the others fail if they are used.
+static void part(cg_aliasing *c, cg_alias *a, cg_value *value, const cg_node *by) {
+  a->storage->unclear = by;
+  a->storage->generation++;
+  a->storage = CG_NEW(c->m->s, cg_storage);
+  a->storage->whole = a;
+  a->parent = NULL;
+  a->now = value;
+  a->generation = 0;
+}
+
+// The view above which nothing is certain; NULL: all of the chain shares memory.
+static cg_alias *first_uncertain(cg_alias *a) {
+  for (; a; a = a->parent)
+    if (a->uncertain) return a;
+  return NULL;
+}
+
+void cg_alias_write(cg_aliasing *c, cg_alias *a, cg_value *value, const cg_node *by, cg_node *before) {
+  cg_storage *st = a->storage;
+  if (first_uncertain(a)) {
+    if (a->uncertain) part(c, a, value, by);
+    else cannot_tell(c, by, first_uncertain(a));
+    return;
+  }
+  int next = st->generation + 1;
+  cg_value *v = value;
+  for (cg_alias *b = a;; b = b->parent) {
+    cg_value *old = b->parent ? cg_alias_now(c, b->parent, before) : NULL;
+    cg_value *up = !b->parent ? NULL : b->view ? cg_view_inverse(c, b, old, v, by, before) : v;
+    if (b->parent && !up)
+      cg_fail_at(c->m->s, CIERGE_BAD_MODEL, by->at, "%s (node %s) writes through a view made by %s (node %s), which cierge cannot write back",
+                 by->schema->key, by->name ? by->name : "", b->view->schema->key, b->view->name ? b->view->name : "");
+    b->now = v;
+    b->generation = next; // not yet the storage's: views below are still read as they were
+    if (!b->parent) break;
+    v = up;
+  }
+  st->generation = next;
+  st->written = by;
+}

@@ -1,0 +1,67 @@
+// Which tensors of a function share memory, and how each is made from the storage they share: what functionalise.c keeps
+// while it walks the nodes. A storage has a value that stands for what it holds now; a tensor is a chain of views from there.
+// (The idea is FunctionalTensorWrapper's in ATen: generations, and views that are replayed when they are used again.)
+#ifndef CG_PASS_ALIAS_H
+#define CG_PASS_ALIAS_H
+#include "pass/pass.h"
+
+typedef struct cg_storage cg_storage;
+typedef struct cg_alias cg_alias;
+
+struct cg_storage {
+  cg_alias *whole;          // the tensor that the storage was made with
+  int generation;           // goes up with each write
+  const cg_node *written;   // the last node that wrote to it, NULL: none
+  const cg_node *unclear;   // a write of which nobody can say whether it reached this storage
+};
+
+// A tensor. Its geometry never changes; `now` is the value that holds its elements, as of `generation`.
+struct cg_alias {
+  cg_storage *storage;
+  cg_alias *parent;         // NULL: the whole storage
+  cg_node *view;            // made `parent` into it; NULL: the same tensor under another name
+  int arg, item;            // where `view` takes the parent: argument, item of a list (-1: no list)
+  int result;               // which of its results it is
+  bool uncertain;           // whether it shares memory with its parent cannot be told
+  cg_type type;
+  cg_value *now;
+  int generation;
+};
+
+// What a program's value stands for: the same tensor may have several names (x, and what x.add_() returned), and in-place
+// views (t_) give a name another geometry.
+typedef struct {
+  cg_alias *is;
+} cg_name;
+
+typedef struct {
+  cg_pipeline *p;
+  cg_module *m;
+  cg_fn *fn;
+} cg_aliasing;
+
+cg_name *cg_name_of(cg_aliasing *c, cg_value *v);   // made on first use: a tensor with memory of its own
+cg_name *cg_name_set(cg_aliasing *c, cg_value *v, cg_alias *a);
+cg_alias *cg_alias_view(cg_aliasing *c, cg_alias *parent, cg_node *view, int arg, int item, int result, cg_value *v);
+cg_alias *cg_alias_same(cg_aliasing *c, cg_alias *parent, cg_value *v); // shares memory and geometry
+// The value of a at node `before` (NULL: the end); views are replayed there if something was written since.
+cg_value *cg_alias_now(cg_aliasing *c, cg_alias *a, cg_node *before);
+// `value` was written to a: the storage and whatever else lies over it follow. `by` made it, new nodes go before `before`.
+void cg_alias_write(cg_aliasing *c, cg_alias *a, cg_value *value, const cg_node *by, cg_node *before);
+// What the parent holds after `value` was written to its view a; NULL: no inverse is known (inverse.c).
+cg_value *cg_view_inverse(cg_aliasing *c, const cg_alias *a, cg_value *parent, cg_value *value, const cg_node *by, cg_node *before);
+
+typedef enum { CG_NO_ALIAS, CG_ALIAS, CG_SAME, CG_MAYBE_ALIAS } cg_sharing;
+// How result i of a node that writes nothing shares memory: with which argument (and item of its list, -1: none). alias_rules.c
+cg_sharing cg_node_shares(const cg_node *n, int result, int *arg, int *item);
+// The schema's result that the node's result i belongs to (lists count as their items), and which item of it; NULL: behind them.
+const cg_schema_arg *cg_node_ret(const cg_node *n, int result, int *item);
+
+// Whether a node writes to argument i, by its schema or, as batch_norm does when it trains, without a word there. functionalise.c
+bool cg_node_writes(const cg_node *n, int i);
+
+// shared_state.c: buffers that lie over one storage, and one of them is written to, become views of one.
+void cg_share_state(cg_module *m);
+// inline.c: graphs wrapped by no_grad() and the like become part of their function.
+void cg_inline_wrappers(cg_module *m);
+#endif

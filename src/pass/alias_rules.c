@@ -1,0 +1,165 @@
+// Whether an operator's result shares memory with an argument. Schemas say where it may (Tensor(a)); for operators that
+// copy only if they must (reshape, contiguous, to), the recorded strides tell what they did; some say nothing and share.
+#include <string.h>
+
+#include "pass/alias.h"
+
+typedef enum { NO, YES, MAYBE } answer;
+
+// Whether the tensor lies in C order, so that any reshape of it is a view. A size of 1 may have any stride.
+static answer c_order(const cg_type *t, cg_expr_pool *pool) {
+  if (t->kind != CG_T_TENSOR) return MAYBE;
+  if (!t->stride) return YES;
+  const cg_expr *n = cg_x_int(pool, 1);
+  int64_t hint = 1;
+  answer a = YES;
+  for (int i = 0; i < t->rank; i++)
+    if (cg_x_is(t->dim[i], 0)) return YES;
+  for (int i = t->rank - 1; i >= 0; i--) {
+    if (!cg_x_is(t->dim[i], 1) && t->stride[i] != n) {
+      bool unbacked = cg_x_has_unbacked(t->stride[i]) || cg_x_has_unbacked(n);
+      // what differs in the example that was exported was no C order then, and export chose by that
+      if (!unbacked && cg_x_hint(t->stride[i]) != hint && cg_x_hint(t->dim[i]) != 1) return NO;
+      a = MAYBE;
+    }
+    n = cg_x_mul(pool, n, t->dim[i]);
+    if (__builtin_mul_overflow(hint, cg_x_hint(t->dim[i]), &hint)) return MAYBE;
+  }
+  return a;
+}
+
+// The same geometry: what copies only if it must did not copy.
+static bool same_strides(const cg_type *a, const cg_type *b, cg_expr_pool *pool) {
+  if (a->kind != CG_T_TENSOR || b->kind != CG_T_TENSOR || a->rank != b->rank) return false;
+  const cg_expr *zero = cg_x_int(pool, 0);
+  if ((a->offset ? a->offset : zero) != (b->offset ? b->offset : zero)) return false;
+  const cg_expr *n = cg_x_int(pool, 1);
+  for (int i = a->rank - 1; i >= 0; i--) {
+    const cg_expr *x = a->stride ? a->stride[i] : n, *y = b->stride ? b->stride[i] : n;
+    if (x != y && !cg_x_is(a->dim[i], 1)) return false;
+    n = cg_x_mul(pool, n, a->dim[i]);
+  }
+  return true;
+}
+
+// ---------------------------------------------------------------- Operators that copy only if they must
+
+static bool flag(const cg_node *n, const char *name, bool otherwise) {
+  const cg_arg *a = cg_node_arg(n, name);
+  return a && a->kind == CG_A_BOOL ? a->b : otherwise;
+}
+
+static cg_sharing reshaped(const cg_type *from, const cg_type *to, cg_expr_pool *pool) {
+  answer in = c_order(from, pool), out = c_order(to, pool);
+  if (in == YES || out == NO || (to->kind == CG_T_TENSOR && to->offset)) return CG_ALIAS; // a copy is in C order, without an offset
+  return in == NO && out == YES ? CG_NO_ALIAS : CG_MAYBE_ALIAS;
+}
+
+static cg_sharing converted(const cg_node *n, const cg_type *from, const cg_type *to, cg_expr_pool *pool) {
+  if (from->kind != CG_T_TENSOR || to->kind != CG_T_TENSOR) return CG_MAYBE_ALIAS;
+  const cg_arg *f = cg_node_arg(n, "memory_format");
+  if (from->dtype != to->dtype || flag(n, "copy", false)) return CG_NO_ALIAS;
+  bool preserve = !f || f->kind != CG_A_MEMORY_FORMAT || f->memory_format == 1;
+  return preserve || same_strides(from, to, pool) ? CG_SAME : CG_NO_ALIAS;
+}
+
+static cg_sharing raveled(const cg_type *from, cg_expr_pool *pool) {
+  answer in = c_order(from, pool);
+  return in == YES ? CG_ALIAS : in == NO ? CG_NO_ALIAS : CG_MAYBE_ALIAS;
+}
+
+static cg_sharing contiguous(const cg_node *n, const cg_type *from, const cg_type *to, cg_expr_pool *pool) {
+  const cg_arg *f = cg_node_arg(n, "memory_format");
+  if (f && f->kind == CG_A_MEMORY_FORMAT && f->memory_format != 0) return same_strides(from, to, pool) ? CG_SAME : CG_NO_ALIAS;
+  answer in = c_order(from, pool);
+  return in == YES ? CG_SAME : in == NO ? CG_NO_ALIAS : CG_MAYBE_ALIAS;
+}
+
+static cg_sharing of_complex(const cg_type *from, cg_sharing how) { // a real tensor is given back as it is
+  if (from->kind != CG_T_TENSOR) return CG_MAYBE_ALIAS;
+  return cg_is_complex(from->dtype) ? how : CG_SAME;
+}
+
+typedef enum { ALWAYS, SAME, RESHAPE, RAVEL, CONTIGUOUS, CONVERT, IF_COMPLEX, RESOLVE, UNLESS_TRAINING } rule;
+
+static const struct {
+  const char *name; // without overload
+  rule rule;
+  bool silent;      // its schema says nothing of sharing
+} rules[] = {
+    {"aten::reshape", RESHAPE, false}, {"aten::reshape_as", RESHAPE, false}, {"aten::flatten", RESHAPE, false}, {"aten::ravel", RAVEL, false},
+    {"aten::contiguous", CONTIGUOUS, false}, {"aten::to", CONVERT, false}, {"aten::type_as", CONVERT, true}, {"aten::alias", SAME, false},
+    {"aten::detach", SAME, false}, {"aten::lift_fresh", SAME, false}, {"aten::positive", SAME, false}, {"aten::resolve_conj", RESOLVE, false},
+    {"aten::resolve_neg", RESOLVE, false}, {"aten::conj", IF_COMPLEX, false}, {"aten::real", IF_COMPLEX, false}, {"aten::dropout", UNLESS_TRAINING, true},
+    {"aten::feature_dropout", UNLESS_TRAINING, true}, {"aten::alpha_dropout", UNLESS_TRAINING, true},
+    {"aten::feature_alpha_dropout", UNLESS_TRAINING, true}, {"aten::atleast_1d", ALWAYS, true}, {"aten::atleast_2d", ALWAYS, true},
+    {"aten::atleast_3d", ALWAYS, true}, {"aten::broadcast_tensors", ALWAYS, true}, {"aten::meshgrid", ALWAYS, true},
+};
+enum { RULES = sizeof rules / sizeof *rules };
+
+static int find_rule(const char *name) {
+  for (int i = 0; i < RULES; i++)
+    if (!strcmp(rules[i].name, name)) return i;
+  return -1;
+}
+
+static cg_sharing apply(rule k, const cg_node *n, const cg_type *from, const cg_type *to) {
+  cg_expr_pool *pool = &n->fn->module->exprs;
+  switch (k) {
+  case ALWAYS: return CG_ALIAS;
+  case SAME: return CG_SAME;
+  case RESHAPE: return reshaped(from, to, pool);
+  case RAVEL: return raveled(from, pool);
+  case CONTIGUOUS: return contiguous(n, from, to, pool);
+  case CONVERT: return converted(n, from, to, pool);
+  case IF_COMPLEX: return of_complex(from, CG_ALIAS);
+  case RESOLVE: return of_complex(from, CG_MAYBE_ALIAS);
+  case UNLESS_TRAINING: return flag(n, "train", true) ? CG_NO_ALIAS : CG_SAME;
+  }
+  return CG_MAYBE_ALIAS;
+}
+
+// ---------------------------------------------------------------- Schemas
+
+const cg_schema_arg *cg_node_ret(const cg_node *n, int result, int *item) {
+  const cg_schema *c = n->schema;
+  int lists = 0, clones_or_items;
+  for (int i = 0; i < c->nrets; i++) lists += c->ret[i].type.list;
+  clones_or_items = n->nresults - (c->nrets - lists);
+  *item = -1;
+  for (int i = 0, at = 0; i < c->nrets; i++) {
+    int width = c->ret[i].type.list ? (lists == 1 ? clones_or_items : 0) : 1;
+    if (result < at + width) {
+      if (c->ret[i].type.list) *item = result - at;
+      return &c->ret[i];
+    }
+    at += width;
+  }
+  return NULL;
+}
+
+static int arg_of_set(const cg_schema *c, char set) {
+  for (int i = 0; i < c->nargs; i++)
+    if (c->arg[i].alias_set == set) return i;
+  return -1;
+}
+
+cg_sharing cg_node_shares(const cg_node *n, int result, int *arg, int *item) {
+  const cg_schema *c = n->schema;
+  int at_item;
+  if (!c) return CG_NO_ALIAS;
+  const cg_schema_arg *r = cg_node_ret(n, result, &at_item);
+  int k = find_rule(c->name);
+  *arg = r && r->alias_set && !r->alias_write ? arg_of_set(c, r->alias_set) : -1;
+  *item = -1;
+  if (*arg < 0 && k >= 0 && rules[k].silent) *arg = 0;
+  if (*arg < 0 || *arg >= n->nargs) return CG_NO_ALIAS;
+  const cg_arg *a = &n->arg[*arg];
+  if (a->kind == CG_A_LIST) { // the i-th result is a view of the i-th item
+    if (result >= a->list.n) return CG_NO_ALIAS;
+    *item = result;
+    a = &a->list.at[result];
+  }
+  if (a->kind != CG_A_VALUE) return CG_NO_ALIAS;
+  return k < 0 ? CG_ALIAS : apply(rules[k].rule, n, &a->value->type, &n->result[result]->type);
+}

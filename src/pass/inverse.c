@@ -1,0 +1,220 @@
+// Writing back through a view: given what a view holds now, what its parent holds.
+// Views that only rearrange have an inverse rearrangement; views of a part have a *_scatter operator. Any other view of
+// recorded geometry is written into the whole storage with as_strided_scatter.
+#include <string.h>
+
+#include "pass/alias.h"
+
+typedef struct {
+  cg_aliasing *c;
+  const cg_alias *a;      // the view
+  cg_value *parent, *value;
+  const cg_node *by;
+  cg_node *before;
+} inverse;
+
+static cg_value *made(inverse *x, const char *key, int nargs, const cg_arg *arg, const cg_type *type) {
+  cg_node *n = cg_node_like(x->c->fn, x->before, x->by, key, nargs, arg, 1);
+  n->result[0]->type = *type;
+  return n->result[0];
+}
+
+static const cg_type *parent_type(const inverse *x) { return &x->a->parent->type; }
+
+static cg_arg dims_arg(inverse *x, const cg_type *t) {
+  cg_arg_vec v = {0};
+  for (int i = 0; i < t->rank; i++) CG_PUSH(x->c->m->s, &v, cg_a_expr(t->dim[i]));
+  return cg_a_list(x->c->m, v.n, v.at);
+}
+
+static cg_arg arg_named(const inverse *x, const char *name) {
+  const cg_arg *a = cg_node_arg(x->a->view, name);
+  return a ? *a : cg_a_none();
+}
+
+// ---------------------------------------------------------------- Rearrangements
+
+static cg_value *reshape(inverse *x) {
+  const cg_type *t = parent_type(x);
+  if (t->kind != CG_T_TENSOR) return NULL;
+  return made(x, "aten::reshape", 2, (cg_arg[]){cg_a_value(x->value), dims_arg(x, t)}, t);
+}
+
+static cg_value *again(inverse *x) { // its own inverse
+  const cg_node *v = x->a->view;
+  cg_arg *arg = CG_NEW_ARRAY(x->c->m->s, cg_arg, (size_t)v->nargs);
+  memcpy(arg, v->arg, (size_t)v->nargs * sizeof *arg);
+  arg[x->a->arg] = cg_a_value(x->value);
+  return made(x, v->schema->key, v->nargs, arg, parent_type(x));
+}
+
+static cg_value *unpermute(inverse *x) {
+  const cg_arg *dims = cg_node_arg(x->a->view, "dims");
+  int rank = parent_type(x)->rank, n = cg_arg_list_len(dims);
+  int64_t to[CG_MAX_RANK];
+  cg_arg back[CG_MAX_RANK];
+  if (n != rank || rank > CG_MAX_RANK) return NULL;
+  for (int i = 0; i < n; i++) {
+    if (!cg_arg_int_const(cg_arg_list_at(dims, i), &to[i])) return NULL;
+    to[i] += to[i] < 0 ? rank : 0;
+    if (to[i] < 0 || to[i] >= rank) return NULL;
+    back[to[i]] = cg_a_int(x->c->m, i);
+  }
+  return made(x, "aten::permute", 2, (cg_arg[]){cg_a_value(x->value), cg_a_list(x->c->m, n, back)}, parent_type(x));
+}
+
+static cg_value *unmove(inverse *x) { // movedim(self, source, destination)
+  const cg_node *v = x->a->view;
+  return made(x, v->schema->key, 3, (cg_arg[]){cg_a_value(x->value), v->arg[2], v->arg[1]}, parent_type(x));
+}
+
+static cg_value *unexpand(inverse *x) { // only if nothing was repeated; PyTorch refuses other writes as well
+  const cg_type *p = parent_type(x), *t = &x->a->type;
+  if (p->kind != CG_T_TENSOR || t->kind != CG_T_TENSOR || t->rank < p->rank) return NULL;
+  int more = t->rank - p->rank;
+  for (int i = 0; i < t->rank; i++)
+    if (i < more ? !cg_x_is(t->dim[i], 1) : t->dim[i] != p->dim[i - more]) return NULL;
+  return reshape(x);
+}
+
+// ---------------------------------------------------------------- Other element types
+
+static cg_value *unview_dtype(inverse *x) {
+  const cg_type *p = parent_type(x);
+  return p->kind == CG_T_TENSOR ? made(x, "aten::view.dtype", 2, (cg_arg[]){cg_a_value(x->value), cg_a_dtype(p->dtype)}, p) : NULL;
+}
+
+static cg_value *to_complex(inverse *x) { return made(x, "aten::view_as_complex", 1, (cg_arg[]){cg_a_value(x->value)}, parent_type(x)); }
+static cg_value *to_real(inverse *x) { return made(x, "aten::view_as_real", 1, (cg_arg[]){cg_a_value(x->value)}, parent_type(x)); }
+
+static cg_value *part_of_complex(inverse *x, int64_t index) {
+  cg_module *m = x->c->m;
+  const cg_type *p = parent_type(x);
+  if (p->kind != CG_T_TENSOR || !cg_is_complex(p->dtype) || p->rank + 1 > CG_MAX_RANK) return NULL;
+  cg_type pairs = *p;
+  pairs.dtype = p->dtype == CG_C128 ? CG_F64 : p->dtype == CG_C64 ? CG_F32 : CG_F16;
+  pairs.rank = p->rank + 1;
+  pairs.stride = NULL, pairs.offset = NULL;
+  pairs.dim = CG_NEW_ARRAY(m->s, const cg_expr *, (size_t)pairs.rank);
+  for (int i = 0; i < p->rank; i++) pairs.dim[i] = p->dim[i];
+  pairs.dim[p->rank] = cg_x_int(&m->exprs, 2);
+  cg_value *w = made(x, "aten::view_as_real", 1, (cg_arg[]){cg_a_value(x->parent)}, &pairs);
+  w = made(x, "aten::select_scatter", 4, (cg_arg[]){cg_a_value(w), cg_a_value(x->value), cg_a_int(m, -1), cg_a_int(m, index)}, &pairs);
+  return made(x, "aten::view_as_complex", 1, (cg_arg[]){cg_a_value(w)}, p);
+}
+
+static cg_value *real_part(inverse *x) { return part_of_complex(x, 0); }
+static cg_value *imaginary_part(inverse *x) { return part_of_complex(x, 1); }
+
+// ---------------------------------------------------------------- Parts
+
+static cg_value *select(inverse *x) {
+  return made(x, "aten::select_scatter", 4, (cg_arg[]){cg_a_value(x->parent), cg_a_value(x->value), arg_named(x, "dim"), arg_named(x, "index")},
+              parent_type(x));
+}
+
+static cg_value *unbind(inverse *x) {
+  return made(x, "aten::select_scatter", 4,
+              (cg_arg[]){cg_a_value(x->parent), cg_a_value(x->value), arg_named(x, "dim"), cg_a_int(x->c->m, x->a->result)}, parent_type(x));
+}
+
+static cg_value *slice(inverse *x) {
+  return made(x, "aten::slice_scatter", 6, (cg_arg[]){cg_a_value(x->parent), cg_a_value(x->value), arg_named(x, "dim"), arg_named(x, "start"),
+                                                      arg_named(x, "end"), arg_named(x, "step")}, parent_type(x));
+}
+
+static cg_value *sliced(inverse *x, cg_arg dim, const cg_expr *start, const cg_expr *length) {
+  cg_arg end = cg_a_expr(cg_x_add(&x->c->m->exprs, start, length));
+  return made(x, "aten::slice_scatter", 5, (cg_arg[]){cg_a_value(x->parent), cg_a_value(x->value), dim, cg_a_expr(start), end}, parent_type(x));
+}
+
+static cg_value *narrow(inverse *x) {
+  cg_arg start = arg_named(x, "start"), length = arg_named(x, "length");
+  const cg_expr *a, *b;
+  return cg_arg_int(&start, &a) && cg_arg_int(&length, &b) ? sliced(x, arg_named(x, "dim"), a, b) : NULL;
+}
+
+// Pieces of one dim, each behind the one before.
+static cg_value *piece(inverse *x, int64_t dim) {
+  const cg_node *v = x->a->view;
+  const cg_expr *start = cg_x_int(&x->c->m->exprs, 0);
+  int rank = parent_type(x)->rank;
+  if (dim < 0) dim += rank;
+  if (dim < 0 || dim >= rank) return NULL;
+  for (int i = 0; i < x->a->result; i++) {
+    const cg_type *t = &v->result[i]->type;
+    if (t->kind != CG_T_TENSOR || dim >= t->rank) return NULL;
+    start = cg_x_add(&x->c->m->exprs, start, t->dim[dim]);
+  }
+  if (x->a->type.kind != CG_T_TENSOR || dim >= x->a->type.rank) return NULL;
+  return sliced(x, cg_a_int(x->c->m, dim), start, x->a->type.dim[dim]);
+}
+
+static cg_value *split(inverse *x) {
+  int64_t dim = 0;
+  const cg_arg *a = cg_node_arg(x->a->view, "dim");
+  if (a && !cg_arg_int_const(a, &dim)) return NULL;
+  return piece(x, dim);
+}
+
+static cg_value *hsplit(inverse *x) { return piece(x, parent_type(x)->rank == 1 ? 0 : 1); }
+static cg_value *vsplit(inverse *x) { return piece(x, 0); }
+static cg_value *dsplit(inverse *x) { return piece(x, 2); }
+
+static cg_value *diagonal(inverse *x) {
+  return made(x, "aten::diagonal_scatter", 5, (cg_arg[]){cg_a_value(x->parent), cg_a_value(x->value), arg_named(x, "offset"), arg_named(x, "dim1"),
+                                                         arg_named(x, "dim2")}, parent_type(x));
+}
+
+// ---------------------------------------------------------------- By geometry
+
+static cg_value *as_strided(inverse *x) {
+  return made(x, "aten::as_strided_scatter", 5, (cg_arg[]){cg_a_value(x->parent), cg_a_value(x->value), arg_named(x, "size"), arg_named(x, "stride"),
+                                                           arg_named(x, "storage_offset")}, parent_type(x));
+}
+
+// Strides and offset are those of the storage, so this is only for a view right above it.
+static cg_value *by_geometry(inverse *x) {
+  cg_module *m = x->c->m;
+  const cg_type *p = parent_type(x), *t = &x->a->type;
+  if (x->a->parent->parent || p->kind != CG_T_TENSOR || t->kind != CG_T_TENSOR || p->dtype != t->dtype || cg_is_complex(t->dtype)) return NULL;
+  cg_arg_vec strides = {0};
+  const cg_expr *n = cg_x_int(&m->exprs, 1);
+  for (int i = 0; i < t->rank; i++) CG_PUSH(m->s, &strides, t->stride ? cg_a_expr(t->stride[i]) : cg_a_none());
+  for (int i = t->rank - 1; !t->stride && i >= 0; i--) {
+    strides.at[i] = cg_a_expr(n);
+    n = cg_x_mul(&m->exprs, n, t->dim[i]);
+  }
+  cg_arg offset = t->offset ? cg_a_expr(t->offset) : cg_a_int(m, 0);
+  return made(x, "aten::as_strided_scatter", 5,
+              (cg_arg[]){cg_a_value(x->parent), cg_a_value(x->value), dims_arg(x, t), cg_a_list(m, strides.n, strides.at), offset}, p);
+}
+
+static const struct {
+  const char *name; // operator, or with its overload
+  cg_value *(*f)(inverse *x);
+} inverses[] = {
+    {"aten::view.dtype", unview_dtype}, {"aten::view", reshape}, {"aten::reshape", reshape}, {"aten::_reshape_alias", reshape},
+    {"aten::flatten", reshape}, {"aten::unflatten", reshape}, {"aten::view_as", reshape}, {"aten::reshape_as", reshape},
+    {"aten::ravel", reshape}, {"aten::squeeze", reshape}, {"aten::unsqueeze", reshape}, {"aten::atleast_1d", reshape},
+    {"aten::atleast_2d", reshape}, {"aten::atleast_3d", reshape}, {"aten::transpose", again}, {"aten::swapaxes", again},
+    {"aten::swapdims", again}, {"aten::t", again}, {"aten::numpy_T", again}, {"aten::mT", again}, {"aten::mH", again},
+    {"aten::matrix_H", again}, {"aten::adjoint", again}, {"aten::_conj", again}, {"aten::conj", again}, {"aten::_neg_view", again},
+    {"aten::permute", unpermute}, {"aten::movedim", unmove}, {"aten::moveaxis", unmove}, {"aten::expand", unexpand},
+    {"aten::expand_as", unexpand}, {"aten::broadcast_to", unexpand}, {"aten::broadcast_tensors", unexpand}, {"aten::meshgrid", unexpand},
+    {"aten::view_as_real", to_complex}, {"aten::view_as_complex", to_real}, {"aten::real", real_part}, {"aten::imag", imaginary_part},
+    {"aten::select.int", select}, {"aten::unbind", unbind}, {"aten::slice", slice}, {"aten::narrow", narrow}, {"aten::split", split},
+    {"aten::split_with_sizes", split}, {"aten::chunk", split}, {"aten::tensor_split", split}, {"aten::hsplit", hsplit},
+    {"aten::vsplit", vsplit}, {"aten::dsplit", dsplit}, {"aten::diagonal", diagonal}, {"aten::as_strided", as_strided},
+};
+
+cg_value *cg_view_inverse(cg_aliasing *c, const cg_alias *a, cg_value *parent, cg_value *value, const cg_node *by, cg_node *before) {
+  inverse x = {c, a, parent, value, by, before};
+  const cg_schema *s = a->view->schema;
+  for (size_t i = 0; i < sizeof inverses / sizeof *inverses; i++)
+    if (!strcmp(inverses[i].name, s->key) || !strcmp(inverses[i].name, s->name)) {
+      cg_value *v = inverses[i].f(&x);
+      return v || inverses[i].f == unexpand ? v : by_geometry(&x); // a repeated element has no one place
+    }
+  return by_geometry(&x);
+}

@@ -1,0 +1,94 @@
+// State has memory of its own in a compiled program. Where a buffer that is written to shares its storage with others
+// (self.v = self.w[2:]), these become views of it, made at the start of each call.
+#include "pass/alias.h"
+
+static bool writes_to(const cg_module *m, const cg_constant *c) {
+  for (int i = 0; i < m->main->update.n; i++)
+    if (m->main->update.at[i].target->constant == c) return true;
+  return c->value->mark;
+}
+
+// Marks the values of constants that a node writes to, through whatever views.
+static void mark_written(cg_module *m) {
+  for (int i = 0; i < m->constants.n; i++) {
+    m->constants.at[i]->value->data = m->constants.at[i]->value;
+    m->constants.at[i]->value->mark = 0;
+  }
+  for (int i = 0; i < m->main->param.n; i++) m->main->param.at[i]->data = NULL;
+  for (cg_node *n = m->main->first; n; n = n->next) {
+    for (int i = 0; n->schema && i < n->nargs; i++)
+      for (int k = 0; cg_node_writes(n, i) && k < cg_arg_list_len(&n->arg[i]); k++) {
+        const cg_arg *a = cg_arg_list_at(&n->arg[i], k);
+        cg_value *of = a->kind == CG_A_VALUE ? a->value->data : NULL;
+        if (of) of->mark = 1;
+      }
+    for (int r = 0; r < n->nresults; r++) {
+      int arg = -1, item = -1;
+      n->result[r]->data = NULL;
+      if (cg_node_shares(n, r, &arg, &item) == CG_NO_ALIAS) {
+        const cg_schema_arg *ret = n->schema ? cg_node_ret(n, r, &item) : NULL;
+        arg = -1, item = -1;
+        for (int i = 0; ret && ret->alias_write && i < n->schema->nargs; i++)
+          if (n->schema->arg[i].alias_set == ret->alias_set) arg = i;
+        if (arg < 0) continue;
+      }
+      const cg_arg *a = item < 0 ? &n->arg[arg] : &n->arg[arg].list.at[item];
+      if (a->kind == CG_A_VALUE) n->result[r]->data = a->value->data;
+    }
+  }
+}
+
+// All of its storage, in C order.
+static bool covers(const cg_module *m, const cg_constant *c) {
+  const cg_type *t = &c->type;
+  const cg_expr *n = cg_type_numel((cg_module *)(uintptr_t)m, t);
+  return t->kind == CG_T_TENSOR && !t->stride && !t->offset && cg_x_is_int(n) && (uint64_t)n->value * cg_dtypes[t->dtype].size == c->size;
+}
+
+static void view_of(cg_module *m, cg_constant *c, cg_constant *whole) {
+  const cg_type *t = &c->type;
+  cg_arg size[CG_MAX_RANK], stride[CG_MAX_RANK];
+  const cg_expr *step = cg_x_int(&m->exprs, 1);
+  for (int i = t->rank - 1; i >= 0; i--) {
+    size[i] = cg_a_expr(t->dim[i]);
+    stride[i] = cg_a_expr(t->stride ? t->stride[i] : step);
+    step = cg_x_mul(&m->exprs, step, t->dim[i]);
+  }
+  cg_arg arg[4] = {cg_a_value(whole->value), cg_a_list(m, t->rank, size), cg_a_list(m, t->rank, stride),
+                   t->offset ? cg_a_expr(t->offset) : cg_a_int(m, 0)};
+  cg_fn *f = m->main;
+  cg_node *n = cg_node_like(f, f->first, NULL, "aten::as_strided", 4, arg, 1);
+  n->result[0]->type = *t;
+  cg_replace_uses(f, c->value, n->result[0]);
+}
+
+static void share(cg_module *m, const cg_constant *written) {
+  cg_constant *whole = NULL;
+  for (int i = 0; i < m->constants.n; i++) {
+    cg_constant *c = m->constants.at[i];
+    if (c->data == written->data && c->type.dtype == written->type.dtype && covers(m, c) && !whole) whole = c;
+  }
+  for (int i = 0; whole && i < m->constants.n; i++) {
+    cg_constant *c = m->constants.at[i];
+    if (c->data != whole->data || c == whole || c->type.dtype != whole->type.dtype) continue;
+    view_of(m, c, whole);
+    for (int k = 0; k < m->main->update.n; k++) // the functional dialect says what the view holds: that part of the whole
+      if (m->main->update.at[k].target == c->value)
+        cg_fail(m->s, CIERGE_BAD_MODEL, "'%s' is written to and shares its memory with '%s': cierge keeps state in memory of its own", c->name, whole->name);
+  }
+}
+
+void cg_share_state(cg_module *m) {
+  bool pairs = false;
+  for (int i = 0; i < m->constants.n && !pairs; i++)
+    for (int k = 0; k < i && !pairs; k++) pairs = m->constants.at[i]->data && m->constants.at[i]->data == m->constants.at[k]->data && m->constants.at[i]->size;
+  if (!pairs) return;
+  mark_written(m);
+  for (int i = 0; i < m->constants.n; i++) {
+    const cg_constant *c = m->constants.at[i];
+    if (!c->data || !c->size || !writes_to(m, c)) continue;
+    bool done = false; // with another one over the same storage
+    for (int k = 0; k < i && !done; k++) done = m->constants.at[k]->data == c->data && writes_to(m, m->constants.at[k]);
+    if (!done) share(m, c);
+  }
+}

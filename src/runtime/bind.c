@@ -1,0 +1,270 @@
+// The user's inputs: what is lent is checked when it is set; when the program runs, symbols are solved from the sizes.
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/runtime.h"
+
+// ---------------------------------------------------------------- which size says what a symbol is
+
+// factor * symbol + offset, while walking over an expression.
+typedef struct {
+  int64_t factor, offset, symbol; // symbol -1: none
+  bool linear;
+} line;
+
+static line combine(cg_plan_expr_op op, line a, line b) {
+  line r = {.symbol = a.symbol >= 0 ? a.symbol : b.symbol, .linear = a.linear && b.linear};
+  if (op == CG_E_ADD) {
+    if (a.symbol >= 0 && b.symbol >= 0 && a.symbol != b.symbol) r.linear = false;
+    if (__builtin_add_overflow(a.factor, b.factor, &r.factor) || __builtin_add_overflow(a.offset, b.offset, &r.offset)) r.linear = false;
+  } else if (op == CG_E_MUL && (a.symbol < 0 || b.symbol < 0)) {
+    int64_t by = a.symbol < 0 ? a.offset : b.offset;
+    line x = a.symbol < 0 ? b : a;
+    if (__builtin_mul_overflow(x.factor, by, &r.factor) || __builtin_mul_overflow(x.offset, by, &r.offset)) r.linear = false;
+  } else {
+    r.linear = false;
+  }
+  return r;
+}
+
+static line line_of(const cg_plan_expr *x) {
+  line st[CG_PLAN_MAX_STACK], *top = st;
+  for (uint32_t i = 0; i < x->n; i++) {
+    const cg_plan_expr_item *t = &x->item[i];
+    if (t->op == CG_E_INT) *top++ = (line){0, t->arg, -1, true};
+    else if (t->op == CG_E_SYM) *top++ = (line){1, 0, t->arg, true};
+    else if (t->op == CG_E_NOT) top[-1].linear = false;
+    else if (t->op == CG_E_WHERE) top -= 2, top[-1].linear = false;
+    else top--, top[-1] = combine(t->op, top[-1], top[0]);
+  }
+  return st[0];
+}
+
+static bool solve_from(const cg_plan_fn *f, uint32_t symbol, uint32_t param, cg_solution *out, bool plain) {
+  const cg_plan_value *v = &f->value[f->param[param]];
+  for (uint32_t d = 0; v->kind == CG_V_TENSOR && d < v->rank; d++) {
+    line l = line_of(&f->expr[v->dim[d]]);
+    if (!l.linear || l.symbol != symbol || !l.factor || (plain && (l.factor != 1 || l.offset))) continue;
+    *out = (cg_solution){param, d, l.factor, l.offset};
+    return true;
+  }
+  return false;
+}
+
+bool cg_solutions_make(cierge_program *p, cg_failure *f) {
+  const cg_plan *plan = p->plan;
+  p->solution = cg_pool_alloc(&p->pool, plan->n_symbols, sizeof *p->solution);
+  if (!p->solution) {
+    *f = (cg_failure){CIERGE_NO_MEMORY, "out of memory"};
+    return false;
+  }
+  for (uint32_t i = 0; i < plan->n_symbols; i++) {
+    bool found = false;
+    for (int plain = 1; plain >= 0 && !found; plain--)
+      for (uint32_t k = 0; k < plan->fn[0]->n_params && !found; k++)
+        found = solve_from(plan->fn[0], plan->symbol[i].value, k, &p->solution[i], plain);
+    if (found) continue;
+    f->code = CIERGE_BAD_ARTIFACT;
+    snprintf(f->text, sizeof f->text, "section plan: no input's size says what %.200s is", plan->symbol[i].name);
+    return false;
+  }
+  return true;
+}
+
+// ---------------------------------------------------------------- setting an input
+
+static void found_text(char *buf, size_t n, const DLTensor *t) {
+  int d = t->dtype.lanes == 1 ? cg_dtype_by_dlpack(t->dtype.code, t->dtype.bits) : -1;
+  if (d >= 0 && t->ndim >= 0 && t->ndim <= CG_PLAN_MAX_RANK && (t->shape || !t->ndim)) cg_type_text(buf, n, (uint8_t)d, (uint32_t)t->ndim, t->shape, NULL);
+  else snprintf(buf, n, "DLPack type %d of %d bits and %d lanes, rank %d", t->dtype.code, t->dtype.bits, t->dtype.lanes, t->ndim);
+}
+
+static cierge_status *refuse(const char *what, const cierge_spec *spec, const DLTensor *t, const char *more) {
+  char expected[1024], found[1024];
+  int d = cg_dtype_by_torch_name(spec->dtype);
+  cg_type_text(expected, sizeof expected, (uint8_t)d, (uint32_t)spec->rank, NULL, spec->dims);
+  found_text(found, sizeof found, t);
+  return cg_status_format(CIERGE_BAD_INPUT, "%s %s: expected %s%s, found %s", what, spec->name, expected, more, found);
+}
+
+cierge_status *cg_check_tensor(const char *what, const cierge_spec *spec, const DLTensor *t) {
+  if (t->device.device_type != kDLCPU) return cg_status_format(CIERGE_BAD_INPUT, "%s %s: the tensor is not on the CPU", what, spec->name);
+  if (t->dtype.code != spec->dl_dtype.code || t->dtype.bits != spec->dl_dtype.bits || t->dtype.lanes != 1 || t->ndim != spec->rank || (t->ndim && !t->shape))
+    return refuse(what, spec, t, "");
+  uint64_t bytes;
+  for (int d = 0; d < t->ndim; d++)
+    if (t->shape[d] < 0 || (spec->sizes[d] >= 0 && spec->sizes[d] != t->shape[d])) return refuse(what, spec, t, "");
+  if (!cg_tensor_bytes(t->shape, (uint32_t)t->ndim, (t->dtype.bits + 7u) / 8, &bytes)) return refuse(what, spec, t, "");
+  if (bytes && !t->data) return cg_status_format(CIERGE_BAD_INPUT, "%s %s: the tensor has no data", what, spec->name);
+  return NULL;
+}
+
+// Elements that share memory cannot all take a new value.
+static bool writable(const DLTensor *t) {
+  for (int d = 0; t->strides && d < t->ndim; d++)
+    if (t->shape[d] > 1 && !t->strides[d]) return false;
+  return true;
+}
+
+// A recorded constant may be given if it says the same.
+static cierge_status *check_constant(const cg_plan_input *in, const cierge_spec *spec, const DLTensor *t) {
+  bool same = false;
+  if (in->constant_kind == CIERGE_KIND_INT || in->constant_kind == CIERGE_KIND_FLOAT || in->constant_kind == CIERGE_KIND_BOOL) {
+    cierge_status *st = cg_check_tensor("input", spec, t);
+    if (st) return st;
+    cg_scalar n;
+    cg_read_number(in->dtype, (const char *)t->data + t->byte_offset, &n);
+    double c = in->constant_float;
+    same = in->constant_kind == CIERGE_KIND_FLOAT ? n.f == c || (n.f != n.f && c != c) : n.i == in->constant_int;
+  }
+  return same ? NULL : cg_status_format(CIERGE_BAD_INPUT, "input %s is the constant %s of the exported program; something else was given", spec->name, in->constant);
+}
+
+cierge_status *cierge_input_set(cierge_context *c, size_t i, const DLTensor *t, uint32_t flags) {
+  if (!c) return cg_status_new(CIERGE_USAGE, "cierge_input_set: the context is NULL");
+  const cg_plan *plan = c->p->plan;
+  if (i >= plan->n_inputs) return cg_status_format(CIERGE_USAGE, "cierge_input_set: there is no input %zu, the program has %u", i, plan->n_inputs);
+  if (flags & ~(uint32_t)CIERGE_READ_ONLY) return cg_status_format(CIERGE_USAGE, "cierge_input_set: flags %#x are not known", flags);
+  const cg_plan_input *in = &plan->input[i];
+  const cierge_spec *spec = &c->p->input[i];
+  cg_given *g = &c->given[i];
+  if (!t) {
+    g->set = false;
+    return NULL;
+  }
+  if (in->param < 0) return check_constant(in, spec, t);
+  cierge_status *st = cg_check_tensor("input", spec, t);
+  if (st) return st;
+  if (in->mutated && flags & CIERGE_READ_ONLY) return cg_status_format(CIERGE_BAD_INPUT, "input %s is read-only, and the program writes to it", spec->name);
+  if (in->mutated && !writable(t)) return cg_status_format(CIERGE_BAD_INPUT, "input %s has a stride of 0, and the program writes to it", spec->name);
+  g->set = true;
+  g->t = *t;
+  return NULL;
+}
+
+// ---------------------------------------------------------------- a call
+
+static const cg_plan_value *param_value(const cierge_context *c, const cg_plan_input *in, uint32_t *v) {
+  const cg_plan_fn *f = c->p->plan->fn[0];
+  *v = f->param[in->param];
+  return &f->value[*v];
+}
+
+// Numbers first: sizes may depend on them. *same is cleared where the last call's sizes are not this call's.
+static cierge_status *take_numbers(cierge_context *c, bool *same) {
+  cg_frame *f = &c->frame[0];
+  for (uint32_t i = 0; i < c->p->plan->n_inputs; i++) {
+    const cg_plan_input *in = &c->p->plan->input[i];
+    if (in->param < 0) continue;
+    uint32_t v;
+    const cg_plan_value *x = param_value(c, in, &v);
+    const cg_given *g = &c->given[i];
+    if (!g->set) return cg_status_format(CIERGE_BAD_INPUT, "input %s is missing", in->name);
+    if (x->kind == CG_V_TENSOR) {
+      if (*same && !cg_same_sizes(f->slot[v].size, g->t.shape, x->rank)) *same = false;
+      continue;
+    }
+    cg_scalar n;
+    int64_t before = f->slot[v].i;
+    cg_read_number(x->dtype, (const char *)g->t.data + g->t.byte_offset, &n);
+    cg_scalar_set(f, v, &n);
+    if (f->slot[v].i != before && f->fn->shaping[v]) *same = false;
+  }
+  return NULL;
+}
+
+static const char *input_name(const cierge_context *c, uint32_t param, uint32_t *index) {
+  for (*index = 0; *index < c->p->plan->n_inputs; ++*index)
+    if (c->p->plan->input[*index].param == (int32_t)param) return c->p->plan->input[*index].name;
+  return "";
+}
+
+static cierge_status *solve(cierge_context *c) {
+  const cg_plan *plan = c->p->plan;
+  for (uint32_t i = 0; i < plan->n_symbols; i++) {
+    const cg_solution *s = &c->p->solution[i];
+    const cg_plan_symbol *y = &plan->symbol[i];
+    uint32_t k;
+    const char *name = input_name(c, s->param, &k);
+    int64_t size = c->given[k].t.shape[s->dim], rest, n;
+    const char *dim = c->p->input[k].dims[s->dim];
+    if (__builtin_sub_overflow(size, s->offset, &rest) || (s->factor == -1 && rest == INT64_MIN) || rest % s->factor)
+      return cg_status_format(CIERGE_BAD_INPUT, "input %s: size of dimension %u is expected to be %s, found %lld", name, s->dim, dim, (long long)size);
+    n = rest / s->factor;
+    if (n < y->lo || n > y->hi) {
+      char hi[40] = " or more";
+      if (y->hi != INT64_MAX) snprintf(hi, sizeof hi, " to %lld", (long long)y->hi);
+      return cg_status_format(CIERGE_BAD_INPUT, "input %s: size of dimension %u is expected to be %s with %s from %lld%s, found %lld", name, s->dim, dim, y->name,
+                              (long long)y->lo, hi, (long long)size);
+    }
+    c->frame[0].slot[y->value].i = n;
+  }
+  return NULL;
+}
+
+// "with s0 = 3, s1 = 8": what the other inputs say.
+static cierge_status *mismatch(const cierge_context *c, uint32_t i) {
+  const cg_plan *plan = c->p->plan;
+  char with[256] = "";
+  size_t at = 0;
+  for (uint32_t k = 0; k < plan->n_symbols && at < sizeof with; k++)
+    at += (size_t)snprintf(with + at, sizeof with - at, "%s%s = %lld", k ? ", " : " with ", plan->symbol[k].name, (long long)c->frame[0].slot[plan->symbol[k].value].i);
+  return refuse("input", &c->p->input[i], &c->given[i].t, with);
+}
+
+static cierge_status *take_sizes(cierge_context *c) {
+  cg_frame *f = &c->frame[0];
+  for (uint32_t i = 0; i < c->p->plan->n_inputs; i++) {
+    const cg_plan_input *in = &c->p->plan->input[i];
+    uint32_t v;
+    if (in->param < 0) continue;
+    const cg_plan_value *x = param_value(c, in, &v);
+    for (uint32_t d = 0; x->kind == CG_V_TENSOR && d < x->rank; d++) {
+      int64_t n;
+      if (!cg_eval(f, x->dim[d], &n) || n != c->given[i].t.shape[d]) return mismatch(c, i);
+      f->slot[v].size[d] = n;
+    }
+  }
+  return NULL;
+}
+
+static uint64_t nothing; // where empty tensors without data lie
+
+// Memory in C order is used in place, other memory is copied.
+static cierge_status *take_data(cierge_context *c) {
+  cg_frame *f = &c->frame[0];
+  for (uint32_t i = 0; i < c->p->plan->n_inputs; i++) {
+    const cg_plan_input *in = &c->p->plan->input[i];
+    uint32_t v;
+    if (in->param < 0) continue;
+    const cg_plan_value *x = param_value(c, in, &v);
+    if (x->kind != CG_V_TENSOR) continue;
+    cg_given *g = &c->given[i];
+    cg_slot *s = &f->slot[v];
+    uint32_t es = cg_dtypes[x->dtype].size;
+    s->data = g->t.data ? (char *)g->t.data + g->t.byte_offset : (char *)&nothing;
+    if (cg_is_c_order(s->size, g->t.strides, x->rank) && !((uintptr_t)s->data % (es < 8 ? es : 8))) continue;
+    if (!cg_buffer_need(&g->staging, s->bytes)) return cg_no_memory();
+    cg_copy_strided(g->staging.at, NULL, s->data, g->t.strides, s->size, x->rank, es);
+    s->data = g->staging.at;
+  }
+  return NULL;
+}
+
+cierge_status *cg_bind_inputs(cierge_context *c) {
+  cg_frame *f = &c->frame[0];
+  bool same = f->shaped;
+  cierge_status *st = take_numbers(c, &same);
+  if (st) {
+    f->shaped = false; // some numbers are new already
+    return st;
+  }
+  if (!same) {
+    f->shaped = false;
+    st = solve(c);
+    if (!st) st = take_sizes(c);
+    if (!st) st = cg_frame_shape(f);
+  }
+  return st ? st : take_data(c);
+}

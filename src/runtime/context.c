@@ -1,0 +1,116 @@
+// Contexts: all that changes while a program runs.
+#include <sched.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "runtime/runtime.h"
+
+static int processors(void) {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set)) return 1;
+  int n = CPU_COUNT(&set);
+  return n > 0 ? n : 1;
+}
+
+// ---------------------------------------------------------------- state
+
+static void reset(cierge_context *c) {
+  for (uint32_t i = 0; i < c->p->plan->n_states; i++) {
+    const cg_plan_value *v = c->p->state[i];
+    if (v && v->size) memcpy(c->state[i].at, c->p->weights + v->offset, v->size);
+  }
+}
+
+static bool make_state(cierge_context *c) {
+  c->state = cg_pool_alloc(&c->pool, c->p->plan->n_states, sizeof *c->state);
+  for (uint32_t i = 0; c->state && i < c->p->plan->n_states; i++)
+    if (!cg_buffer_need(&c->state[i], c->p->state[i] ? c->p->state[i]->size : 0)) return false;
+  if (c->state) reset(c);
+  return c->state;
+}
+
+cierge_status *cierge_reset(cierge_context *c) {
+  if (!c) return cg_status_new(CIERGE_USAGE, "cierge_reset: the context is NULL");
+  reset(c);
+  return NULL;
+}
+
+// ---------------------------------------------------------------- making and freeing
+
+static bool make_results(cierge_context *c) {
+  const cg_plan_fn *f = c->p->plan->fn[0];
+  c->result = cg_pool_alloc(&c->pool, f->n_results, sizeof *c->result);
+  for (uint32_t i = 0; c->result && i < f->n_results; i++) {
+    const cg_plan_value *v = &f->value[f->result[i]];
+    cg_result *r = &c->result[i];
+    r->shape = cg_pool_alloc(&c->pool, v->rank, sizeof *r->shape);
+    r->stride = cg_pool_alloc(&c->pool, v->rank, sizeof *r->stride);
+    if (!r->shape || !r->stride) return false;
+    r->t = (DLTensor){.device = {kDLCPU, 0}, .ndim = (int32_t)v->rank, .dtype = c->p->output[i].dl_dtype, .shape = r->shape, .strides = r->stride};
+  }
+  return c->result;
+}
+
+static cierge_status *make(cierge_context *c, bool profile) {
+  const cg_plan *plan = c->p->plan;
+  if (!make_state(c) || !make_results(c)) return cg_no_memory();
+  c->given = cg_pool_alloc(&c->pool, plan->n_inputs, sizeof *c->given);
+  c->frame = cg_pool_alloc(&c->pool, plan->n_fns, sizeof *c->frame);
+  if (!c->given || !c->frame) return cg_no_memory();
+  for (uint32_t i = 0; i < plan->n_fns; i++) {
+    cierge_status *st = cg_frame_init(&c->frame[i], c, &c->p->fn[i], profile);
+    if (st) return st;
+  }
+  return NULL;
+}
+
+cierge_status *cierge_context_new(const cierge_program *p, const cierge_context_options *options, cierge_context **out) {
+  if (!p || !out) return cg_status_new(CIERGE_USAGE, "cierge_context_new: an argument is NULL");
+  *out = NULL;
+  cierge_context_options o = {0};
+  if (options && options->size < offsetof(cierge_context_options, threads)) return cg_status_new(CIERGE_USAGE, "cierge_context_new: options.size is not set");
+  if (options) memcpy(&o, options, options->size < sizeof o ? options->size : sizeof o);
+  if (o.threads < 0) return cg_status_format(CIERGE_USAGE, "cierge_context_new: %d threads", o.threads);
+  cierge_context *c = cg_heap_zalloc(1, sizeof *c);
+  if (!c) return cg_no_memory();
+  c->p = p;
+  c->threads = o.threads ? o.threads : processors();
+  cierge_status *st = make(c, o.profile);
+  if (!st) *out = c;
+  else cierge_context_free(c);
+  return st;
+}
+
+void cierge_context_free(cierge_context *c) {
+  if (!c) return;
+  const cg_plan *plan = c->p->plan;
+  for (uint32_t i = 0; c->frame && i < plan->n_fns; i++) cg_frame_free(&c->frame[i]);
+  for (uint32_t i = 0; c->given && i < plan->n_inputs; i++) cg_buffer_free(&c->given[i].staging);
+  for (uint32_t i = 0; c->result && i < plan->fn[0]->n_results; i++) cg_buffer_free(&c->result[i].copy);
+  for (uint32_t i = 0; c->state && i < plan->n_states; i++) cg_buffer_free(&c->state[i]);
+  cg_pool_free(&c->pool);
+  cg_heap_free(c);
+}
+
+// ---------------------------------------------------------------- a call
+
+cierge_status *cierge_run(cierge_context *c) {
+  if (!c) return cg_status_new(CIERGE_USAGE, "cierge_run: the context is NULL");
+  cg_frame *f = &c->frame[0];
+  c->ran = false;
+  cg_frame_drop_tensors(f);
+  cierge_status *st = cg_bind_inputs(c);
+  if (!st) st = cg_run_steps(f);
+  if (!st) st = cg_save_updates(f);
+  if (!st) st = cg_outputs(c);
+  if (!st) st = cg_write_updates(f);
+  c->ran = !st;
+  for (uint32_t i = 0; st && i < c->p->plan->n_fns; i++) cg_frame_drop_tensors(&c->frame[i]);
+  return st;
+}
+
+cierge_status *cierge_seed(cierge_context *c, uint64_t seed) {
+  if (!c) return cg_status_new(CIERGE_USAGE, "cierge_seed: the context is NULL");
+  if (c->p->torch) c->p->torch->seed(seed);
+  return NULL;
+}

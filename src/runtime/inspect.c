@@ -1,0 +1,88 @@
+// What an artifact holds, as text: inputs, outputs, symbols, regions, needs, sizes.
+#include <inttypes.h>
+#include <string.h>
+
+#include "runtime/runtime.h"
+
+static void type(cg_text *t, const cierge_spec *s) {
+  if (s->constant) cg_text_add(t, "constant %s", s->constant);
+  else if (s->kind == CIERGE_KIND_NONE) cg_text_add(t, "None");
+  else if (s->kind != CIERGE_KIND_TENSOR) cg_text_add(t, "%s", s->kind == CIERGE_KIND_INT ? "int" : s->kind == CIERGE_KIND_FLOAT ? "float" : "bool");
+  else {
+    cg_text_add(t, "%s[", s->dtype);
+    for (int d = 0; d < s->rank; d++) cg_text_add(t, "%s%s", d ? ", " : "", s->dims[d]);
+    cg_text_add(t, "]");
+  }
+}
+
+static void signature(cg_text *t, const cierge_program *p) {
+  cg_text_add(t, "inputs\n");
+  for (uint32_t i = 0; i < p->plan->n_inputs; i++) {
+    cg_text_add(t, "  %s: ", p->input[i].name);
+    type(t, &p->input[i]);
+    cg_text_add(t, "%s\n", p->plan->input[i].mutated ? ", written to" : "");
+  }
+  cg_text_add(t, "outputs\n");
+  for (size_t i = 0; i < cierge_output_count(p); i++) {
+    cg_text_add(t, "  %s: ", p->output[i].name);
+    type(t, &p->output[i]);
+    cg_text_add(t, "\n");
+  }
+  if (p->plan->n_symbols) cg_text_add(t, "sizes\n");
+  for (uint32_t i = 0; i < p->plan->n_symbols; i++) {
+    const cg_plan_symbol *y = &p->plan->symbol[i];
+    cg_text_add(t, "  %s: %" PRId64, y->name, y->lo);
+    if (y->hi == INT64_MAX) cg_text_add(t, " or more\n");
+    else cg_text_add(t, " to %" PRId64 "\n", y->hi);
+  }
+  if (p->plan->n_states) cg_text_add(t, "state: %u buffers\n", p->plan->n_states);
+}
+
+static void parts(cg_text *t, const cierge_program *p) {
+  const cg_plan *plan = p->plan;
+  cg_text_add(t, "nodes: %u, of which native %u, LibTorch %u, numbers and control %u\n", plan->nodes_total, plan->nodes_native, plan->nodes_torch,
+              plan->nodes_scalar);
+  cg_text_add(t, "native kernels: %u\n", plan->n_kernels);
+  cg_text_add(t, "LibTorch regions: %u\n", plan->n_regions);
+  for (uint32_t i = 0; i < plan->n_regions; i++)
+    cg_text_add(t, "  %s: %u nodes, mode %s\n", plan->region[i].name, plan->region[i].n_nodes, plan->region[i].mode);
+}
+
+static void needs(cg_text *t, const cierge_program *p) {
+  const cg_plan *plan = p->plan;
+  cg_text_add(t, "needs\n");
+  if (plan->n_kernels) cg_text_add(t, "  processor: %s\n", *plan->target ? plan->target : "x86-64");
+  if (plan->n_regions) {
+    cg_text_add(t, "  LibTorch: %s", *plan->torch_min ? plan->torch_min : "any version");
+    cg_text_add(t, "%s%s\n", *plan->torch_max ? " to " : *plan->torch_min ? " or newer" : "", plan->torch_max);
+  } else {
+    cg_text_add(t, "  LibTorch: no\n");
+  }
+  for (uint32_t i = 0; i < plan->n_custom; i++)
+    cg_text_add(t, "  operator %s%s%s\n", plan->custom[i].op, *plan->custom[i].library ? " from " : "", plan->custom[i].library);
+}
+
+static void sections(cg_text *t, const cierge_program *p) {
+  cg_text_add(t, "sections\n");
+  for (uint32_t i = 0; i < p->file.n_sections; i++) {
+    const cg_format_section *s = &p->file.section[i];
+    cg_text_add(t, "  %-8s %12" PRIu64 " bytes at %" PRIu64 "\n", s->kind, s->size, s->offset);
+  }
+  cg_text_add(t, "  whole file %10" PRIu64 " bytes\n", p->file.size);
+}
+
+cierge_status *cierge_inspect(const char *path, char **text) {
+  if (!path || !text) return cg_status_new(CIERGE_USAGE, "cierge_inspect: an argument is NULL");
+  *text = NULL;
+  cierge_program *p;
+  cierge_status *st = cg_program_open(path, false, &p);
+  if (st) return st;
+  cg_text t = {0};
+  cg_text_add(&t, "%s, format %u, made by %s from %s\n", path, CG_FORMAT_VERSION, p->plan->producer, *p->plan->model ? p->plan->model : "a model");
+  signature(&t, p);
+  parts(&t, p);
+  needs(&t, p);
+  sections(&t, p);
+  cierge_program_free(p);
+  return cg_text_give(&t, text);
+}

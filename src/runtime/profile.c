@@ -1,0 +1,63 @@
+// Where the time of a context's calls went: one line a step, the costliest first.
+#include <inttypes.h>
+#include <string.h>
+
+#include "runtime/runtime.h"
+
+typedef struct {
+  const cg_frame *f;
+  uint32_t step;
+} row;
+
+static const char *const kinds[CG_STEP_COUNT] = {"kernel", "torch", "scalar", "item", "fill", "copy", "assert", "if", "while", "call"};
+
+static uint64_t time_of(const row *r) { return r->f->ns[r->step]; }
+
+static void line(cg_text *t, const cierge_context *c, const row *r, uint64_t total) {
+  const cg_plan_step *s = &r->f->fn->plan->step[r->step];
+  const cg_plan *p = c->p->plan;
+  const char *what = s->kind == CG_STEP_KERNEL ? p->kernel[s->kernel].note : s->kind == CG_STEP_TORCH ? p->region[s->kernel].name : kinds[s->kind];
+  uint64_t calls = r->f->calls[r->step];
+  cg_text_add(t, "%10.3f us %8" PRIu64 " calls %5.1f %%  %-6s %s", (double)time_of(r) / 1e3 / (double)calls, calls, total ? 100.0 * (double)time_of(r) / (double)total : 0,
+              kinds[s->kind], what);
+  if (s->site < p->n_sites && *p->site[s->site].op) cg_text_add(t, "  %s", p->site[s->site].op);
+  if (s->site < p->n_sites && *p->site[s->site].file) cg_text_add(t, "  %s:%u", p->site[s->site].file, p->site[s->site].line);
+  cg_text_add(t, "\n");
+}
+
+static bool steps(cg_text *t, const cierge_context *c) {
+  uint32_t n = 0;
+  uint64_t total = 0;
+  for (uint32_t i = 0; i < c->p->plan->n_fns; i++)
+    for (uint32_t k = 0; k < c->frame[i].fn->plan->n_steps; k++) {
+      n += c->frame[i].calls[k] > 0;
+      if (!i) total += c->frame[i].ns[k]; // main's steps hold those of what they call
+    }
+  row *rows = cg_heap_zalloc(n ? n : 1, sizeof *rows);
+  if (!rows) return false;
+  n = 0;
+  for (uint32_t i = 0; i < c->p->plan->n_fns; i++)
+    for (uint32_t k = 0; k < c->frame[i].fn->plan->n_steps; k++) {
+      if (!c->frame[i].calls[k]) continue;
+      row r = {&c->frame[i], k};
+      uint32_t at = n++;
+      for (; at && time_of(&rows[at - 1]) < time_of(&r); at--) rows[at] = rows[at - 1];
+      rows[at] = r;
+    }
+  for (uint32_t i = 0; i < n; i++) line(t, c, &rows[i], total);
+  cg_heap_free(rows);
+  return true;
+}
+
+cierge_status *cierge_profile_text(const cierge_context *c, char **text) {
+  if (!c || !text) return cg_status_new(CIERGE_USAGE, "cierge_profile_text: an argument is NULL");
+  *text = NULL;
+  if (!c->frame[0].ns) return cg_status_new(CIERGE_USAGE, "cierge_profile_text: the context was made without options.profile");
+  cg_text t = {0};
+  for (uint32_t i = 0; i < c->p->plan->n_fns; i++) {
+    const cg_frame *f = &c->frame[i];
+    if (f->shaped) cg_text_add(&t, "arena of %s: %" PRIu64 " bytes, at least %" PRIu64 " are needed at once\n", *f->fn->plan->name ? f->fn->plan->name : "main", f->arena_used, f->arena_bound);
+  }
+  if (!steps(&t, c)) t.failed = true;
+  return cg_text_give(&t, text);
+}

@@ -1,0 +1,191 @@
+// Inputs and outputs as the user sees them: names, types, sizes as text.
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/runtime.h"
+
+// ---------------------------------------------------------------- a text that grows
+
+void cg_text_add(cg_text *t, const char *fmt, ...) {
+  va_list ap;
+  if (t->failed) return;
+  va_start(ap, fmt);
+  int n = vsnprintf(t->at ? t->at + t->n : NULL, t->cap - t->n, fmt, ap);
+  va_end(ap);
+  if (n < 0) return;
+  if (t->n + (size_t)n + 1 > t->cap) {
+    size_t cap = 2 * t->cap + (size_t)n + 64;
+    char *at = cg_heap_realloc(t->at, cap);
+    if (!at) {
+      t->failed = true;
+      return;
+    }
+    t->at = at;
+    t->cap = cap;
+    va_start(ap, fmt);
+    vsnprintf(t->at + t->n, t->cap - t->n, fmt, ap);
+    va_end(ap);
+  }
+  t->n += (size_t)n;
+}
+
+cierge_status *cg_text_give(cg_text *t, char **out) {
+  cg_text_add(t, "%s", "");
+  if (!t->failed) {
+    *out = t->at;
+    return NULL;
+  }
+  cg_heap_free(t->at);
+  *t = (cg_text){0};
+  return cg_no_memory();
+}
+
+// ---------------------------------------------------------------- expressions
+
+enum { MAX_PRINTED = 256 }; // items; longer ones are not for people
+
+static const struct {
+  const char *text;
+  int level; // 0: a function, 1: sums, 2: products
+} operators[CG_E_COUNT] = {
+    [CG_E_ADD] = {" + ", 1}, [CG_E_MUL] = {"*", 2}, [CG_E_FLOORDIV] = {"//", 2}, [CG_E_MOD] = {"%", 2}, [CG_E_MAX] = {"max", 0}, [CG_E_MIN] = {"min", 0},
+    [CG_E_EQ] = {"eq", 0}, [CG_E_NE] = {"ne", 0}, [CG_E_LT] = {"lt", 0}, [CG_E_LE] = {"le", 0}, [CG_E_AND] = {"and", 0}, [CG_E_OR] = {"or", 0},
+    [CG_E_NOT] = {"not", 0}, [CG_E_WHERE] = {"where", 0}};
+
+// Where the operand that ends before item `end` starts.
+static uint32_t start_of(const cg_plan_expr *x, uint32_t end) {
+  int need = 1;
+  while (need) {
+    cg_plan_expr_op op = x->item[--end].op;
+    need += (op <= CG_E_SYM ? 0 : op == CG_E_NOT ? 1 : op == CG_E_WHERE ? 3 : 2) - 1;
+  }
+  return end;
+}
+
+static void print(cg_text *t, const cg_plan_fn *f, const cg_plan_expr *x, uint32_t end, int level) {
+  const cg_plan_expr_item *i = &x->item[end - 1];
+  if (i->op == CG_E_INT) {
+    cg_text_add(t, "%" PRId64, i->arg);
+    return;
+  }
+  if (i->op == CG_E_SYM) {
+    const char *name = f->value[i->arg].name;
+    if (*name) cg_text_add(t, "%s", name);
+    else cg_text_add(t, "v%" PRId64, i->arg);
+    return;
+  }
+  int own = operators[i->op].level, n = i->op == CG_E_NOT ? 1 : i->op == CG_E_WHERE ? 3 : 2;
+  uint32_t ends[3], at = end - 1;
+  for (int k = n; k-- > 0; at = start_of(x, at)) ends[k] = at;
+  if (!own) cg_text_add(t, "%s", operators[i->op].text);
+  bool brackets = !own || own < level;
+  if (brackets) cg_text_add(t, "(");
+  for (int k = 0; k < n; k++) {
+    const cg_plan_expr_item *last = &x->item[ends[k] - 1];
+    if (k && i->op == CG_E_ADD && last->op == CG_E_INT && last->arg < 0 && last->arg != INT64_MIN) {
+      cg_text_add(t, " - %" PRId64, -last->arg);
+      continue;
+    }
+    if (k) cg_text_add(t, "%s", own ? operators[i->op].text : ", ");
+    print(t, f, x, ends[k], own ? own + (k > 0) : 0);
+  }
+  if (brackets) cg_text_add(t, ")");
+}
+
+void cg_expr_text(cg_text *t, const cg_plan_fn *f, const cg_plan_expr *x) {
+  if (x->n > MAX_PRINTED) cg_text_add(t, "?");
+  else print(t, f, x, x->n, 0);
+}
+
+// ---------------------------------------------------------------- specs
+
+static const char *pooled(cg_pool *pool, cg_text *t) {
+  size_t n = t->n + 1;
+  char *copy = t->failed ? NULL : cg_pool_alloc(pool, n, 1);
+  if (copy && t->at) memcpy(copy, t->at, n);
+  cg_heap_free(t->at);
+  *t = (cg_text){0};
+  return copy;
+}
+
+static const char *dim_text(cg_pool *pool, const cg_plan_fn *f, const cg_plan_expr *x) {
+  cg_text t = {0};
+  cg_expr_text(&t, f, x);
+  return pooled(pool, &t);
+}
+
+static bool set_dtype(cierge_spec *s, uint8_t dtype) {
+  s->dtype = cg_dtypes[dtype].torch_name;
+  s->dl_dtype = (DLDataType){cg_dtypes[dtype].dl_code, cg_dtypes[dtype].dl_bits, 1};
+  return true;
+}
+
+static bool set_value(cierge_program *p, cierge_spec *s, const cg_plan_value *v) {
+  static const cierge_kind kinds[] = {[CG_V_TENSOR] = CIERGE_KIND_TENSOR, [CG_V_INT] = CIERGE_KIND_INT, [CG_V_FLOAT] = CIERGE_KIND_FLOAT,
+                                      [CG_V_BOOL] = CIERGE_KIND_BOOL, [CG_V_NONE] = CIERGE_KIND_NONE};
+  const cg_plan_fn *f = p->plan->fn[0];
+  s->kind = kinds[v->kind];
+  if (v->kind == CG_V_NONE) return true;
+  set_dtype(s, v->dtype);
+  if (v->kind != CG_V_TENSOR) return true;
+  s->rank = (int)v->rank;
+  int64_t *sizes = cg_pool_alloc(&p->pool, v->rank, sizeof *sizes);
+  const char **dims = cg_pool_alloc(&p->pool, v->rank, sizeof *dims);
+  if (!sizes || !dims) return false;
+  for (uint32_t d = 0; d < v->rank; d++) {
+    const cg_plan_expr *x = &f->expr[v->dim[d]];
+    sizes[d] = x->n == 1 && x->item[0].op == CG_E_INT ? x->item[0].arg : -1;
+    if (!(dims[d] = dim_text(&p->pool, f, x))) return false;
+  }
+  s->sizes = sizes;
+  s->dims = dims;
+  return true;
+}
+
+static bool input_spec(cierge_program *p, uint32_t i) {
+  const cg_plan_input *in = &p->plan->input[i];
+  cierge_spec *s = &p->input[i];
+  s->name = in->name;
+  if (in->param >= 0) return set_value(p, s, &p->plan->fn[0]->value[p->plan->fn[0]->param[in->param]]);
+  s->kind = (cierge_kind)in->constant_kind;
+  s->constant = in->constant;
+  return s->kind >= CIERGE_KIND_NONE || set_dtype(s, in->dtype);
+}
+
+static bool output_spec(cierge_program *p, uint32_t i) {
+  cg_text name = {0};
+  cg_text_add(&name, "output_%u", i);
+  cierge_spec *s = &p->output[i];
+  s->name = pooled(&p->pool, &name);
+  return s->name && set_value(p, s, &p->plan->fn[0]->value[p->plan->fn[0]->result[i]]);
+}
+
+static bool make(cierge_program *p) {
+  const cg_plan *plan = p->plan;
+  p->input = cg_pool_alloc(&p->pool, plan->n_inputs, sizeof *p->input);
+  p->output = cg_pool_alloc(&p->pool, plan->fn[0]->n_results, sizeof *p->output);
+  p->mutated = cg_pool_alloc(&p->pool, plan->n_inputs, sizeof *p->mutated);
+  if (!p->input || !p->output || !p->mutated) return false;
+  for (uint32_t i = 0; i < plan->n_inputs; i++) {
+    if (!input_spec(p, i)) return false;
+    if (plan->input[i].mutated) p->mutated[p->n_mutated++] = i;
+  }
+  for (uint32_t i = 0; i < plan->fn[0]->n_results; i++)
+    if (!output_spec(p, i)) return false;
+  return true;
+}
+
+bool cg_specs_make(cierge_program *p, cg_failure *f) {
+  if (make(p)) return true;
+  *f = (cg_failure){CIERGE_NO_MEMORY, "out of memory"};
+  return false;
+}
+
+size_t cierge_input_count(const cierge_program *p) { return p ? p->plan->n_inputs : 0; }
+size_t cierge_output_count(const cierge_program *p) { return p ? p->plan->fn[0]->n_results : 0; }
+const cierge_spec *cierge_input_spec(const cierge_program *p, size_t i) { return i < cierge_input_count(p) ? &p->input[i] : NULL; }
+const cierge_spec *cierge_output_spec(const cierge_program *p, size_t i) { return i < cierge_output_count(p) ? &p->output[i] : NULL; }
+size_t cierge_mutated_count(const cierge_program *p) { return p ? p->n_mutated : 0; }
+size_t cierge_mutated_input(const cierge_program *p, size_t k) { return k < cierge_mutated_count(p) ? p->mutated[k] : SIZE_MAX; }
