@@ -3,7 +3,7 @@
 
 #include "frontend/pt2.h"
 
-// Why a name ends up here twice: several tensors may lie over one storage (tied or sliced weights).
+// Several tensors may lie over one storage (tied or sliced weights): it is found once, by its path.
 typedef struct {
   const uint8_t *data;
   uint64_t size;
@@ -67,9 +67,8 @@ static const storage *find_storage(cg_pt2 *r, const payload *p) {
 }
 
 // Elements from the start of the storage to the last one that the tensor reaches; false: more than 64 bits hold.
-static bool extent(cg_pt2 *r, const cg_type *t, uint64_t *out) {
+static bool extent(const cg_type *t, uint64_t *out) {
   uint64_t last = t->offset ? (uint64_t)t->offset->value : 0, c = 1, step;
-  (void)r;
   *out = 0;
   for (int i = 0; i < t->rank; i++)
     if (t->dim[i]->value == 0) return true;
@@ -80,13 +79,13 @@ static bool extent(cg_pt2 *r, const cg_type *t, uint64_t *out) {
   return !__builtin_add_overflow(last, 1, out);
 }
 
-static void check_geometry(cg_pt2 *r, const cg_json *meta, const cg_type *t, uint64_t bytes) {
+static void check_geometry(const cg_json *meta, const cg_type *t, uint64_t bytes) {
   bool fixed = !t->offset || (cg_x_is_int(t->offset) && t->offset->value >= 0);
   for (int i = 0; i < t->rank; i++)
     fixed = fixed && cg_x_is_int(t->dim[i]) && t->dim[i]->value >= 0 && (!t->stride || (cg_x_is_int(t->stride[i]) && t->stride[i]->value >= 0));
   if (!fixed) cg_json_fail(meta, CIERGE_BAD_MODEL, "a stored tensor has a symbolic or negative size, stride or offset");
   uint64_t n;
-  if (!extent(r, t, &n) || __builtin_mul_overflow(n, (uint64_t)cg_dtypes[t->dtype].size, &n) || n > bytes)
+  if (!extent(t, &n) || __builtin_mul_overflow(n, (uint64_t)cg_dtypes[t->dtype].size, &n) || n > bytes)
     cg_json_fail(meta, CIERGE_BAD_MODEL, "the tensor reaches beyond its storage of %llu bytes", (unsigned long long)bytes);
 }
 
@@ -104,7 +103,7 @@ cg_value *cg_pt2_constant(cg_pt2 *r, const cg_json *at, const char *name, int ki
   cg_type t = cg_pt2_tensor_type(r, &meta);
   if (t.kind != CG_T_TENSOR) cg_json_fail(&meta, CIERGE_MISSING, "this tensor has the layout %s, and cierge stores strided ones", t.note);
   const storage *st = find_storage(r, p);
-  check_geometry(r, &meta, &t, st->size);
+  check_geometry(&meta, &t, st->size);
   c = cg_constant_new(r->m, name, t, st->data, st->size);
   c->kind = kind == CG_CONST_PARAM ? CG_CONST_PARAM : kind == CG_CONST_BUFFER ? CG_CONST_BUFFER : CG_CONST_TENSOR;
   return c->value;

@@ -32,6 +32,17 @@ const char *cg_infer_index_select(cg_module *m, cg_node *n) {
   return NULL;
 }
 
+// self and mask broadcast together.
+const char *cg_infer_masked_scatter(cg_module *m, cg_node *n) {
+  const cg_type *x, *mask = cg_r_type(n, "mask");
+  CG_RULE(self_of(n, &x));
+  if (!mask) return "mask is no tensor";
+  cg_type shape = *x;
+  CG_RULE(cg_broadcast(m, &shape, mask));
+  cg_r_set_like(n, 0, &shape, x->dtype);
+  return NULL;
+}
+
 // gather, take: the index tensor's shape.
 const char *cg_infer_gather(cg_module *m, cg_node *n) {
   const cg_type *x, *i = cg_r_type(n, "index");

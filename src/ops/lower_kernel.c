@@ -12,5 +12,40 @@ const char *cg_lower_conv(te *t, const cg_node *n, te_compute *out) { return (vo
 const char *cg_lower_attention(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, kernel(out, "attention"); }
 const char *cg_lower_scan(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, kernel(out, "scan"); }
 const char *cg_lower_sort(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, kernel(out, "sort"); }
-const char *cg_lower_topk(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, kernel(out, "topk"); }
-const char *cg_lower_scatter(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, kernel(out, "scatter"); }
+const char *cg_lower_scatter_serial(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, kernel(out, "scatter_serial"); }
+
+// ---------------------------------------------------------------- self[mask] = one number
+
+// The only index of index_put, where it is a mask; *dim: the first dimension that it covers.
+static cg_value *mask_of(te *t, const cg_node *n, int *dim) {
+  cg_value **i, *mask = NULL;
+  int count = cg_r_tensors(te_module(t), n, "indices", &i);
+  for (int d = 0; d < count; d++) {
+    if (!i[d]) continue;
+    if (mask || i[d]->type.dtype != CG_BOOL) return NULL;
+    mask = i[d], *dim = d;
+  }
+  return mask;
+}
+
+static te_expr *masked_put_element(te *t, const cg_node *n, int k, te_expr **idx) {
+  cg_value *x = cg_r_tensor(n, "self"), *v = cg_r_tensor(n, "values");
+  te_expr *zero[CG_MAX_RANK];
+  int dim = 0;
+  (void)k;
+  for (int i = 0; i < v->type.rank; i++) zero[i] = te_int(t, 0);
+  te_expr *on = te_at(t, mask_of(t, n, &dim), idx + dim);
+  return te_select(t, on, te_cast(t, te_at(t, v, zero), x->type.dtype), te_at(t, x, idx));
+}
+
+const char *cg_lower_scatter(te *t, const cg_node *n, te_compute *out) {
+  cg_value *x = cg_r_tensor(n, "self"), *v = cg_r_tensor(n, "values");
+  int dim = 0;
+  cg_value *mask = x && v ? mask_of(t, n, &dim) : NULL;
+  if (!mask || !cg_x_is(cg_type_numel(te_module(t), &v->type), 1) || cg_r_bool(n, "accumulate", false)) return kernel(out, "scatter");
+  for (int i = 0; i < mask->type.rank; i++)
+    if (dim + i >= x->type.rank || mask->type.dim[i] != x->type.dim[dim + i]) return "a mask of another shape";
+  out->kind = TE_MAP;
+  out->element = masked_put_element;
+  return NULL;
+}

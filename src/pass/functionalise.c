@@ -136,7 +136,11 @@ static const char *functional_key(ctx *x, const cg_schema *c) {
 static const cg_schema *functional_form(ctx *x, const cg_node *n) {
   const cg_schema *c = n->schema, *f;
   const char *key = functional_key(x, c);
-  if (!key || !(f = cg_schema_find(x->m->s, &x->m->schemas, key))) return NULL;
+  if (!key) return NULL;
+  f = cg_schema_find(x->m->s, &x->m->schemas, key);
+  if (!f && !strcmp(c->overload, "Tensor")) // floor_divide_.Tensor -> floor_divide
+    f = cg_schema_find(x->m->s, &x->m->schemas, cg_strndup(x->m->s, key, strlen(key) - strlen(".Tensor")));
+  if (!f) return NULL;
   if (f->mutates || f->nrets != 1 || f->nargs != c->nargs || f->ret[0].type.kind != CG_S_TENSOR || f->ret[0].type.list) return NULL;
   for (int i = 0; i < c->nargs; i++)
     if (strcmp(f->arg[i].name, c->arg[i].name) || f->arg[i].type.kind != c->arg[i].type.kind || (i && c->arg[i].alias_write)) return NULL;

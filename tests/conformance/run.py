@@ -12,7 +12,7 @@ import json
 import os
 import pathlib
 import queue
-import selectors
+import select
 import subprocess
 import sys
 import threading
@@ -29,20 +29,29 @@ class Worker:
     def start(self):
         env = dict(os.environ, OMP_NUM_THREADS="1", PYTHONWARNINGS="ignore")
         self.process = subprocess.Popen([sys.executable, str(HERE / "worker.py"), *self.arguments], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1, env=env)
-        self.selector = selectors.DefaultSelector()
-        self.selector.register(self.process.stdout, selectors.EVENT_READ)
+                                        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env)
+        self.buffer = b""
 
     def line(self, limit):
-        if not self.selector.select(limit):
-            return None
-        return self.process.stdout.readline()
+        """The next line; None: none came in time; "" at the end."""
+        end = time.time() + limit
+        fd = self.process.stdout.fileno()
+        while b"\n" not in self.buffer:
+            if not select.select([fd], [], [], max(0, end - time.time()))[0]:
+                return None
+            data = os.read(fd, 65536)
+            if not data:
+                return ""
+            self.buffer += data
+        line, self.buffer = self.buffer.split(b"\n", 1)
+        return line.decode()
 
     def case(self, case, dialects):
         """The results of one case, whatever happens to the process."""
         if self.process is None or self.process.poll() is not None:
             self.start()
-        self.process.stdin.write(case + "\n")
+        self.process.stdin.write(case.encode() + b"\n")
+        self.process.stdin.flush()
         results, at = [], "prepare"
         while True:
             line = self.line(LIMIT_S * (3 if at == "prepare" else 1))

@@ -202,6 +202,8 @@ const char *cg_kernel_output(cg_kernel *k, int i) {
   return cg_kernel_point(k, x->plan, v->type.dtype, true);
 }
 
+bool cg_kernel_result_used(const cg_kernel *k, int i) { return cg_c_info(k->node->result[i])->uses > 0; }
+
 cg_str *cg_kernel_body(cg_kernel *k) { return &k->body; }
 cg_str *cg_kernel_before(cg_kernel *k) { return &k->before; }
 const char *cg_kernel_name(cg_kernel *k) { (void)k; return CG_C_NAME; }

@@ -59,6 +59,7 @@ const char *cg_kernel_size(cg_kernel *k, const cg_expr *e);
 const char *cg_kernel_scalar(cg_kernel *k, const cg_arg *a, cg_dtype t);
 // Result i as a raw pointer: only for templates with epilogue == false (`float *restrict out0`).
 const char *cg_kernel_output(cg_kernel *k, int i);
+bool cg_kernel_result_used(const cg_kernel *k, int i); // whether anybody reads result i
 
 // The text of the body. Inside, these are in scope: threads, detail, and what was asked for above.
 // The function returns CG_KERNEL_OK at its end unless the body returns before.

@@ -30,6 +30,7 @@ static const function functions[] = {
                 "  return (uint16_t)(r | sign);\n#endif\n}\n", true},
 #define PRELUDE(name, ...) {#name, #__VA_ARGS__, false},
 #include "backend/c/prelude.def"
+#include "backend/c/rows.def"
 #include "ops/helpers.def"
 #undef PRELUDE
 };
