@@ -12,6 +12,8 @@ const char *cg_lower_conv(te *t, const cg_node *n, te_compute *out) { return (vo
 const char *cg_lower_attention(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, kernel(out, "attention"); }
 const char *cg_lower_scan(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, kernel(out, "scan"); }
 const char *cg_lower_sort(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, kernel(out, "sort"); }
+const char *cg_lower_topk(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, kernel(out, "sort"); }
+const char *cg_lower_search(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, kernel(out, "search"); }
 const char *cg_lower_scatter_serial(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, kernel(out, "scatter_serial"); }
 
 // ---------------------------------------------------------------- self[mask] = one number
@@ -34,8 +36,8 @@ static te_expr *masked_put_element(te *t, const cg_node *n, int k, te_expr **idx
   int dim = 0;
   (void)k;
   for (int i = 0; i < v->type.rank; i++) zero[i] = te_int(t, 0);
-  te_expr *on = te_at(t, mask_of(t, n, &dim), idx + dim);
-  return te_select(t, on, te_cast(t, te_at(t, v, zero), x->type.dtype), te_at(t, x, idx));
+  cg_value *mask = mask_of(t, n, &dim);
+  return te_select(t, te_at(t, mask, idx + dim), te_cast(t, te_at(t, v, zero), x->type.dtype), te_at(t, x, idx));
 }
 
 const char *cg_lower_scatter(te *t, const cg_node *n, te_compute *out) {

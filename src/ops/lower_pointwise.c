@@ -83,7 +83,16 @@ static te_expr *clamp_element(te *t, const cg_node *n, int k, te_expr **idx) { r
 static te_expr *gelu_element(te *t, const cg_node *n, int k, te_expr **idx) { return (void)k, cg_lower_text(t, n, idx, dtype_of(n), gelu_text(n)); }
 static te_expr *logit_element(te *t, const cg_node *n, int k, te_expr **idx) { return (void)k, cg_lower_text(t, n, idx, dtype_of(n), logit_text(n)); }
 static te_expr *pow_element(te *t, const cg_node *n, int k, te_expr **idx) { return (void)k, cg_lower_text(t, n, idx, dtype_of(n), pow_text(n)); }
-static te_expr *div_element(te *t, const cg_node *n, int k, te_expr **idx) { return (void)k, cg_lower_text(t, n, idx, dtype_of(n), div_text(n)); }
+
+// In half precision the quotient is rounded before it is truncated.
+static te_expr *div_element(te *t, const cg_node *n, int k, te_expr **idx) {
+  static const char *const names[] = {"x"};
+  cg_dtype d = dtype_of(n);
+  (void)k;
+  if (!cg_r_half(d) || strcmp(cg_r_text(n, "rounding_mode"), "trunc")) return cg_lower_text(t, n, idx, d, div_text(n));
+  te_expr *q = cg_lower_text(t, n, idx, d, "self / other");
+  return te_body(t, n, d, "trunc$(x)", 1, names, &q);
+}
 
 static te_expr *isclose_element(te *t, const cg_node *n, int k, te_expr **idx) {
   (void)k;

@@ -22,6 +22,13 @@ static bool write_all(int fd, const uint8_t *at, uint64_t n) {
   return true;
 }
 
+// The kernels bring the OpenMP runtime with them, and its threads stay when the kernels go: it must not be unloaded under
+// them, so the first artifact that brings it pins it for the life of the process.
+static void pin_openmp(void) {
+  static const char *const names[] = {"libgomp.so.1", "libomp.so", "libomp.so.5", "libiomp5.so"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) dlopen(names[i], RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE);
+}
+
 // The loader takes two libraries of one path for one library, and numbers of file descriptors come again. So every path is
 // spelled in its own way: a count, bit by bit, as "//" or "/./", which mean the same to everybody else.
 static void fd_path(char *out, int fd) {
@@ -65,5 +72,7 @@ static void *open_temporary(const void *object, uint64_t size, cg_failure *f) {
 void *cg_kernels_open(const void *object, uint64_t size, cg_failure *f) {
   f->code = CIERGE_MISSING;
   void *h = getenv("CIERGE_NO_MEMFD") ? NULL : open_memory(object, size);
-  return h ? h : open_temporary(object, size, f);
+  if (!h) h = open_temporary(object, size, f);
+  if (h) pin_openmp();
+  return h;
 }

@@ -204,7 +204,7 @@ static void copy_self(writer *w) {
   cg_kernel_input in = cg_rows_read(w->k, tensor(w->n, "self"));
   const char *count = cg_kernel_size(w->k, cg_rows_product(w->k, w->rank, w->dim, NULL));
   cg_str_add(w->o, "  {\n");
-  if (in.contiguous) {
+  if (in.contiguous && cg_type_equal(&in.value->type, &w->n->result[0]->type)) {
     cg_rows_open(w->o, cg_format(w->s, "(%s + %d) / %d", count, COPY_BLOCK - 1, COPY_BLOCK), cg_format(w->s, "%s / 4", count), "");
     cg_str_addf(w->o, "      const int64_t from = unit * %d, to = from + %d < %s ? from + %d : %s;\n", COPY_BLOCK, COPY_BLOCK, count, COPY_BLOCK, count);
     cg_str_addf(w->o, "      for (int64_t i = from; i < to; i++) %s[i] = %s[i];\n", w->out, in.name);
@@ -216,7 +216,7 @@ static void copy_self(writer *w) {
     cg_rows_open(w->o, cg_kernel_size(w->k, cg_rows_product(w->k, w->rank, w->dim, lead)), count, "");
     cg_rows_decode(w->k, w->o, 6, "unit", w->rank, w->dim, lead, at);
     cg_str_addf(w->o, "      for (int64_t i%d = 0; i%d < %s; i%d++) %s[%s] = %s[%s];\n", last, last, cg_kernel_size(w->k, w->dim[last]), last, w->out,
-                cg_rows_place(w->k, w->rank, w->dim, at), in.name, cg_rows_at(w->k, &in, at));
+                cg_rows_place(w->k, w->rank, w->dim, at), in.name, cg_rows_at(w->k, &in, at + w->rank - in.rank));
   }
   cg_rows_close(w->o);
   cg_str_add(w->o, "  }\n");
@@ -355,9 +355,9 @@ const cg_kernel_template cg_kernel_scatter = {"scatter", claim, true, false, emi
 static const char *claim_serial(cg_pipeline *p, const cg_node *n) {
   const cg_value *self = tensor(n, "self"), *index = tensor(n, "index"), *mask = tensor(n, "mask"), *from = source(n);
   (void)p;
-  if (!self || !from || !cg_type_equal(&self->type, &n->result[0]->type)) return "a result unlike self";
+  if (!self || !from || self->type.dtype != n->result[0]->type.dtype) return "a result unlike self";
   if (from->type.dtype != self->type.dtype) return "source and self of different dtypes";
-  if (mask) return mask->type.dtype == CG_BOOL && mask->type.rank <= self->type.rank ? NULL : "a mask of this kind";
+  if (mask) return mask->type.dtype == CG_BOOL ? NULL : "a mask of this kind";
   return integers(index) ? NULL : "indices of this dtype";
 }
 
