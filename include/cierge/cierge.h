@@ -5,7 +5,7 @@
 //   libcierge.so     the same and the compiler: "Compiling" as well.
 //
 // Ownership  Opaque handles come from a `_new`/`_load` function and are released by the matching `_free`,
-//            which takes NULL. A context must not outlive its program.
+//            which takes NULL. A program lives until it and all its contexts are freed, in whichever order.
 // Errors     A function that can fail returns NULL on success, or a status that the caller frees with
 //            cierge_status_free(). Nothing aborts, prints or throws. After a failed call every handle is
 //            still usable and still to be freed.

@@ -108,7 +108,7 @@ bool cg_decompose_meshgrid(cg_module *m, cg_node *n) {
   return cg_rewrite_end(&r, count, out);
 }
 
-// ---------------------------------------------------------------- products of vectors
+// ---------------------------------------------------------------- products
 
 bool cg_decompose_outer(cg_module *m, cg_node *n) {
   cg_value *a = cg_r_tensor(n, "self"), *b = cg_r_tensor(n, "vec2");
@@ -116,6 +116,13 @@ bool cg_decompose_outer(cg_module *m, cg_node *n) {
   cg_rewrite r = cg_rewrite_begin(m, n);
   cg_value *column = cg_make(&r, "aten::unsqueeze", 2, cg_av(a), cg_a_int(m, 1));
   return cg_rewrite_by(&r, cg_make(&r, "aten::mul.Tensor", 2, cg_av(column), cg_av(b)));
+}
+
+// self * 2^other, the power rounded to its own dtype.
+bool cg_decompose_ldexp(cg_module *m, cg_node *n) {
+  cg_rewrite r = cg_rewrite_begin(m, n);
+  cg_value *power = cg_make(&r, "aten::pow.Scalar", 2, cg_a_float(2), n->arg[1]);
+  return cg_rewrite_by(&r, cg_make(&r, "aten::mul.Tensor", 2, n->arg[0], cg_av(power)));
 }
 
 // ---------------------------------------------------------------- losses

@@ -56,6 +56,14 @@ const char *cg_infer_same(cg_module *m, cg_node *n) {
 
 const char *cg_infer_promote(cg_module *m, cg_node *n) { return set(m, n, promoted(n)); }
 
+// A product of bools is an integer.
+const char *cg_infer_square(cg_module *m, cg_node *n) {
+  CG_RULE(cg_infer_same(m, n));
+  cg_type *t = &n->result[0]->type;
+  if (t->dtype == CG_BOOL) t->dtype = CG_I64;
+  return NULL;
+}
+
 const char *cg_infer_promote_float(cg_module *m, cg_node *n) {
   int t = promoted(n);
   return set(m, n, t < 0 ? t : (int)cg_r_float((cg_dtype)t));

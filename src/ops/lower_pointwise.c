@@ -55,7 +55,7 @@ static const char *pow_text(const cg_node *n) {
   if (e == 3) return "self * self * self";
   if (e == 1) return "self";
   if (!f) return e >= 0 ? "ipow$(self, exponent)" : NULL;
-  if (e == 0.5) return "sqrt$(self)";
+  if (e == 0.5) return dtype_of(n) == CG_F16 ? "pow$(self, exponent)" : "sqrt$(self)"; // they differ at -inf
   if (e == -0.5) return "1 / sqrt$(self)";
   if (e == -1) return "1 / self";
   if (e == -2) return "1 / (self * self)";
@@ -83,6 +83,9 @@ static te_expr *clamp_element(te *t, const cg_node *n, int k, te_expr **idx) { r
 static te_expr *gelu_element(te *t, const cg_node *n, int k, te_expr **idx) { return (void)k, cg_lower_text(t, n, idx, dtype_of(n), gelu_text(n)); }
 static te_expr *logit_element(te *t, const cg_node *n, int k, te_expr **idx) { return (void)k, cg_lower_text(t, n, idx, dtype_of(n), logit_text(n)); }
 static te_expr *pow_element(te *t, const cg_node *n, int k, te_expr **idx) { return (void)k, cg_lower_text(t, n, idx, dtype_of(n), pow_text(n)); }
+static te_expr *nextafter_element(te *t, const cg_node *n, int k, te_expr **idx) {
+  return (void)k, cg_lower_text(t, n, idx, dtype_of(n), "nextafter$(self, other)");
+}
 
 // In half precision the quotient is rounded before it is truncated.
 static te_expr *div_element(te *t, const cg_node *n, int k, te_expr **idx) {
@@ -179,6 +182,12 @@ const char *cg_lower_pow_number(te *t, const cg_node *n, te_compute *out) {
 const char *cg_lower_div_mode(te *t, const cg_node *n, te_compute *out) {
   CG_RULE(numbers_only(t, n));
   return div_text(n) ? map(out, div_element) : "an unknown rounding mode";
+}
+
+// The next number of half precision is not the next of f32.
+const char *cg_lower_nextafter(te *t, const cg_node *n, te_compute *out) {
+  CG_RULE(floats_only(t, n));
+  return cg_r_half(dtype_of(n)) ? "nextafter in half precision" : map(out, nextafter_element);
 }
 
 const char *cg_lower_isclose(te *t, const cg_node *n, te_compute *out) {

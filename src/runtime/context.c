@@ -74,6 +74,7 @@ cierge_status *cierge_context_new(const cierge_program *p, const cierge_context_
   cierge_context *c = cg_heap_zalloc(1, sizeof *c);
   if (!c) return cg_no_memory();
   c->p = p;
+  atomic_fetch_add(&((cierge_program *)p)->contexts, 1);
   c->threads = o.threads ? o.threads : processors();
   cierge_status *st = make(c, o.profile);
   if (!st) *out = c;
@@ -89,6 +90,7 @@ void cierge_context_free(cierge_context *c) {
   for (uint32_t i = 0; c->result && i < plan->fn[0]->n_results; i++) cg_buffer_free(&c->result[i].copy);
   for (uint32_t i = 0; c->state && i < plan->n_states; i++) cg_buffer_free(&c->state[i]);
   cg_pool_free(&c->pool);
+  cierge_program_free((cierge_program *)c->p);
   cg_heap_free(c);
 }
 

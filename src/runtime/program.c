@@ -126,7 +126,7 @@ cierge_status *cierge_load(const char *path, const cierge_load_options *options,
 }
 
 void cierge_program_free(cierge_program *p) {
-  if (!p) return;
+  if (!p || atomic_fetch_sub(&p->contexts, 1) > 0) return; // contexts keep it; the last one ends up here again with 0
   cg_torch_unload(p);
   if (p->kernels) dlclose(p->kernels);
   cg_plan_free(p->plan);

@@ -12,6 +12,7 @@
 //   inspect.c, profile.c  texts
 #ifndef CG_RUNTIME_RUNTIME_H
 #define CG_RUNTIME_RUNTIME_H
+#include <stdatomic.h>
 #include "artifact/scalar.h"
 #include "base/pool.h"
 #include "ir/dtype.h"
@@ -53,6 +54,7 @@ typedef struct {
 } cg_solution;
 
 struct cierge_program {
+  atomic_uint contexts;        // that are alive: the program goes with the last of them and its owner
   cg_pool pool;
   cg_artifact file;
   cg_plan *plan;

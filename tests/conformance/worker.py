@@ -11,8 +11,8 @@ import tempfile
 
 import torch
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "python"))
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parents[1] / "python"), str(HERE)]
 import cases  # noqa: E402
 import cierge  # noqa: E402
 import judge  # noqa: E402
@@ -97,6 +97,8 @@ def main():
                     continue
                 out.write(json.dumps({"start": case, "dialect": dialect}) + "\n")
                 result, detail, native = one(folder, dialect, a.mode, case, scratch)
+                for place in (scratch, str(folder), str(HERE)):  # the result file names no folder of this machine
+                    detail = detail.replace(place + "/", "")
                 out.write(json.dumps({"case": case, "dialect": dialect, "result": result, "detail": detail, "native": native}) + "\n")
             out.write(json.dumps({"done": case}) + "\n")
 
