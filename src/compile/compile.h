@@ -13,7 +13,7 @@ struct cierge_options {
 cierge_code cg_options_init(cierge_options *o);
 cierge_code cg_options_set(cierge_options *o, const char *name, const char *value);
 
-void cg_apply_dims(cg_module *m, const cg_options *o); // dims.c
+void cg_apply_dims(cg_pipeline *p, cg_module *m); // dims.c
 
 // driver.c
 typedef struct {

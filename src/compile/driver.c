@@ -97,7 +97,7 @@ cg_compilation cg_compile_model(cg_session *s, cierge_options *o, const char *mo
   *p = (cg_pipeline){.s = s, .opt = &o->opt, .host = &cg_backend_host};
   p->torch = cg_torch_connect(p);
   cg_module *m = cg_frontend_read(p, model, o->entry, o->weights);
-  cg_apply_dims(m, &o->opt);
+  cg_apply_dims(p, m);
   cg_passes_run(p, m);
   cg_compilation c = {.m = m, .pipeline = p};
   if (analyse_only) return c;

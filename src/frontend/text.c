@@ -40,11 +40,22 @@ static const char *beside(cg_session *s, const char *path) {
   return cg_format(s, "%.*s.safetensors", (int)n, path);
 }
 
+// Reports count imported nodes: in a text that was written by hand these are its own.
+static void number_nodes(cg_module *m) {
+  for (int k = 0; k < m->fns.n; k++)
+    for (cg_node *n = m->fns.at[k]->first; n; n = n->next) {
+      if (!n->schema) continue;
+      CG_PUSH(m->s, &m->origins, ((cg_origin){n->schema->key, n->name, n->at, n->module_path}));
+      n->origin = m->origins.n;
+    }
+}
+
 cg_module *cg_frontend_text(cg_pipeline *p, const char *path, const char *weights) {
   cg_session *s = p->s;
   cg_file f = cg_file_map(s, path);
   cg_module *m = cg_parse_module(s, path, (const char *)f.data, f.size);
   if (!m->source) m->source = path;
+  if (!m->origins.n) number_nodes(m);
   bool wanted = false;
   for (int i = 0; i < m->constants.n; i++) wanted |= !m->constants.at[i]->data;
   if (!wanted) return m;

@@ -53,11 +53,12 @@ static bool scalar_literal(cg_module *m, const cg_node *n, cg_arg *out) {
   return true;
 }
 
-// Whether this node is what gives an unbacked symbol its value (u0 = item(x)): it must stay.
+// Whether this node is what gives an unbacked symbol its value (u0 = item(x)): it must stay. Sizes get theirs from the
+// tensor that shows them, numbers computed from symbols from those.
 static bool defines_symbol(const cg_node *n) {
   const cg_type *t = &n->result[0]->type;
-  return t->value && t->value->kind == CG_X_SYM && t->value->symbol->unbacked &&
-         (cg_node_is_op(n, "aten::item") || cg_node_is_op(n, "aten::_local_scalar_dense"));
+  if (!t->value || t->value->kind != CG_X_SYM || !t->value->symbol->unbacked || strncmp(n->schema->key, "aten::", 6)) return false;
+  return !cg_node_is_op(n, "aten::sym_size.int") && !cg_node_is_op(n, "aten::sym_numel");
 }
 
 static void substitute(cg_arg *a, const cg_value *from, const cg_arg *to) {

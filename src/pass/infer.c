@@ -75,9 +75,9 @@ static void infer_node(cg_pipeline *p, cg_module *m, cg_node *n) {
   if (!n->schema) return; // calls got their types when they were made
   const char *reason = NULL;
   by_rule(p, m, n, &reason);
-  if (all_known(n)) return;
-  if (reason)
+  if (reason) // the arguments do not fit, whatever the model records
     cg_fail_at(p->s, CIERGE_BAD_MODEL, n->at, "%s (node %s): %s", n->schema->key, n->name ? n->name : "", reason);
+  if (all_known(n)) return;
   const char *why = "LibTorch is not here";
   if (p->torch && !(why = p->torch->infer(p->torch, m, n)) && all_known(n)) return;
   if (by_declaration(p, m, n)) return;

@@ -23,13 +23,27 @@ static bool torch_listed(const cg_pipeline *p) {
   return false;
 }
 
+typedef struct {
+  const char *only; // the reason, while it is the only one
+  cg_str named;     // "c: no kernel; toy: dtype f64"
+  int n;
+} reasons;
+
+static const char *add_reason(reasons *r, const cg_backend *b, const char *why) {
+  cg_str_addf(&r->named, "%s%s: %s", r->n ? "; " : "", strcmp(b->name, "torch") ? b->name : "LibTorch", why);
+  r->only = r->n++ ? NULL : why;
+  return r->only ? r->only : cg_str_text(&r->named);
+}
+
 static void claim(cg_pipeline *p, cg_node *n) {
   if (!n->schema) return;
+  n->why_not = NULL;
   if (!p->host->claim(p, n)) {
     n->backend = p->host;
     return;
   }
   bool forced = in_list(p->opt->torch_ops.at, p->opt->torch_ops.n, n->schema->key);
+  reasons all = {.named = cg_str_new(p->s)};
   for (int i = 0; p->opt->backends[i]; i++) {
     const cg_backend *b = p->opt->backends[i];
     bool torch = !strcmp(b->name, "torch");
@@ -41,8 +55,7 @@ static void claim(cg_pipeline *p, cg_node *n) {
                    n->schema->key, n->name ? n->name : "", n->why_not ? n->why_not : "no native backend is enabled");
       return;
     }
-    if (!n->why_not) n->why_not = why;
-    else if (torch) n->why_not = cg_format(p->s, "%s; LibTorch: %s", n->why_not, why);
+    n->why_not = add_reason(&all, b, why);
   }
   bool refused = p->opt->require_native || !torch_listed(p);
   cg_fail_at(p->s, refused ? CIERGE_REFUSED : CIERGE_MISSING, n->at, "no backend can run %s (node %s): %s", n->schema->key,

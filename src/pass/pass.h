@@ -50,11 +50,18 @@ struct cg_torch {
   const char *(*infer)(cg_torch *t, cg_module *m, cg_node *n);
 };
 
+// Sizes that native kernels are compiled for besides the general case: from --specialize and the hints of --dim.
+typedef struct {
+  const cg_symbol *symbol;
+  CG_VEC(int64_t) value;
+} cg_specialisation;
+
 struct cg_pipeline {
   cg_session *s;
   cg_options *opt;
   cg_torch *torch;
   const cg_backend *host;          // claims scalars, asserts and control flow: they stay between the regions
+  CG_VEC(cg_specialisation) special;
 };
 
 typedef struct {

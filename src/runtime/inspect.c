@@ -33,7 +33,7 @@ static void signature(cg_text *t, const cierge_program *p) {
     const cg_plan_symbol *y = &p->plan->symbol[i];
     cg_text_add(t, "  %s: %" PRId64, y->name, y->lo);
     if (y->hi == INT64_MAX) cg_text_add(t, " or more\n");
-    else cg_text_add(t, " to %" PRId64 "\n", y->hi);
+    else cg_text_add(t, "..%" PRId64 "\n", y->hi);
   }
   if (p->plan->n_states) cg_text_add(t, "state: %u buffers\n", p->plan->n_states);
 }

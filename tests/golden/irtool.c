@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/host.h"
 #include "backend/backend.h"
 #include "base/file.h"
 #include "base/str.h"
@@ -43,7 +44,7 @@ static void forget_own_places(cg_module *m, const char *file) {
 // The pass of that name; some run twice in the pipeline, and are the same then.
 static void run_pass(cg_session *s, cg_module *m, const char *name) {
   cg_options opt = {.backends = cg_backends, .native = true};
-  cg_pipeline p = {.s = s, .opt = &opt};
+  cg_pipeline p = {.s = s, .opt = &opt, .host = &cg_backend_host};
   for (int i = 0; i < cg_pass_count; i++) {
     if (strcmp(cg_passes[i].name, name)) continue;
     cg_passes[i].run(&p, m);

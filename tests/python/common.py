@@ -33,7 +33,7 @@ def export(model, inputs, name, dynamic=None, functional=False):
 
 def cli(*args, env=None, check=None):
     """Runs the program; check: the exit code that is expected."""
-    r = subprocess.run([CIERGE, *map(str, args)], text=True, capture_output=True, env={**os.environ, **(env or {})}, timeout=120)
+    r = subprocess.run([CIERGE, *map(str, args)], text=True, errors="replace", capture_output=True, env={**os.environ, **(env or {})}, timeout=120)
     if check is not None and r.returncode != check:
         raise AssertionError(f"cierge {' '.join(map(str, args))}: exit code {r.returncode}, not {check}\n{r.stdout}{r.stderr}")
     return r

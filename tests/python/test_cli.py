@@ -1,6 +1,9 @@
 """The command line's contract: inputs, outputs, exit codes, what errors say."""
 import io
 import json
+import os
+import re
+import warnings
 import zipfile
 
 import numpy as np
@@ -201,6 +204,274 @@ def test_inspect_verify_explain_ops():
     text = cli("explain", path, check=0).stdout
     assert "svd" in text and "test_cli.py" in text and "left in LibTorch" in text, text
     assert "aten::add.Tensor" in cli("ops", check=0).stdout
+
+
+class Kinds(torch.nn.Module):
+    def forward(self, x, n, f, b, mode, mask=None):
+        return (x * n + f if b else x), n * 2
+
+
+def kinds():
+    fixed = {"f": None, "b": None, "mode": None, "mask": None}
+    return once("kinds", lambda: common.export(Kinds(), (torch.randn(3), 5, 2.5, True, "sum", None), "kinds",
+                                               {"x": None, "n": Dim.DYNAMIC, **fixed}))
+
+
+def test_numbers_none_and_texts():
+    x = np.arange(3, dtype=np.float32)
+    for given in ({}, {"f": np.float64(2.5)}, {"b": np.bool_(True), "f": np.float64(2.5)}):
+        got = run(kinds(), save(x=x, n=np.int64(7), **given))
+        common.close(got["output_0"], x * 7 + np.float32(2.5))
+        assert got["output_1"] == 14 and got["output_1"].dtype == np.int64 and got["output_1"].shape == ()
+    got = run(kinds(), save(input_0=x, input_1=np.int64(0), input_3=np.bool_(True)))
+    common.close(got["output_0"], np.full(3, 2.5, np.float32))
+    for arrays, words in (({"n": np.int32(7)}, ["n", "int64", "int32"]), ({"n": np.array([7])}, ["n", "int64[1]"]), ({"n": np.float64(7)}, ["float64"]),
+                          ({}, ["n", "missing"]), ({"n": np.int64(7), "f": np.float64(2)}, ["f", "2.5"]), ({"n": np.int64(7), "f": np.float32(2.5)}, ["f", "2.5"]),
+                          ({"n": np.int64(7), "b": np.bool_(False)}, ["b", "True"]), ({"n": np.int64(7), "mask": np.float32(0)}, ["mask", "None"]),
+                          ({"n": np.int64(7), "mode": np.int64(0)}, ["mode", "sum"]), ({"n": np.int64(-1)}, ["n", "-1"])):
+        text = run(kinds(), save(x=x, **arrays), 3)
+        assert all(w in text for w in words), (arrays, text)
+
+
+def cir(name, text):
+    path = SCRATCH / f"{name}.cir"
+    path.write_text(text)
+    return path
+
+
+def test_numbers_that_vary():
+    artifact = once("numbers", lambda: cir("numbers", """
+fn @main(%x: f32[3], %k: float, %b: bool) -> (f32[3], float, bool) {
+  %0: f32[3] = aten.mul.Scalar(%x, %k)
+  %1: float = _operator.add(%k, 1.5)
+  %2: bool = _operator.not_(%b)
+  return %0, %1, %2
+}
+"""))
+    x = np.arange(3, dtype=np.float32)
+    for k, b in ((0.5, True), (-3.0, False)):
+        got = run(artifact, save(x=x, k=np.float64(k), b=np.bool_(b)))
+        common.close(got["output_0"], x * np.float32(k))
+        assert got["output_1"].dtype == np.float64 and got["output_1"] == k + 1.5
+        assert got["output_2"].dtype == np.bool_ and got["output_2"] == (not b)
+    text = run(artifact, save(x=x, k=np.float32(1), b=np.bool_(True)), 3)
+    assert "k" in text and "float64" in text and "float32" in text, text
+    assert "bool" in run(artifact, save(x=x, k=np.float64(1), b=np.int64(1)), 3)
+
+
+def test_an_array_given_twice():
+    with warnings.catch_warnings(), zipfile.ZipFile(SCRATCH / "in.npz", "w") as z:
+        warnings.simplefilter("ignore")
+        for name, a in (("x", X), ("y", Y), ("x", X)):
+            b = io.BytesIO()
+            np.lib.format.write_array(b, a)
+            z.writestr(name + ".npy", b.getvalue())
+    text = run(add(), SCRATCH / "in.npz", 3)
+    assert "x" in text and "twice" in text, text
+
+
+def test_a_size_with_two_values():
+    text = run(add(), save(x=X, y=np.ones((4, 1), np.float32)), 3)
+    assert re.search(r"\by\b.*\b4\b", text) and re.search(r"= 3\b", text), text
+
+
+def test_zero_dimensional_and_empty():
+    class Sums(torch.nn.Module):
+        def forward(self, x, y):
+            return x.sum() + y, x * y, x.sum(1)
+
+    artifact = once("sums", lambda: common.export(Sums(), (torch.randn(4, 3), torch.tensor(2.0)), "sums", {"x": {0: Dim("n", min=0, max=9)}, "y": None}))
+    for n in (4, 0, 1):
+        x, y = np.random.rand(n, 3).astype(np.float32), np.float32(1.5)
+        got = run(artifact, save(x=x, y=y))
+        for k, want in enumerate(Sums()(torch.from_numpy(x), torch.tensor(1.5))):
+            assert got[f"output_{k}"].shape == tuple(want.shape)
+            common.close(got[f"output_{k}"], want)
+    text = run(artifact, save(x=np.ones((2, 3), np.float32), y=np.ones(1, np.float32)), 3)
+    assert "float32[]" in text and "float32[1]" in text, text
+
+
+class Same(torch.nn.Module):
+    def forward(self, x):
+        return x.clone(), x.reshape(-1)
+
+
+def test_every_dtype():
+    from safetensors.torch import load_file, save_file
+    names = ("complex64", "complex128", "uint16", "uint32", "uint64", "uint8", "int8", "int16", "int32", "bool", "float16", "bfloat16", "float64",
+             "float8_e4m3fn", "float8_e5m2", "complex32")
+    for name in names:
+        dtype = getattr(torch, name)
+        x = torch.arange(6).reshape(2, 3).to(torch.complex64 if dtype.is_complex else torch.float32).to(dtype)
+        artifact = common.compile(common.export(Same(), (x,), f"same_{name}"))[0]
+        bits = {"bfloat16": torch.uint16, "float8_e4m3fn": torch.uint8, "float8_e5m2": torch.uint8, "complex32": torch.uint32}.get(name)
+        a = x.view(bits).numpy() if bits else x.numpy()
+        extra = {"__cierge_dtypes__": np.array(json.dumps({"x": name}))} if bits else {}
+        for b in (a, np.asfortranarray(a), a if bits else a.astype(a.dtype.newbyteorder(">"))):
+            got = run(artifact, save(x=b, **extra))
+            for k, want in enumerate((a, a.reshape(-1))):
+                assert got[f"output_{k}"].dtype == a.dtype and np.array_equal(got[f"output_{k}"], want), (name, got)
+            assert ("__cierge_dtypes__" in got) == bool(bits)
+        if name in ("complex128", "complex32"):
+            continue  # this safetensors package lacks them
+        save_file({"x": x}, SCRATCH / "in.safetensors")
+        cli("run", artifact, "--inputs", SCRATCH / "in.safetensors", "--outputs", SCRATCH / "out.safetensors", check=0)
+        assert torch.equal(load_file(SCRATCH / "out.safetensors")["output_0"].float(), x.float()) or dtype.is_complex
+
+
+def test_npz_that_cannot_be_read():
+    whole = save(x=X, y=Y).read_bytes()
+    for damaged in (whole[:100], b"", whole.replace(b"<f4", b"<f3"), whole.replace(b"'shape': (3, 4)", b"'shape': (9, 4)")):
+        (SCRATCH / "bad.npz").write_bytes(damaged)
+        assert run(add(), SCRATCH / "bad.npz", 3).startswith("cierge: ")
+    assert cli("run", add(), "--inputs", SCRATCH / "nothing.npz").returncode == 4
+    np.savez(SCRATCH / "bad.npz", x=X, y=Y, z=np.array("text"))
+    assert "text" in run(add(), SCRATCH / "bad.npz", 3)
+
+
+def test_seeded_random():
+    class Random(torch.nn.Module):
+        def forward(self, x):
+            a = torch.rand(3)
+            b = torch.nn.functional.dropout(x, 0.5, training=True)
+            return a, b, torch.randn(2, 3), torch.rand(3), torch.randint(0, 100, (4,)), torch.rand(2)
+
+    for functional in (False, True):
+        artifact = common.compile(common.export(Random(), (torch.ones(4, 5),), "random", functional=functional))[0]
+        x = save(x=np.ones((4, 5), np.float32))
+        for seed in (0, 7):
+            got = run(artifact, x, 0, "--seed", seed)
+            torch.manual_seed(seed)
+            for k, want in enumerate(Random()(torch.ones(4, 5))):
+                assert torch.equal(torch.from_numpy(got[f"output_{k}"]), want), (seed, k)
+        assert not np.array_equal(got["output_0"], got["output_3"])
+        got = run(artifact, x, 0, "--seed", "7", "--repeat", "2")
+        torch.manual_seed(7)
+        Random()(torch.ones(4, 5))
+        assert torch.equal(torch.from_numpy(got["output_0"]), Random()(torch.ones(4, 5))[0])
+
+
+class Divides(torch.nn.Module):
+    def forward(self, x, y):
+        return x // y, x % y, torch.div(x, y, rounding_mode="trunc")
+
+
+def test_integer_division():
+    artifact = once("divides", lambda: common.export(Divides(), (torch.tensor([7, -7]), torch.tensor([2, 2])), "divides"))
+    x, y = np.array([-9, 9]), np.array([4, -4])
+    got = run(artifact, save(x=x, y=y))
+    for k, want in enumerate(Divides()(torch.from_numpy(x), torch.from_numpy(y))):
+        common.close(got[f"output_{k}"], want)
+    text = run(artifact, save(x=x, y=np.array([1, 0])), 3)
+    assert "zero" in text and "test_cli.py" in text, text
+    text = run(artifact, save(x=np.array([np.iinfo(np.int64).min, 1]), y=np.array([-1, 1])), 3)
+    assert "test_cli.py" in text, text
+
+
+class Asserts(torch.nn.Module):
+    def forward(self, x):
+        torch._assert_async((x > 0).all(), "all must be positive")
+        n = x[0].item()
+        torch._check(n < 10, lambda: "below ten, please")
+        return x + n
+
+
+def test_asserts_say_their_text():
+    import cierge
+    for functional in (False, True):
+        artifact = common.compile(common.export(Asserts(), (torch.tensor([1, 2]),), "asserts", functional=functional))[0]
+        common.close(run(artifact, save(x=np.array([3, 4])))["output_0"], np.array([6, 7]))
+        assert "all must be positive" in run(artifact, save(x=np.array([3, 0])), 3)
+        text = run(artifact, save(x=np.array([30, 4])), 3)
+        assert "10" in text and "test_cli.py" in text, text
+        context = cierge.load(artifact).context()
+        for bad in ([3, 0], [30, 4]):
+            try:
+                context.run(torch.tensor(bad))
+                raise SystemExit("no error")
+            except cierge.Error as e:
+                assert e.exit_code == 3, e
+            common.close(torch.from_dlpack(context.run(torch.tensor([3, 4]))[0]), torch.tensor([6, 7]))
+
+
+def test_a_context_survives_errors():
+    import cierge
+    divides = once("divides", lambda: common.export(Divides(), (torch.tensor([7, -7]), torch.tensor([2, 2])), "divides"))
+    context = cierge.load(divides).context()
+    x = torch.tensor([5, 6])
+    for wrong in (torch.tensor([0, 1]), torch.tensor([1, 2, 3]), torch.tensor([1.0, 2.0])):
+        try:
+            context.run(x, wrong)
+            raise SystemExit("no error")
+        except cierge.Error as e:
+            assert e.exit_code == 3, e
+        common.close(torch.from_dlpack(context.run(x, torch.tensor([2, 4]))[0]), torch.tensor([2, 1]))
+
+
+def test_errors_in_libtorch_are_named():
+    path = common.export(Sorts(), (torch.randn(3, 3),), "svd3")
+    artifact = common.compile(path)[0]
+    text = run(artifact, save(x=np.full((3, 3), np.nan, np.float32)), 3)
+    assert "svd" in text and "test_cli.py" in text, text
+
+
+def test_finding_libtorch():
+    path = common.export(Sorts(), (torch.randn(3, 3),), "svd4")
+    artifact, x = common.compile(path)[0], save(x=np.eye(3, dtype=np.float32))
+    for option, env in ((["--libtorch", SCRATCH], {}), ([], {"CIERGE_LIBTORCH": str(SCRATCH)})):
+        r = cli("run", artifact, "--inputs", x, *option, env=env)
+        assert r.returncode == 4 and str(SCRATCH) in r.stderr and "LibTorch" in r.stderr, r.stderr
+    r = cli("compile", path, "-o", SCRATCH / "x.cierge", "--libtorch", SCRATCH)
+    assert r.returncode == 4 and str(SCRATCH) in r.stderr, r.stderr
+    where = os.path.dirname(torch.__file__)
+    for place in (where, where + "/lib"):  # overrules the variable
+        cli("run", artifact, "--inputs", x, "--libtorch", place, env={"CIERGE_LIBTORCH": "none"}, check=0)
+    r = cli("run", artifact, "--inputs", x, "--libtorch", "none")
+    assert r.returncode == 4 and "--libtorch" in r.stderr, r.stderr
+
+
+def test_emit_writes_the_artifact_too():
+    path = common.export(Add(), (torch.randn(3, 4), 5, torch.randn(3, 1)), "emit")
+    for what, words in (("c", "int k0_"), ("ir", "fn @main")):
+        out = SCRATCH / f"emit-{what}.cierge"
+        assert words in cli("compile", path, "-o", out, "--emit", what, check=0).stdout
+        common.close(run(out, save(x=X, y=Y))["output_0"], X * 5 + Y)
+
+
+def test_specialised_sizes():
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = torch.nn.Linear(24, 16)
+
+        def forward(self, x):
+            y = torch.relu(self.fc(x))
+            return torch.softmax(y, -1), y.sum(0), y * 2 + 1
+
+    torch.manual_seed(0)
+    net = Net().eval()
+    path = common.export(net, (torch.randn(4, 24),), "special", {"x": {0: Dim("n", min=1, max=64)}})
+    s = re.search(r"(s\d+): ", cli("inspect", common.compile(path)[0], check=0).stdout).group(1)
+    out = SCRATCH / "special.cierge"
+    for options, sizes in ((["--specialize", f"{s}=1,8"], (1, 8)), (["--dim", f"{s}=1..64,hint=4"], (4,))):
+        source = cli("compile", path, "-o", out, "--emit", "c", *options, check=0).stdout
+        for n in sizes:
+            assert re.search(rf"if \(s\[\d\] == {n}\) return k\d+_", source), source
+        for n in (1, 3, 4, 8, 64):
+            x = torch.randn(n, 24)
+            got = run(out, save(x=x.numpy()))
+            with torch.no_grad():
+                for k, want in enumerate(net(x)):
+                    common.close(got[f"output_{k}"], want)
+    for option, value, words in (("--specialize", f"{s}=0", "outside"), ("--specialize", "nope=1", "nope"), ("--specialize", f"{s}=a", "expected"),
+                                 ("--specialize", f"{s}=" + ",".join(map(str, range(1, 30))), "at most"), ("--dim", f"{s}=1..900", "allows")):
+        r = cli("compile", path, "-o", out, option, value)
+        assert r.returncode == 2 and words in r.stderr, r.stderr
+
+
+def test_explain_counts_the_nodes_of_a_text():
+    path = cir("plain", "fn @main(%x: f32[3]) -> f32[3] {\n  %0: f32[3] = aten.relu(%x)\n  %1: f32[3] = aten.neg(%0)\n  return %1\n}\n")
+    assert cli("explain", path, check=0).stdout.startswith("2 nodes: 2 native"), cli("explain", path).stdout
 
 
 if __name__ == "__main__":

@@ -747,7 +747,7 @@ static void texts(void **u) {
   good(cierge_inspect(artifact(batch_plan), &text));
   assert_non_null(strstr(text, "  x: float32[s0, 4]\n"));
   assert_non_null(strstr(text, "  output_0: float32[s0, 4]\n"));
-  assert_non_null(strstr(text, "  s0: 1 to 64\n"));
+  assert_non_null(strstr(text, "  s0: 1..64\n"));
   assert_non_null(strstr(text, "native kernels: 2"));
   assert_non_null(strstr(text, "LibTorch: no"));
   cierge_text_free(text);

@@ -238,7 +238,6 @@ void cg_c_finish(cg_emitter *e) {
   for (int i = 0; i < n; i++) cg_str_add(&e->kernel_source, source[i]);
   e->plan->target = e->pipeline->opt->target;
   const cg_options *opt = e->pipeline->opt;
-  if (opt->emit && !strcmp(opt->emit, "c")) return; // only to be looked at
   const char *cc = opt->cc && *opt->cc ? opt->cc : getenv("CIERGE_CC");
   if (!cc || !*cc) cc = "cc";
   texts flag = {0};

@@ -315,24 +315,39 @@ static bool uses_word(const char *text, const char *word) {
   return false;
 }
 
-static const char *function_text(cg_kernel *k) {
-  cg_session *s = k->c->s;
-  cg_str b = cg_str_new(s);
+// The function; v: its copy for known sizes. dispatch: what the general one does first.
+static void add_function_text(cg_kernel *k, cg_str *b, const cg_c_variant *v, const char *dispatch) {
   const char *body = cg_str_text(&k->body);
-  cg_str_add(&b, cg_str_text(&k->before));
-  cg_str_addf(&b, "__attribute__((visibility(\"default\"))) int %s(void *const *p, const int64_t *s, int threads, int64_t *detail) {\n", CG_C_NAME);
+  cg_str before = cg_str_new(k->c->s), own = cg_str_new(k->c->s);
+  add_replaced(&before, cg_str_text(&k->before), CG_C_NAME, v ? v->name : CG_C_NAME);
+  add_replaced(&own, v ? cg_c_variant_text(k, v, body) : body, CG_C_NAME, v ? v->name : CG_C_NAME);
+  cg_str_add(b, cg_str_text(&before));
+  cg_str_addf(b, "%sint %s(void *const *p, const int64_t *s, int threads, int64_t *detail) {\n%s", v ? "static " : "__attribute__((visibility(\"default\"))) ",
+              v ? v->name : CG_C_NAME, dispatch);
   int at = 0;
   for (int out = 1; out >= 0; out--) // outputs come first
     for (int i = 0; i < k->pointer.n; i++) {
       cg_kernel_pointer *p = &k->pointer.at[i];
-      if (p->output == (bool)out) cg_str_addf(&b, "  %s%s *restrict %s = p[%d];\n", out ? "" : "const ", p->ctype, p->name, at++);
+      if (p->output == (bool)out) cg_str_addf(b, "  %s%s *restrict %s = p[%d];\n", out ? "" : "const ", p->ctype, p->name, at++);
     }
-  for (int i = 0; i < k->param.n; i++) cg_str_addf(&b, "  const int64_t %s = s[%d];\n", k->param.at[i].name, i);
-  if (!k->param.n) cg_str_add(&b, "  (void)s;\n");
-  if (!uses_word(body, "threads")) cg_str_add(&b, "  (void)threads;\n");
-  if (!uses_word(body, "detail")) cg_str_add(&b, "  (void)detail;\n");
-  cg_str_add(&b, body);
-  cg_str_add(&b, "  return CG_KERNEL_OK;\n}\n");
+  bool any = *dispatch;
+  for (int i = 0; i < k->param.n; i++)
+    if (!v || !v->literal[i]) cg_str_addf(b, "  const int64_t %s = s[%d];\n", k->param.at[i].name, i), any = true;
+  if (!any) cg_str_add(b, "  (void)s;\n");
+  if (!uses_word(body, "threads")) cg_str_add(b, "  (void)threads;\n");
+  if (!uses_word(body, "detail")) cg_str_add(b, "  (void)detail;\n");
+  cg_str_add(b, cg_str_text(&own));
+  cg_str_add(b, "  return CG_KERNEL_OK;\n}\n");
+}
+
+static const char *function_text(cg_kernel *k) {
+  cg_str b = cg_str_new(k->c->s), dispatch = cg_str_new(k->c->s);
+  cg_c_variants all = cg_c_variants_of(k);
+  for (int i = 0; i < all.n; i++) {
+    add_function_text(k, &b, &all.at[i], "");
+    cg_str_addf(&dispatch, "  if (%s) return %s(p, s, threads, detail);\n", all.at[i].test, all.at[i].name);
+  }
+  add_function_text(k, &b, NULL, cg_str_text(&dispatch));
   return cg_str_text(&b);
 }
 
@@ -462,5 +477,9 @@ void cg_c_emit_template(cg_sched *c, cg_group *g) {
     if (x->stored && x->plan < 0) x->plan = cg_emit_result(c->e, x->value);
   }
   g->anchor->emit(k, g->node);
+  for (int i = 0; i < g->member.n; i++) { // an empty result is written by nobody, and is still this kernel's
+    cg_info *x = g->member.at[i];
+    if (x->stored) cg_kernel_point(k, x->plan, x->value->type.dtype, true);
+  }
   cg_kernel_close(k);
 }

@@ -41,6 +41,16 @@ typedef struct {
 
 #define CG_C_NAME "k__NAME"  // stands for the function's name until it is known
 
+// One copy of a kernel for sizes that are known (variants.c).
+typedef struct {
+  const char *name, *test;  // of the function; in C, over s
+  const char **literal;     // by parameter; NULL: as in the general function
+} cg_c_variant;
+
+CG_VEC_TYPE(cg_c_variants, cg_c_variant);
+cg_c_variants cg_c_variants_of(const cg_kernel *k);
+const char *cg_c_variant_text(const cg_kernel *k, const cg_c_variant *v, const char *text);
+
 cg_kernel *cg_kernel_open(cg_sched *c, cg_group *g, const cg_node *n);
 // Writes the function (or finds an equal one) and appends the step that calls it.
 void cg_kernel_close(cg_kernel *k);

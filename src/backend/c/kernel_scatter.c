@@ -14,7 +14,7 @@ typedef struct {
   int dim;
   cg_kernel_input in;
   const char *at;      // where its index lies, over the names below
-  bool inner;          // it depends on dimensions that are not indexed
+  bool inner;          // it depends on dimensions behind the first that is indexed
 } indexed;
 
 typedef struct {
@@ -149,7 +149,7 @@ static void read_scatter(writer *w) {
     if (!slices) w->bound[d] = index.dim[d];
   }
   w->ix[0].at = slices ? cg_rows_at(w->k, &index, &w->p[0]) : cg_rows_at(w->k, &index, at);
-  w->ix[0].inner = !slices;
+  for (int d = dim + 1; d < w->rank && !slices; d++) w->ix[0].inner |= !cg_x_is(index.stride[d], 0) && !cg_x_is(index.dim[d], 1);
   cg_value *from = source(w->n);
   if (!from) {
     set_number(w);

@@ -45,8 +45,9 @@ static void emit(cg_kernel *k, const cg_node *n) {
               "        while (from < to) {\n"
               "          const int64_t middle = from + (to - from) / 2;\n"
               "          const %s here = %s;\n"
-              "          if (here %s value) to = middle;\n"
-              "          else from = middle + 1;\n"
+              "          const int below = !(here %s value);\n"
+              "          from = below ? middle + 1 : from;\n"
+              "          to = below ? to : middle;\n"
               "        }\n",
               index[last], index[last], width, index[last], T, cg_kernel_load(k, x.dtype, x.name, cg_rows_at(k, &x, index)),
               cg_kernel_size(k, sorted.dim[sorted.rank - 1]), T, cg_kernel_load(k, sorted.dtype, sorted.name, cg_rows_at(k, &sorted, at)), to_the_right(n) ? ">" : ">=");
