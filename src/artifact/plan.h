@@ -113,6 +113,8 @@ typedef struct {
   uint8_t constant_kind;   // cierge_kind of it
   int64_t constant_int;    // INT, BOOL
   double constant_float;   // FLOAT
+  bool ranged;             // INT that is a symbol of the model: lo..hi, which the model was exported for
+  int64_t lo, hi;
   bool mutated;
 } cg_plan_input;
 

@@ -363,6 +363,9 @@ static bool read_inputs(decoder *d) {
     in->constant_int = cg_read_i64(&d->r);
     in->constant_float = cg_read_f64(&d->r);
     in->mutated = cg_read_u8(&d->r) != 0;
+    in->ranged = cg_read_u8(&d->r) != 0;
+    in->lo = cg_read_i64(&d->r);
+    in->hi = cg_read_i64(&d->r);
     if (in->kind > CIERGE_KIND_STRING || in->constant_kind > CIERGE_KIND_STRING || in->dtype >= CG_DTYPE_COUNT) return bad(d, "input %s has no known kind", in->name);
   }
   return fine(d);

@@ -97,6 +97,9 @@ static void write_input(cg_str *b, const cg_plan_input *in) {
   cg_write_i64(b, in->constant_int);
   cg_write_f64(b, in->constant_float);
   cg_write_u8(b, in->mutated);
+  cg_write_u8(b, in->ranged);
+  cg_write_i64(b, in->lo);
+  cg_write_i64(b, in->hi);
 }
 
 static void write_tables(cg_str *b, const cg_plan *p) {

@@ -28,6 +28,8 @@ static void inputs(cg_emitter *e) {
       cg_type_kind k = in->param->type.kind;
       if (k < CG_T_TENSOR || k > CG_T_BOOL) cg_fail(e->s, CIERGE_BAD_MODEL, "input %s has a type that no caller can give", in->name);
       out->kind = kinds[k];
+      const cg_expr *x = in->param->type.value;
+      if (k == CG_T_INT && x && x->kind == CG_X_SYM) out->ranged = true, out->lo = x->symbol->lo, out->hi = x->symbol->hi;
       out->param = in->param->index;
       out->dtype = k == CG_T_TENSOR ? (uint8_t)in->param->type.dtype : k == CG_T_INT ? CG_I64 : k == CG_T_FLOAT ? CG_F64 : CG_BOOL;
       for (int k2 = 0; k2 < m->main->update.n; k2++)

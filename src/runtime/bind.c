@@ -151,6 +151,11 @@ static const cg_plan_value *param_value(const cierge_context *c, const cg_plan_i
   return &f->value[*v];
 }
 
+static void range_text(char *buf, size_t n, int64_t lo, int64_t hi) {
+  if (hi == INT64_MAX) snprintf(buf, n, "%lld or more", (long long)lo);
+  else snprintf(buf, n, "%lld to %lld", (long long)lo, (long long)hi);
+}
+
 // Numbers first: sizes may depend on them. *same is cleared where the last call's sizes are not this call's.
 static cierge_status *take_numbers(cierge_context *c, bool *same) {
   cg_frame *f = &c->frame[0];
@@ -168,6 +173,11 @@ static cierge_status *take_numbers(cierge_context *c, bool *same) {
     cg_scalar n;
     int64_t before = f->slot[v].i;
     cg_read_number(x->dtype, (const char *)g->t.data + g->t.byte_offset, &n);
+    if (in->ranged && (n.i < in->lo || n.i > in->hi)) {
+      char range[64];
+      range_text(range, sizeof range, in->lo, in->hi);
+      return cg_status_format(CIERGE_BAD_INPUT, "input %s is expected to be from %s, found %lld", in->name, range, (long long)n.i);
+    }
     cg_scalar_set(f, v, &n);
     if (f->slot[v].i != before && f->fn->shaping[v]) *same = false;
   }
@@ -193,10 +203,10 @@ static cierge_status *solve(cierge_context *c) {
       return cg_status_format(CIERGE_BAD_INPUT, "input %s: size of dimension %u is expected to be %s, found %lld", name, s->dim, dim, (long long)size);
     n = rest / s->factor;
     if (n < y->lo || n > y->hi) {
-      char hi[40] = " or more";
-      if (y->hi != INT64_MAX) snprintf(hi, sizeof hi, " to %lld", (long long)y->hi);
-      return cg_status_format(CIERGE_BAD_INPUT, "input %s: size of dimension %u is expected to be %s with %s from %lld%s, found %lld", name, s->dim, dim, y->name,
-                              (long long)y->lo, hi, (long long)size);
+      char range[64];
+      range_text(range, sizeof range, y->lo, y->hi);
+      return cg_status_format(CIERGE_BAD_INPUT, "input %s: size of dimension %u is expected to be %s with %s from %s, found %lld", name, s->dim, dim, y->name,
+                              range, (long long)size);
     }
     c->frame[0].slot[y->value].i = n;
   }
