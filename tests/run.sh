@@ -38,6 +38,7 @@ if [ "$mode" = fast ]; then
   step conformance $PY tests/conformance/run.py --every 40
 else
   step conformance $PY tests/conformance/run.py --every 8
+  step slow_custom_op $PY tests/python/slow_custom_op.py
   step minilm $PY tests/minilm.py
   step sanitizers tests/sanitizers.sh
 fi

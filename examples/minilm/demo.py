@@ -84,8 +84,8 @@ def main():
     program = cierge.load(artifact)
     print("\nsummary")
     print(f"  nodes        {n['native'] + n['folded'] + n['host']} of {n['total']} native ({n['folded']} of them folded away at compile time), {n['torch']} left in LibTorch")
-    share = 0.0 if "torch" not in regions else float("nan")
-    print(f"  regions      {regions.count('c')} native, {regions.count('torch')} in LibTorch ({share:.0f} % of the time)")
+    share = "0 % of the time" if "torch" not in regions else "their share of the time: cierge bench"
+    print(f"  regions      {regions.count('c')} native, {regions.count('torch')} in LibTorch ({share})")
     print(f"  difference   {difference:.2g} at most from PyTorch (each sentence alone, unpadded)")
     for batch, length in ((1, 16), (1, 128), (8, 16), (8, 128)):
         mine, eager = latency(program, encoder, batch, length, threads)

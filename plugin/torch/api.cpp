@@ -1,6 +1,7 @@
 // The plugin's face (cierge_torch.h): what is thrown inside ends here as a text.
 #include <ATen/CPUGeneratorImpl.h>
 #include <dlfcn.h>
+#include <unistd.h>
 #include <torch/version.h>
 
 #include <cstdio>
@@ -83,7 +84,9 @@ void open_libtorch() {
 int load_library(const char *path, cierge_torch_error *e) {
   return guarded(e, [&] {
     open_libtorch();
-    if (dlopen(path, RTLD_NOW | RTLD_LOCAL)) return 0;
+    std::string file = path; // a name without a folder is a file here, before it is one of the loader's
+    if (file.find('/') == std::string::npos && !access(path, R_OK)) file = "./" + file;
+    if (dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL)) return 0;
     const char *why = dlerror();
     say(e, why ? why : "it cannot be opened");
     return -1;

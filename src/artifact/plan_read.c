@@ -350,7 +350,7 @@ static bool read_symbols(decoder *d) {
 
 static bool read_inputs(decoder *d) {
   cg_plan *p = d->p;
-  p->n_inputs = cg_read_count(&d->r, 33);
+  p->n_inputs = cg_read_count(&d->r, 50);
   if (!(p->input = ARRAY(d, cg_plan_input, p->n_inputs))) return false;
   for (uint32_t i = 0; i < p->n_inputs; i++) {
     cg_plan_input *in = &p->input[i];

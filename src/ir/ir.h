@@ -98,7 +98,7 @@ struct cg_node {
   cg_node *prev, *next;
   // Partitioning's decision
   const struct cg_backend *backend; // NULL: not decided
-  const char *why_not;         // why the first choice did not take it; NULL: it did
+  const char *why_not;         // why the backends that were asked first did not take it; NULL: the first one did
   int order;                   // position, set by cg_fn_number
   int mark;                    // scratch
   void *data;                  // scratch

@@ -4,7 +4,7 @@
 
 #include "ir/text.h"
 #include "ops/op.h"
-#include "pass/pass.h"
+#include "pass/declare.h"
 
 static const char *type_text(cg_session *s, const cg_type *t) {
   cg_str b = cg_str_new(s);
@@ -50,27 +50,6 @@ static bool all_known(const cg_node *n) {
   return true;
 }
 
-// "ns::op=(f32[s0,4]) -> (f32[s0], i64[s0])": the declared result types of an operator.
-static bool by_declaration(cg_pipeline *p, cg_module *m, cg_node *n) {
-  for (int i = 0; i < p->opt->op_types.n; i++) {
-    const char *d = p->opt->op_types.at[i], *eq = strchr(d, '='), *arrow = strstr(d, "->");
-    if (!eq || !arrow || strlen(n->schema->key) != (size_t)(eq - d) || strncmp(d, n->schema->key, (size_t)(eq - d))) continue;
-    cg_span at = {.file = "--op-type"};
-    const char *t = arrow + 2;
-    for (int k = 0; k < n->nresults; k++) {
-      while (*t == ' ' || *t == '(' || *t == ',') t++;
-      int depth = 0;
-      const char *end = t;
-      while (*end && (depth || (*end != ',' && *end != ')'))) depth += *end == '[' ? 1 : *end == ']' ? -1 : 0, end++;
-      if (end == t) cg_fail(p->s, CIERGE_USAGE, "--op-type '%s' declares %d results, %s has %d", d, k, n->schema->key, n->nresults);
-      n->result[k]->type = cg_parse_type(m, cg_strndup(p->s, t, (size_t)(end - t)), at);
-      t = end;
-    }
-    return true;
-  }
-  return false;
-}
-
 static void infer_node(cg_pipeline *p, cg_module *m, cg_node *n) {
   if (!n->schema) return; // calls got their types when they were made
   const char *reason = NULL;
@@ -80,7 +59,7 @@ static void infer_node(cg_pipeline *p, cg_module *m, cg_node *n) {
   if (all_known(n)) return;
   const char *why = "LibTorch is not here";
   if (p->torch && !(why = p->torch->infer(p->torch, m, n)) && all_known(n)) return;
-  if (by_declaration(p, m, n)) return;
+  if (cg_declared_type(p, m, n)) return;
   cg_fail_at(p->s, CIERGE_BAD_MODEL, n->at,
              "no type for the results of %s (node %s): no rule of cierge's, nothing recorded in the model, %s; "
              "declare it with --op-type '%s=(…) -> (…)'",

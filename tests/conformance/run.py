@@ -1,6 +1,6 @@
 """make conformance: every case through cierge's C API, judged by PyTorch's own results.
 
-    python tests/conformance/run.py [--mode auto|native|torch] [--dialects tf] [--every N] [--only SUBSTRING] [--out FILE]
+    python tests/conformance/run.py [--mode auto|native|torch|v3|v2] [--dialects tf] [--every N] [--only SUBSTRING] [--out FILE]
 
 Two worker processes run many cases each; a crash or a hang (60 s) loses one case. SHARD=i/n takes every n-th case.
 Prints passed / refused / wrong / crashed and the native share; the result file (one line a case) is kept in the
@@ -128,7 +128,7 @@ def summary(results):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--mode", default="auto", choices=["auto", "native", "torch"])
+    p.add_argument("--mode", default="auto", choices=["auto", "native", "torch", "v3", "v2"])
     p.add_argument("--dialects", default="tf")
     p.add_argument("--every", type=int, default=1, help="only every N-th case")
     p.add_argument("--only", help="only cases whose name contains this")

@@ -21,7 +21,7 @@ import cases  # noqa: E402
 import cierge  # noqa: E402
 import judge  # noqa: E402
 
-OPTIONS = {"auto": {}, "native": {"require_native": True}, "torch": {"backends": "torch"}}
+OPTIONS = {"auto": {}, "native": {"require_native": True}, "torch": {"backends": "torch"}, "v3": {"target": "x86-64-v3"}, "v2": {"target": "x86-64-v2"}}
 
 
 def outputs(context):

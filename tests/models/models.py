@@ -66,3 +66,15 @@ class Branchy(nn.Module):
         y = torch.cond(x.sum() > 0, lambda a: a.sin() + 1, lambda a: a.cos() - 1, (x,))
         values, indices = torch.topk(y, 2)
         return {"out": y * 2, "top": [values, indices, None, x.shape[0] * 2]}, torch.nonzero(x > 0)
+
+
+class Loop(nn.Module):
+    def forward(self, x, n):
+        def unfinished(i, y):
+            return i > 0
+
+        def step(i, y):
+            return i - 1, y * 0.5 + y.sum()
+
+        from torch._higher_order_ops import while_loop
+        return while_loop(unfinished, step, (n, x))

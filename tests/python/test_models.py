@@ -78,5 +78,24 @@ def test_branches_and_nested_outputs():
                     common.close(torch.from_dlpack(g), w)
 
 
+def test_while_loop():
+    import cierge
+    model = models.Loop().eval()
+    for functional in (False, True):
+        path = common.export(model, (torch.randn(3), torch.tensor(4)), "loop", functional=functional)
+        context = cierge.load(common.compile(path)[0]).context()
+        for n in (0, 1, 7):
+            x = torch.randn(3)
+            for got, want in zip(context.run(x, torch.tensor(n)), model(x, torch.tensor(n))):
+                common.close(torch.from_dlpack(got), want)
+
+
+def test_example_program_with_threads():
+    import subprocess
+    path = common.export(models.MLP(), (torch.randn(4, 37),), "mlp_example", {"x": {0: Dim("n", min=1, max=512)}})
+    out = subprocess.run([common.BUILD / "examples" / "run", common.compile(path)[0]], capture_output=True, text=True, timeout=60)
+    assert out.returncode == 0 and out.stdout.count("batch 2") == 2 and out.stdout.count("batch 5") == 2, out
+
+
 if __name__ == "__main__":
     common.main(globals())

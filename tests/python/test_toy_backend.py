@@ -46,7 +46,9 @@ def test_three_backends_share_a_program():
 
 def test_explain_and_the_text_say_who_took_what():
     _, path = net()
-    assert re.search(r"^regions: .*in toy", cli("explain", path, *TOY, check=0).stdout, re.M)
+    text = cli("explain", path, *TOY, check=0).stdout
+    assert re.search(r"^regions: .*in toy", text, re.M)
+    assert re.search(r"svdvals .*toy: the toy knows relu only; c: ", text), text
     text = cli("compile", path, "-o", SCRATCH / "net.cierge", "--emit", "ir", *TOY, check=0).stdout
     toys = re.findall(r'fn @toy\S* .*backend="toy".*?\n}', text, re.S)
     nodes = [line for toy in toys for line in toy.splitlines() if " = " in line and "backend=" not in line]
