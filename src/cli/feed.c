@@ -42,11 +42,13 @@ static DLTensor tensor_of(cg_array *a, void *data) {
 // A recorded constant may be given, if it says the same.
 static void check_constant(cg_session *s, const char *file, const cierge_spec *spec, const cg_array *a) {
   char text[64] = "";
-  if (!a->rank && a->dtype == CG_I64) snprintf(text, sizeof text, "%lld", *(const long long *)a->data);
+  long long i = 0;
+  double d = 0; // both copied: in a file numbers lie anywhere
+  if (!a->rank && a->dtype == CG_I64) snprintf(text, sizeof text, "%lld", *(long long *)memcpy(&i, a->data, sizeof i));
   if (!a->rank && a->dtype == CG_BOOL) snprintf(text, sizeof text, "%s", *(const uint8_t *)a->data ? "True" : "False");
   if (!a->rank && a->dtype == CG_F64) {
     cg_str b = cg_str_new(s);
-    cg_str_add_double(&b, *(const double *)a->data);
+    cg_str_add_double(&b, *(double *)memcpy(&d, a->data, sizeof d));
     snprintf(text, sizeof text, "%s", cg_str_text(&b));
   }
   if (strcmp(text, spec->constant))

@@ -23,6 +23,8 @@ typedef struct {
 } cg_compilation;
 // Reads and compiles a model up to the plan (or, where `analyse_only`, up to partitioning).
 cg_compilation cg_compile_model(cg_session *s, cierge_options *o, const char *model, bool analyse_only);
+// The same for a module that was read already.
+cg_compilation cg_compile_module(cg_pipeline *p, cg_module *m, bool analyse_only);
 void cg_write_artifact(cg_compilation *c, const char *path);
 
 // report.c

@@ -98,7 +98,11 @@ cg_compilation cg_compile_model(cg_session *s, cierge_options *o, const char *mo
   cg_pipeline *p = CG_NEW(s, cg_pipeline);
   *p = (cg_pipeline){.s = s, .opt = &o->opt, .host = &cg_backend_host};
   p->torch = cg_torch_connect(p);
-  cg_module *m = cg_frontend_read(p, model, o->entry, o->weights);
+  return cg_compile_module(p, cg_frontend_read(p, model, o->entry, o->weights), analyse_only);
+}
+
+cg_compilation cg_compile_module(cg_pipeline *p, cg_module *m, bool analyse_only) {
+  cg_session *s = p->s;
   cg_apply_dims(p, m);
   cg_passes_run(p, m);
   cg_compilation c = {.m = m, .pipeline = p};

@@ -1,6 +1,7 @@
 // The tool behind tests/golden: runs one step of the compiler over a text program and prints what came out.
 //   irtool print FILE            parses, verifies, prints
 //   irtool pass NAME … FILE      the same, with these passes in between
+//   irtool c FILE                the C text of all kernels, for x86-64-v3
 // FILE ends where a line begins with "// expect". Messages go to stdout too; the exit code is the CLI's.
 // A place that names FILE itself is not printed: goldens would have it on every line.
 #include <stdio.h>
@@ -8,7 +9,7 @@
 #include <string.h>
 
 #include "backend/host.h"
-#include "backend/backend.h"
+#include "compile/compile.h"
 #include "base/file.h"
 #include "base/str.h"
 #include "ir/text.h"
@@ -19,6 +20,7 @@ typedef struct {
   const char *path;
   char **passes; // run one after the other, the module verified after each
   int npasses;
+  bool c;
 } job;
 
 static const char *base_name(const char *path) {
@@ -54,12 +56,27 @@ static void run_pass(cg_session *s, cg_module *m, const char *name) {
   cg_fail(s, CIERGE_USAGE, "there is no pass \"%s\"", name);
 }
 
+// The text of the kernels, behind the lines that every object begins with.
+static void print_c(cg_session *s, cg_module *m) {
+  cierge_options o;
+  if (cg_options_init(&o) || cg_options_set(&o, "target", "x86-64-v3") || cg_options_set(&o, "emit", "c"))
+    cg_fail(s, CIERGE_INTERNAL, "%s", o.s.message);
+  cg_pipeline p = {.s = s, .opt = &o.opt, .host = &cg_backend_host};
+  cg_compilation c = cg_compile_module(&p, m, false);
+  fputs(cg_str_text(&c.e->kernel_source), stdout);
+  cg_session_end(&o.s);
+}
+
 static void run(cg_session *s, void *u) {
   job *j = u;
   cg_file f = cg_file_map(s, j->path);
   const char *file = base_name(j->path);
   cg_module *m = cg_parse_module(s, file, (const char *)f.data, input_size(f));
   cg_verify(m, "read");
+  if (j->c) {
+    print_c(s, m);
+    return;
+  }
   for (int i = 0; i < j->npasses; i++) run_pass(s, m, j->passes[i]);
   forget_own_places(m, file);
   cg_str b = cg_str_new(s);
@@ -68,9 +85,9 @@ static void run(cg_session *s, void *u) {
 }
 
 int main(int argc, char **argv) {
-  bool print = argc == 3 && !strcmp(argv[1], "print");
-  if (!print && (argc < 4 || strcmp(argv[1], "pass"))) {
-    fprintf(stderr, "usage: irtool print FILE | irtool pass NAME… FILE\n");
+  bool print = argc == 3 && !strcmp(argv[1], "print"), c = argc == 3 && !strcmp(argv[1], "c");
+  if (!print && !c && (argc < 4 || strcmp(argv[1], "pass"))) {
+    fprintf(stderr, "usage: irtool print FILE | irtool pass NAME… FILE | irtool c FILE\n");
     return 2;
   }
   static const int exit_codes[] = {
@@ -80,7 +97,7 @@ int main(int argc, char **argv) {
   };
   cg_session s;
   cg_session_init(&s);
-  job j = {.path = argv[argc - 1], .passes = argv + 2, .npasses = argc - 3};
+  job j = {.path = argv[argc - 1], .passes = argv + 2, .npasses = argc - 3, .c = c};
   cierge_code code = cg_try(&s, run, &j);
   if (code) printf("%s\n", s.message);
   cg_session_end(&s);
