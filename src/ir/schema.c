@@ -17,6 +17,11 @@ static const char *const aten[] = {
 #include "ir/schema_aten.inc"
 };
 
+// Keys of those that may draw random numbers, sorted too.
+static const char *const random_keys[] = {
+#include "ir/random_aten.inc"
+};
+
 // Operators that are not the dispatcher's. In a node of a variadic operator the declared arguments come first.
 static const char *const own[] = {
 #define ARGS_1 "Any a"
@@ -72,6 +77,12 @@ int cg_schema_arg_index(const cg_schema *c, const char *name) {
   for (int i = 0; i < c->nargs; i++)
     if (c->arg[i].name && !strcmp(c->arg[i].name, name)) return i;
   return -1;
+}
+
+static int compare_name(const void *key, const void *row) { return strcmp(key, *(const char *const *)row); }
+
+bool cg_schema_may_draw(const cg_schema *c) {
+  return bsearch(c->key, random_keys, sizeof random_keys / sizeof *random_keys, sizeof *random_keys, compare_name) || cg_schema_arg_index(c, "generator") >= 0;
 }
 
 size_t cg_schema_count(void) { return N_ATEN + N_OWN; }

@@ -64,5 +64,7 @@ const cg_schema *cg_schema_find(cg_session *s, cg_map *cache, const char *key);
 // The schemas that are built in, by number: 0 … cg_schema_count()-1.
 size_t cg_schema_count(void);
 const char *cg_schema_text(size_t i);
+// Whether the operator may draw random numbers: PyTorch's tag (generated: random_aten.inc), or it takes a generator.
+bool cg_schema_may_draw(const cg_schema *c);
 int cg_schema_arg_index(const cg_schema *c, const char *name); // -1: none
 #endif

@@ -118,7 +118,7 @@ static te_expr *one_hot_element(te *t, const cg_node *n, int k, te_expr **idx) {
   cg_value *x = cg_arg_tensor(&n->arg[0]);
   int rank = n->result[0]->type.rank;
   (void)k;
-  te_expr *which = te_index(t, te_at(t, x, idx), te_size(t, n->result[0]->type.dim[rank - 1]), n);
+  te_expr *which = te_index_unwrapped(t, te_at(t, x, idx), te_size(t, n->result[0]->type.dim[rank - 1]), n);
   return te_cast(t, te_op(t, TE_EQ, which, idx[rank - 1]), CG_I64);
 }
 

@@ -1,4 +1,4 @@
-// Gathers: the place of an element is read from an index tensor. Indices wrap and are checked where they are used.
+// Gathers: the place of an element is read from an index tensor. Indices are checked where they are used; those of self[i] and take wrap.
 #include <string.h>
 
 #include "ops/rules.h"
@@ -21,7 +21,7 @@ static bool integers(const cg_value *v) { return v && (v->type.dtype == CG_I64 |
 static te_expr *embedding_element(te *t, const cg_node *n, int k, te_expr **idx) {
   cg_value *w = cg_r_tensor(n, "weight"), *i = cg_r_tensor(n, "indices");
   (void)k;
-  te_expr *at[] = {te_index(t, te_at(t, i, idx), te_size(t, w->type.dim[0]), n), idx[i->type.rank]};
+  te_expr *at[] = {te_index_unwrapped(t, te_at(t, i, idx), te_size(t, w->type.dim[0]), n), idx[i->type.rank]};
   return te_at(t, w, at);
 }
 
@@ -37,7 +37,7 @@ static te_expr *index_select_element(te *t, const cg_node *n, int k, te_expr **i
   (void)k;
   cg_r_dim_of(te_module(t), n, "dim", x->type.rank, &d);
   for (int j = 0; j < x->type.rank; j++) in[j] = idx[j];
-  if (x->type.rank) in[d] = te_index(t, te_at(t, i, &idx[d]), te_size(t, x->type.dim[d]), n);
+  if (x->type.rank) in[d] = te_index_unwrapped(t, te_at(t, i, &idx[d]), te_size(t, x->type.dim[d]), n);
   return te_at(t, x, in);
 }
 
@@ -54,7 +54,7 @@ static te_expr *gather_element(te *t, const cg_node *n, int k, te_expr **idx) {
   (void)k;
   cg_r_dim_of(te_module(t), n, "dim", x->type.rank, &d);
   for (int j = 0; j < x->type.rank; j++) in[j] = idx[j];
-  in[d] = te_index(t, te_at(t, i, idx), te_size(t, x->type.dim[d]), n);
+  in[d] = te_index_unwrapped(t, te_at(t, i, idx), te_size(t, x->type.dim[d]), n);
   return te_at(t, x, in);
 }
 

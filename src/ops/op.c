@@ -40,3 +40,14 @@ const cg_op *cg_op_find(const char *key) {
 
 size_t cg_op_count(void) { return COUNT; }
 const cg_op *cg_op_at(size_t i) { return i < COUNT ? &table[i] : NULL; }
+
+static bool is_off(const cg_node *n, const char *flag) {
+  double v;
+  return cg_arg_double(cg_node_arg(n, flag), &v) && v == 0;
+}
+
+bool cg_node_draws(const cg_node *n) {
+  if (!n->schema) return false;
+  if (!(n->op && n->op->traits & CG_OP_RANDOM) && !cg_schema_may_draw(n->schema)) return false;
+  return !is_off(n, "train") && !is_off(n, "training") && !is_off(n, "dropout_p");
+}

@@ -40,6 +40,8 @@ typedef struct cg_op {
 
 // NULL: no row. Binary search over the sorted table.
 const cg_op *cg_op_find(const char *key);
+// Whether this call draws random numbers: dropout does in training alone, attention where its dropout is not 0.
+bool cg_node_draws(const cg_node *n);
 size_t cg_op_count(void);
 const cg_op *cg_op_at(size_t i); // sorted by key
 

@@ -182,11 +182,14 @@ te_expr *te_select(te *t, te_expr *c, te_expr *a, te_expr *b) {
   return te_node(t, TE_SELECT, a->dtype, 3, (te_expr *[]){c, a, b});
 }
 
-te_expr *te_index(te *t, te_expr *i, te_expr *size, const cg_node *n) {
+static te_expr *checked_index(te *t, te_expr *i, te_expr *size, const cg_node *n, bool wraps) {
   i = te_cast(t, i, CG_I64);
   if (size->kind == TE_SIZE && te_in_range(t, i, size->size)) return i;
-  return te_intern(t, (te_expr){.kind = TE_INDEX, .dtype = CG_I64, .nargs = 2, .arg = (te_expr *[]){i, size}, .node = n});
+  return te_intern(t, (te_expr){.kind = TE_INDEX, .dtype = CG_I64, .nargs = 2, .arg = (te_expr *[]){i, size}, .node = n, .integer = wraps});
 }
+
+te_expr *te_index(te *t, te_expr *i, te_expr *size, const cg_node *n) { return checked_index(t, i, size, n, true); }
+te_expr *te_index_unwrapped(te *t, te_expr *i, te_expr *size, const cg_node *n) { return checked_index(t, i, size, n, false); }
 
 te_expr *te_body(te *t, const cg_node *n, cg_dtype result, const char *text, int nargs, const char *const *names, te_expr *const *arg) {
   te_expr key = {.kind = TE_BODY, .dtype = is_half(result) ? CG_F32 : result, .nargs = nargs, .arg = (te_expr **)arg, .text = text, .names = names, .node = n};

@@ -147,12 +147,6 @@ static const cg_schema *functional_form(ctx *x, const cg_node *n) {
   return c->nargs && c->arg[0].alias_write ? f : NULL;
 }
 
-static bool is_random(const cg_node *n) {
-  static const char *const names[] = {"aten::dropout_", "aten::feature_dropout_", "aten::alpha_dropout_", "aten::feature_alpha_dropout_", "aten::rrelu_", NULL};
-  if (cg_schema_arg_index(n->schema, "generator") >= 0 || (n->op && n->op->traits & CG_OP_RANDOM)) return true;
-  return one_of(n->schema->name, names) && true_flag(n, n->schema->name[6] == 'r' ? "training" : "train");
-}
-
 // The dtype that the functional form gives; -1: it cannot be told without running it.
 static int functional_dtype(ctx *x, cg_node *f, const cg_type *self) {
   static const char *const predicates[] = {"aten::eq", "aten::ne", "aten::lt", "aten::le", "aten::gt", "aten::ge", "aten::less", "aten::less_equal",
@@ -209,7 +203,7 @@ static cg_value *copied(ctx *x, cg_node *n, cg_value *src, const cg_type *self) 
 
 static cg_value *functional(ctx *x, cg_node *n) {
   cg_value *self = n->nargs && cg_node_writes(n, 0) ? cg_arg_tensor(&n->arg[0]) : NULL;
-  if (!self || self->type.kind != CG_T_TENSOR || is_random(n)) return NULL;
+  if (!self || self->type.kind != CG_T_TENSOR || cg_node_draws(n)) return NULL;
   const cg_type *t = &self->type;
   if (is(n, "aten::zero_")) return with_type(cg_node_like(x->fn, n, n, "aten::zeros_like", 1, n->arg, 1), t);
   if (is(n, "aten::fill_.Scalar")) return with_type(cg_node_like(x->fn, n, n, "aten::full_like", 2, n->arg, 1), t);

@@ -50,9 +50,23 @@ static bool all_known(const cg_node *n) {
   return true;
 }
 
+// What is recorded of the running statistics that functional batch_norm gives comes from PyTorch's Python decomposition,
+// which computes half precision in f32; its CPU kernel keeps the dtype of those it is given.
+static void correct_statistics(cg_node *n) {
+  bool updates = cg_node_is_op(n, "aten::_batch_norm_with_update_functional");
+  if (!updates && !cg_node_is_op(n, "aten::_native_batch_norm_legit_functional")) return;
+  static const char *const names[] = {"running_mean", "running_var"};
+  for (int i = 0; i < 2; i++) {
+    const cg_value *given = cg_arg_tensor(cg_node_arg(n, names[i]));
+    int k = i + (updates ? 4 : 3);
+    if (given && k < n->nresults && n->result[k]->type.kind == CG_T_TENSOR) n->result[k]->type.dtype = given->type.dtype;
+  }
+}
+
 static void infer_node(cg_pipeline *p, cg_module *m, cg_node *n) {
   if (!n->schema) return; // calls got their types when they were made
   const char *reason = NULL;
+  correct_statistics(n);
   by_rule(p, m, n, &reason);
   if (reason) // the arguments do not fit, whatever the model records
     cg_fail_at(p->s, CIERGE_BAD_MODEL, n->at, "%s (node %s): %s", n->schema->key, n->name ? n->name : "", reason);

@@ -113,10 +113,6 @@ static void symbol_edges_type(graph *g, const cg_type *t) {
   symbol_edges(g, t->value);
 }
 
-static bool draws(const cg_node *n) {
-  return (n->op && n->op->traits & CG_OP_RANDOM) || (n->schema && cg_schema_arg_index(n->schema, "generator") >= 0);
-}
-
 static graph dependences(cg_session *s, cg_fn *f) {
   graph g = {.s = s, .n = cg_fn_number(f)};
   g.slot = CG_NEW_ARRAY(s, slot, g.n ? g.n : 1);
@@ -130,7 +126,7 @@ static graph dependences(cg_session *s, cg_fn *f) {
     cg_node_each_input(n, input_edge, &g);
     for (int i = 0; i < n->nargs; i++) symbol_edges_arg(&g, &n->arg[i]);
     for (int i = 0; i < n->nresults; i++) symbol_edges_type(&g, &n->result[i]->type);
-    if (draws(n)) depend(&g, last_draw, g.at), last_draw = g.at;
+    if (cg_node_draws(n)) depend(&g, last_draw, g.at), last_draw = g.at;
     if ((n->op && n->op->traits & CG_OP_EFFECT) || !n->nresults) depend(&g, last_effect, g.at), last_effect = g.at;
   }
   return g;

@@ -6,16 +6,14 @@
 #include "ops/op.h"
 #include "pass/pass.h"
 
-enum { KEEP = CG_OP_RANDOM | CG_OP_EFFECT };
-
 static unsigned traits(const cg_node *n) { return n->op ? n->op->traits : 0; }
 
 // Nodes with an effect beyond their results. An operator that the table does not know is pure unless its schema
 // says that it mutates, returns nothing, or may draw random numbers.
 static bool has_effect(const cg_node *n) {
   if (!n->schema) return true; // a call
-  if (traits(n) & KEEP) return true;
-  return n->nresults == 0 || n->schema->mutates || cg_schema_arg_index(n->schema, "generator") >= 0 || !strncmp(n->schema->key, "higher_order.", 13) ||
+  if (traits(n) & CG_OP_EFFECT || cg_node_draws(n)) return true;
+  return n->nresults == 0 || n->schema->mutates || !strncmp(n->schema->key, "higher_order.", 13) ||
          strncmp(n->schema->key, "aten::", 6) != 0; // a custom operator may do anything
 }
 

@@ -273,7 +273,8 @@ static const char *index_check(cg_printer *p, te_expr *e) {
   const char *i = cg_print_expr(p, e->arg[0]), *size = cg_print_expr(p, e->arg[1]);
   const char *name = cg_format(p->c->s, "t%d", p->temps++);
   int d = cg_print_depth(p, e);
-  cg_print_line(p, d, "const int64_t %s = %s < 0 ? %s + %s : %s;", name, i, i, size, i);
+  if (e->integer) cg_print_line(p, d, "const int64_t %s = %s < 0 ? %s + %s : %s;", name, i, i, size, i);
+  else cg_print_line(p, d, "const int64_t %s = %s;", name, i);
   const char *site = e->node ? cg_kernel_site_of(p->k, e->node) : "0";
   cg_print_line(p, d, "if ((uint64_t)%s >= (uint64_t)%s) {", name, size);
   cg_print_line(p, d, "  cg_raise(err, CG_KERNEL_INDEX, %s, %s, %s);", i, size, site);

@@ -51,6 +51,15 @@ static void write_strided(cg_torch_writer *w, const cg_node *n, cg_value *v) {
   else cg_write_u8(&w->out, CG_TA_INT), cg_write_i64(&w->out, 0);
 }
 
+// sym_storage_offset and sym_stride of memory that they define the layout symbols of: LibTorch's tensor tells.
+static bool layout_asked(const cg_node *n, const cg_type *t) {
+  const cg_type *r = n->nresults == 1 ? &n->result[0]->type : NULL;
+  if (!r || !r->value || r->value->kind != CG_X_SYM || !r->value->symbol->unbacked) return false;
+  bool asked = t->offset && cg_x_has_symbol(t->offset, r->value->symbol);
+  for (int i = 0; t->stride && i < t->rank; i++) asked = asked || cg_x_has_symbol(t->stride[i], r->value->symbol);
+  return asked;
+}
+
 // ---------------------------------------------------------------- arguments
 
 static void write_arg(cg_torch_writer *w, const cg_node *n, const cg_arg *a, cg_schema_kind kind) {
@@ -58,7 +67,8 @@ static void write_arg(cg_torch_writer *w, const cg_node *n, const cg_arg *a, cg_
   switch (a->kind) {
   case CG_A_NONE: cg_write_u8(b, CG_TA_NONE); break;
   case CG_A_VALUE:
-    if (n->op && n->op->traits & CG_OP_STRIDE_SENSITIVE && a->value->type.kind == CG_T_TENSOR && !c_order(n->fn->module, &a->value->type))
+    if (n->op && n->op->traits & CG_OP_STRIDE_SENSITIVE && a->value->type.kind == CG_T_TENSOR && !c_order(n->fn->module, &a->value->type) &&
+        !layout_asked(n, &a->value->type))
       write_strided(w, n, a->value);
     else w->value(w, a->value);
     break;
