@@ -150,6 +150,33 @@ static te_expr *load_only(te *t, cg_value *v, te_expr **idx, void *u) {
   return te_load(t, v, idx);
 }
 
+// Sizes that are known by running only (slice by an item, as recorded) must be spoken of by the arguments: kernels define none.
+static bool in_type(const cg_type *t, const cg_symbol *y) {
+  for (int i = 0; t->kind == CG_T_TENSOR && i < t->rank; i++)
+    if (cg_x_has_symbol(t->dim[i], y)) return true;
+  return t->value && cg_x_has_symbol(t->value, y);
+}
+
+static bool in_arg(const cg_arg *a, const cg_symbol *y) {
+  if (a->kind == CG_A_INT) return cg_x_has_symbol(a->i, y);
+  if (a->kind == CG_A_VALUE) return in_type(&a->value->type, y);
+  for (int i = 0; a->kind == CG_A_LIST && i < a->list.n; i++)
+    if (in_arg(&a->list.at[i], y)) return true;
+  return false;
+}
+
+static const char *shows_new_size(const cg_node *n) {
+  for (int k = 0; k < n->nresults; k++)
+    for (int d = 0; d < n->result[k]->type.rank; d++) {
+      const cg_expr *x = n->result[k]->type.dim[d];
+      if (x->kind != CG_X_SYM || !x->symbol->unbacked) continue;
+      bool known = false;
+      for (int i = 0; i < n->nargs && !known; i++) known = in_arg(&n->arg[i], x->symbol);
+      if (!known) return "a size that is known by running it only";
+    }
+  return NULL;
+}
+
 const char *cg_c_claim(cg_pipeline *p, const cg_node *n) {
   if (!n->op || !(n->op->lower || n->op->body_float || n->op->body_int || n->op->body_bool))
     return cg_format(p->s, "no native kernel for %s", n->schema ? n->schema->key : "a call");
@@ -159,6 +186,7 @@ const char *cg_c_claim(cg_pipeline *p, const cg_node *n) {
     check_type(&c, n->result[i]);
     if (!c.why && n->result[i]->type.kind != CG_T_TENSOR) c.why = "its result is no tensor";
   }
+  if (!c.why) c.why = shows_new_size(n);
   if (c.why) return c.why;
   te_compute out;
   te *t = te_new(n->fn->module, load_only, NULL);
