@@ -172,14 +172,6 @@ static te_expr *nearest(te *t, const cg_node *n, te_expr *i, const cg_expr *in, 
   return te_op(t, TE_MAX, te_op(t, TE_MIN, at, te_size(t, cg_xsub(te_module(t), in, cg_xi(te_module(t), 1)))), te_int(t, 0));
 }
 
-static double scale_of(const cg_node *n, int i, int spatial) {
-  static const char *const names[][3] = {{"scales"}, {"scales_h", "scales_w"}, {"scales_d", "scales_h", "scales_w"}};
-  const cg_arg *list = cg_node_arg(n, "scale_factors");
-  double v;
-  if (list) return list->kind == CG_A_LIST && i < list->list.n && cg_arg_double(&list->list.at[i], &v) ? v : 0;
-  return cg_r_double_or(n, names[spatial - 1][i], 0);
-}
-
 static te_expr *nearest_element(te *t, const cg_node *n, int k, te_expr **idx) {
   cg_value *x = self_of(n);
   const cg_type *to = &n->result[0]->type;
@@ -187,7 +179,7 @@ static te_expr *nearest_element(te *t, const cg_node *n, int k, te_expr **idx) {
   te_expr *in[CG_MAX_RANK];
   (void)k;
   for (int i = 0; i < x->type.rank; i++)
-    in[i] = i < 2 ? idx[i] : nearest(t, n, idx[i], x->type.dim[i], to->dim[i], scale_of(n, i - 2, x->type.rank - 2), exact);
+    in[i] = i < 2 ? idx[i] : nearest(t, n, idx[i], x->type.dim[i], to->dim[i], cg_r_scale(n, i - 2, x->type.rank - 2), exact);
   return te_at(t, x, in);
 }
 

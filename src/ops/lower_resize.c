@@ -5,14 +5,6 @@
 
 typedef struct { te_expr *low, *high, *weight; } tap; // weight: of `high`
 
-static double scale_of(const cg_node *n, int i, int spatial) {
-  static const char *const names[][3] = {{"scales"}, {"scales_h", "scales_w"}, {"scales_d", "scales_h", "scales_w"}};
-  const cg_arg *list = cg_node_arg(n, "scale_factors");
-  double v;
-  if (list) return list->kind == CG_A_LIST && i < list->list.n && cg_arg_double(&list->list.at[i], &v) ? v : 0;
-  return cg_r_double_or(n, names[spatial - 1][i], 0);
-}
-
 // Where element i of `to` falls among `size` elements. Corners are aligned, or the pixels' areas are.
 static tap find(te *t, const cg_node *n, te_expr *i, const cg_expr *size, const cg_expr *to, double scale, cg_dtype c) {
   static const char *const names[] = {"i", "size", "to", "by"}, *const pair[] = {"x", "y"};
@@ -50,8 +42,8 @@ static te_expr *linear_element(te *t, const cg_node *n, int k, te_expr **idx) {
   (void)k;
   for (int i = 0; i < 2; i++) in[i] = idx[i];
   for (int i = 2; i < x->type.rank; i++) {
-    if (x->type.dim[i] == to->dim[i] && (cg_r_bool(n, "align_corners", false) || !scale_of(n, i - 2, x->type.rank - 2))) taps[i] = (tap){idx[i], idx[i], NULL};
-    else taps[i] = find(t, n, idx[i], x->type.dim[i], to->dim[i], scale_of(n, i - 2, x->type.rank - 2), c);
+    if (x->type.dim[i] == to->dim[i] && (cg_r_bool(n, "align_corners", false) || !cg_r_scale(n, i - 2, x->type.rank - 2))) taps[i] = (tap){idx[i], idx[i], NULL};
+    else taps[i] = find(t, n, idx[i], x->type.dim[i], to->dim[i], cg_r_scale(n, i - 2, x->type.rank - 2), c);
   }
   return te_cast(t, blend(t, n, x, taps, 2, in, c), to->dtype);
 }

@@ -192,3 +192,11 @@ te_expr *cg_lower_text(te *t, const cg_node *n, te_expr **idx, cg_dtype computed
   const char **names = cg_memdup(te_session(t), name, (size_t)(nargs ? nargs : 1) * sizeof *name);
   return te_body(t, n, n->result[0]->type.dtype, text, nargs, names, arg);
 }
+
+double cg_r_scale(const cg_node *n, int i, int spatial) {
+  static const char *const names[][3] = {{"scales"}, {"scales_h", "scales_w"}, {"scales_d", "scales_h", "scales_w"}};
+  const cg_arg *list = cg_node_arg(n, "scale_factors");
+  double v;
+  if (list) return list->kind == CG_A_LIST && i < list->list.n && cg_arg_double(&list->list.at[i], &v) ? v : 0;
+  return cg_r_double_or(n, names[spatial - 1][i], 0);
+}

@@ -92,4 +92,6 @@ static inline bool cg_rewrite_by(cg_rewrite *r, cg_value *v) { return cg_rewrite
 bool cg_result_used(const cg_node *n, int k);
 
 static inline cg_arg cg_av(cg_value *v) { return v ? cg_a_value(v) : cg_a_none(); }
+// Resizing: the scale that the node gives for spatial dimension i of `spatial`, in either of its spellings; 0: none.
+double cg_r_scale(const cg_node *n, int i, int spatial);
 #endif
