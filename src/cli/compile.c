@@ -5,21 +5,22 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "compile/compile.h"
 #include "ops/op.h"
 
-// The options that take a value here; the library knows what each means (compile/options.c).
-static const struct option long_options[] = {
-    {"target", 1, 0, 0}, {"backends", 1, 0, 0}, {"require-native", 0, 0, 0}, {"no-cost-drop", 0, 0, 0}, {"torch-library", 1, 0, 0},
-    {"torch-ops", 1, 0, 0}, {"dim", 1, 0, 0}, {"specialize", 1, 0, 0}, {"op-type", 1, 0, 0}, {"libtorch", 1, 0, 0}, {"dump-after", 1, 0, 0},
-    {"time-passes", 0, 0, 0}, {"verify", 0, 0, 0}, {"emit", 1, 0, 0}, {"report", 1, 0, 0}, {"cc", 1, 0, 0}, {"entry", 1, 0, 0},
-    {"weights", 1, 0, 0}, {"help", 0, 0, 'h'}, {"output", 1, 0, 'o'}, {0, 0, 0, 0}};
+static void help(const char *command) {
+  printf("cierge %s: its options are\n", command);
+  for (int i = 0; i < cg_option_count; i++) {
+    const cg_option_row *r = &cg_option_rows[i];
+    printf("  --%s%s%s\n        %s\n", r->name, r->argument ? " " : "", r->argument ? r->argument : "", r->help);
+  }
+}
 
-// Fills options and *out (-o), leaves the operands from optind on. A code >= 0 ends the command.
-static int parse(int argc, char **argv, cierge_options *o, const char **out) {
+static int parse_with(const struct option *long_options, int argc, char **argv, cierge_options *o, const char **out) {
   opterr = 0;
   int index, c;
   while ((c = getopt_long(argc, argv, "o:h", long_options, &index)) != -1) {
-    if (c == 'h') return cg_usage(argv[0], "its options are"), 0;
+    if (c == 'h') return help(argv[0]), 0;
     if (c == '?') return cg_usage(argv[0], "what is '%s'?", argv[optind - 1]);
     if (c == 'o') *out = optarg;
     else {
@@ -28,6 +29,18 @@ static int parse(int argc, char **argv, cierge_options *o, const char **out) {
     }
   }
   return -1;
+}
+
+// Fills options and *out (-o), leaves the operands from optind on. A code >= 0 ends the command.
+static int parse(int argc, char **argv, cierge_options *o, const char **out) {
+  struct option *long_options = calloc((size_t)cg_option_count + 3, sizeof *long_options);
+  if (!long_options) return cg_usage(argv[0], "out of memory");
+  for (int i = 0; i < cg_option_count; i++) long_options[i] = (struct option){cg_option_rows[i].name, !!cg_option_rows[i].argument, NULL, 0};
+  long_options[cg_option_count] = (struct option){"help", 0, NULL, 'h'};
+  long_options[cg_option_count + 1] = (struct option){"output", 1, NULL, 'o'};
+  int code = parse_with(long_options, argc, argv, o, out);
+  free(long_options);
+  return code;
 }
 
 int cg_cmd_compile(int argc, char **argv) {

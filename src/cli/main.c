@@ -11,11 +11,7 @@ static const struct {
   const char *usage;
 } commands[] = {
     {"compile", cg_cmd_compile,
-     "MODEL -o OUT.cierge   MODEL: .pt2 or .cir\n"
-     "      [--target native|x86-64-v2|x86-64-v3|x86-64-v4] [--backends c,torch] [--require-native]\n"
-     "      [--torch-library LIB.so]… [--torch-ops aten.foo,…] [--dim 's0=1..64,hint=8'] [--specialize s0=1,8]\n"
-     "      [--op-type 'ns::op=(f32[s0]) -> (f32[s0])'] [--libtorch DIR] [--entry NAME] [--weights FILE]\n"
-     "      [--dump-after PASS] [--time-passes] [--emit ir|c] [--report FILE.json]"},
+     "MODEL -o OUT.cierge [options: see cierge compile --help]   MODEL: .pt2 or .cir"},
     {"run", cg_cmd_run,
      "OUT.cierge [--inputs in.npz|in.safetensors] [--outputs out.npz|out.safetensors] [--threads N] [--repeat N]\n"
      "      [--reset-between] [--sequence a.npz b.npz …] [--seed S] [--lazy] [--libtorch DIR] [--torch-library LIB.so]…"},

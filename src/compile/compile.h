@@ -9,7 +9,10 @@ struct cierge_options {
   const char *entry, *weights;
 };
 
-// options.c: CIERGE_OK, or the error that o->s.message says.
+// options.c: the table, for usage texts; setting gives CIERGE_OK, or the error that o->s.message says.
+typedef struct { const char *name, *argument, *help; } cg_option_row; // argument NULL: a flag
+extern const cg_option_row cg_option_rows[];
+extern const int cg_option_count;
 cierge_code cg_options_init(cierge_options *o);
 cierge_code cg_options_set(cierge_options *o, const char *name, const char *value);
 

@@ -1,20 +1,9 @@
-// Options of a compilation: one table, read by the C API and the command line alike.
+// Options of a compilation: one table (options.def), read by the C API and the command line alike.
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "compile/compile.h"
-
-typedef struct {
-  const char *name;
-  void (*set)(cierge_options *o, const char *value);
-} option;
-
-#define LIST(field) cierge_options *o, const char *v) { CG_PUSH(&o->s, &o->opt.field, cg_strdup(&o->s, v)); }
-static void set_torch_library(LIST(torch_libraries)
-static void set_op_type(LIST(op_types)
-static void set_dim(LIST(dims)
-static void set_specialize(LIST(specialize)
-#undef LIST
 
 static void set_torch_ops(cierge_options *o, const char *v) {
   for (const char *end; *v; v = *end ? end + 1 : end) {
@@ -80,27 +69,41 @@ static void set_dump_after(cierge_options *o, const char *v) {
   cg_fail(&o->s, CIERGE_USAGE, "--dump-after '%s': there is no such pass", v);
 }
 
-#define FLAG(field) cierge_options *o, const char *v) { (void)v; o->opt.field = true; }
-#define TEXT(field) cierge_options *o, const char *v) { o->field = cg_strdup(&o->s, v); }
-static void set_require_native(FLAG(require_native)
-static void set_no_cost_drop(FLAG(no_cost_drop)
-static void set_time_passes(FLAG(time_passes)
-static void set_verify(FLAG(verify)
-static void set_report(TEXT(opt.report)
-static void set_libtorch(TEXT(opt.libtorch)
-static void set_cc(TEXT(opt.cc)
-static void set_entry(TEXT(entry)
-static void set_weights(TEXT(weights)
-#undef FLAG
-#undef TEXT
+// ---------------------------------------------------------------- the table
 
-static const option options[] = {
-    {"target", set_target}, {"backends", set_backends}, {"require-native", set_require_native},
-    {"no-cost-drop", set_no_cost_drop}, {"torch-library", set_torch_library}, {"torch-ops", set_torch_ops},
-    {"dim", set_dim}, {"specialize", set_specialize}, {"op-type", set_op_type}, {"libtorch", set_libtorch},
-    {"dump-after", set_dump_after}, {"time-passes", set_time_passes}, {"verify", set_verify}, {"emit", set_emit},
-    {"report", set_report}, {"cc", set_cc}, {"entry", set_entry}, {"weights", set_weights},
+typedef enum { FLAG_OF, TEXT_OF, LIST_OF, SET_BY } how;
+
+typedef struct {
+  how how;
+  size_t at;                                          // the field in cierge_options
+  void (*set)(cierge_options *o, const char *value);  // SET_BY
+} action;
+
+#define FLAG(field) {FLAG_OF, offsetof(cierge_options, field), NULL}
+#define TEXT(field) {TEXT_OF, offsetof(cierge_options, field), NULL}
+#define LIST(field) {LIST_OF, offsetof(cierge_options, field), NULL}
+#define SET(function) {SET_BY, 0, function}
+#define OPTION(name, argument, action, help) action,
+static const action actions[] = {
+#include "compile/options.def"
 };
+#undef OPTION
+#define OPTION(name, argument, action, help) {name, argument, help},
+const cg_option_row cg_option_rows[] = {
+#include "compile/options.def"
+};
+#undef OPTION
+const int cg_option_count = sizeof cg_option_rows / sizeof *cg_option_rows;
+
+static void act(cierge_options *o, const action *a, const char *value) {
+  void *field = (char *)o + a->at;
+  switch (a->how) {
+  case FLAG_OF: *(bool *)field = true; break;
+  case TEXT_OF: *(const char **)field = cg_strdup(&o->s, value); break;
+  case LIST_OF: CG_PUSH(&o->s, (cg_text_vec *)field, (const char *)cg_strdup(&o->s, value)); break;
+  case SET_BY: a->set(o, value); break;
+  }
+}
 
 typedef struct {
   cierge_options *o;
@@ -109,9 +112,9 @@ typedef struct {
 
 static void apply(cg_session *s, void *u) {
   setting *x = u;
-  for (size_t i = 0; i < sizeof options / sizeof *options; i++)
-    if (!strcmp(options[i].name, x->name)) {
-      options[i].set(x->o, x->value ? x->value : "");
+  for (int i = 0; i < cg_option_count; i++)
+    if (!strcmp(cg_option_rows[i].name, x->name)) {
+      act(x->o, &actions[i], x->value ? x->value : "");
       return;
     }
   cg_fail(s, CIERGE_USAGE, "there is no option '%s'", x->name);

@@ -21,17 +21,19 @@ struct cg_backend {
   void (*finish)(cg_emitter *e);
 };
 
+CG_VEC_TYPE(cg_text_vec, const char *);
+
 // What the user asked for; read by passes and backends, filled by compile/options.c.
 typedef struct {
   const char *target;              // resolved: "x86-64-v2" … "x86-64-v4"
   bool require_native, no_cost_drop, verify;
   const cg_backend *const *backends; // in the order of preference, NULL-terminated
   bool native;                     // some backend besides LibTorch is among them
-  CG_VEC(const char *) torch_libraries;
-  CG_VEC(const char *) op_types;   // 'ns::op=(f32[s0,4]) -> (f32[s0])'
-  CG_VEC(const char *) dims;       // 's0=1..64,hint=8'
-  CG_VEC(const char *) specialize; // 's0=1,8'
-  CG_VEC(const char *) torch_ops;  // always LibTorch
+  cg_text_vec torch_libraries;
+  cg_text_vec op_types;   // 'ns::op=(f32[s0,4]) -> (f32[s0])'
+  cg_text_vec dims;       // 's0=1..64,hint=8'
+  cg_text_vec specialize; // 's0=1,8'
+  cg_text_vec torch_ops;  // always LibTorch
   const char *dump_after;          // pass name
   bool time_passes;
   const char *emit;                // "ir", "c" or NULL
