@@ -206,6 +206,8 @@ cg_arg cg_a_str(cg_module *m, const char *text);
 // Calls f for every value that an argument holds, lists included.
 void cg_arg_each_value(const cg_arg *a, void (*f)(cg_value *, void *), void *u);
 void cg_node_each_input(const cg_node *n, void (*f)(cg_value *, void *), void *u);
+// "aten::mm (node mm_3)" for messages; a node without name is told by its place: "aten::mm (node 2 of @main)". In the session's arena.
+const char *cg_node_text(cg_session *s, const cg_node *n);
 // Argument by the schema's name; NULL: no such argument.
 const cg_arg *cg_node_arg(const cg_node *n, const char *name);
 cg_value *cg_arg_tensor(const cg_arg *a);              // NULL: no tensor value

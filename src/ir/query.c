@@ -13,6 +13,13 @@ void cg_node_each_input(const cg_node *n, void (*f)(cg_value *, void *), void *u
   for (int i = 0; i < n->nargs; i++) cg_arg_each_value(&n->arg[i], f, u);
 }
 
+const char *cg_node_text(cg_session *s, const cg_node *n) {
+  int place = 1;
+  if (n->name && *n->name) return cg_format(s, "%s (node %s)", n->schema->key, n->name);
+  for (const cg_node *before = n->prev; before; before = before->prev) place++;
+  return cg_format(s, "%s (node %d of @%s)", n->schema->key, place, n->fn->name);
+}
+
 const cg_arg *cg_node_arg(const cg_node *n, const char *name) {
   int i = n->schema ? cg_schema_arg_index(n->schema, name) : -1;
   return i >= 0 && i < n->nargs ? &n->arg[i] : NULL;

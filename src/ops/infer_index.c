@@ -3,13 +3,6 @@
 
 #include "ops/rules.h"
 
-static const char *self_of(const cg_node *n, const cg_type **x) {
-  cg_value *v = n->nargs ? cg_arg_tensor(&n->arg[0]) : NULL;
-  if (!v) return "the first argument is no tensor";
-  *x = &v->type;
-  return NULL;
-}
-
 const char *cg_infer_embedding(cg_module *m, cg_node *n) {
   const cg_type *w = cg_r_type(n, "weight"), *i = cg_r_type(n, "indices");
   if (!w || !i || w->rank != 2) return "'weight' must be 2-D";
@@ -23,7 +16,7 @@ const char *cg_infer_embedding(cg_module *m, cg_node *n) {
 const char *cg_infer_index_select(cg_module *m, cg_node *n) {
   const cg_type *x, *i = cg_r_type(n, "index");
   int d;
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   CG_RULE(cg_r_dim_of(m, n, "dim", x->rank, &d));
   if (!i || i->rank > 1) return "index_select(): Index is supposed to be a vector";
   const cg_expr **dim = cg_r_copy_dims(m, x);
@@ -35,7 +28,7 @@ const char *cg_infer_index_select(cg_module *m, cg_node *n) {
 // self and mask broadcast together.
 const char *cg_infer_masked_scatter(cg_module *m, cg_node *n) {
   const cg_type *x, *mask = cg_r_type(n, "mask");
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   if (!mask) return "mask is no tensor";
   cg_type shape = *x;
   CG_RULE(cg_broadcast(m, &shape, mask));
@@ -46,7 +39,7 @@ const char *cg_infer_masked_scatter(cg_module *m, cg_node *n) {
 // gather, take: the index tensor's shape.
 const char *cg_infer_gather(cg_module *m, cg_node *n) {
   const cg_type *x, *i = cg_r_type(n, "index");
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   (void)m;
   if (!i) return "index is no tensor";
   cg_r_set_like(n, 0, i, x->dtype);
@@ -58,7 +51,7 @@ const char *cg_infer_gather(cg_module *m, cg_node *n) {
 const char *cg_infer_index(cg_module *m, cg_node *n) {
   const cg_type *x;
   cg_value **i;
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   int count = cg_r_tensors(m, n, "indices", &i), first = -1, last = -1, used = 0, r = 0;
   cg_type shape = cg_tensor_type(CG_I64, 0, NULL);
   if (count > x->rank) return cg_r_why(m, "too many indices for tensor of dimension %d", x->rank);
@@ -87,7 +80,7 @@ const char *cg_infer_index(cg_module *m, cg_node *n) {
 const char *cg_infer_one_hot(cg_module *m, cg_node *n) {
   const cg_type *x;
   const cg_expr *classes;
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   if (!cg_r_int(n, "num_classes", &classes) || (cg_x_is_int(classes) && classes->value < 0)) return NULL;
   const cg_expr **dim = cg_r_new_dims(m, x->rank + 1);
   for (int i = 0; i < x->rank; i++) dim[i] = x->dim[i];

@@ -5,13 +5,6 @@
 
 static bool is(const cg_node *n, const char *name) { return n->schema && !strcmp(n->schema->name, name); }
 
-static const char *self_of(const cg_node *n, const cg_type **x) {
-  cg_value *v = n->nargs ? cg_arg_tensor(&n->arg[0]) : NULL;
-  if (!v) return "the first argument is no tensor";
-  *x = &v->type;
-  return NULL;
-}
-
 // ---------------------------------------------------------------- joining
 
 // The first tensor's other sizes, the sum along dim; 1-D empty tensors are skipped as PyTorch does.
@@ -71,7 +64,7 @@ const char *cg_infer_stack(cg_module *m, cg_node *n) {
 // Pairs from the last dimension on: constant_pad_nd, pad, reflection and replication pads.
 const char *cg_infer_pad(cg_module *m, cg_node *n) {
   const cg_type *x;
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   const char *name = cg_node_arg(n, "pad") ? "pad" : "padding";
   int count = cg_arg_list_len(cg_node_arg(n, name));
   const cg_expr *by[2 * CG_MAX_RANK];
@@ -146,7 +139,7 @@ const char *cg_infer_meshgrid(cg_module *m, cg_node *n) {
 const char *cg_infer_glu(cg_module *m, cg_node *n) {
   const cg_type *x;
   int d;
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   CG_RULE(cg_r_dim_of(m, n, "dim", x->rank, &d));
   if (!x->rank) return "glu does not support 0-dimensional tensors";
   const cg_expr **dim = cg_r_copy_dims(m, x);

@@ -140,10 +140,21 @@ const char *cg_infer_conv(cg_module *m, cg_node *n) {
 
 const char *cg_infer_attention(cg_module *m, cg_node *n) {
   const cg_type *q = cg_r_type(n, "query"), *k = cg_r_type(n, "key"), *v = cg_r_type(n, "value");
-  if (!q || !k || !v || q->rank < 2 || v->rank < 2) return "query, key and value of 2 dimensions or more are expected";
-  const cg_expr **dim = cg_r_copy_dims(m, q);
-  dim[q->rank - 1] = v->dim[v->rank - 1];
-  cg_r_set(n, 0, q->dtype, q->rank, dim);
+  if (!q || !k || !v || q->rank < 2 || k->rank < 2 || v->rank < 2) return "query, key and value of 2 dimensions or more are expected";
+  cg_type batch = *q;
+  batch.rank -= 2;
+  for (int i = 0; i < 2; i++) {
+    cg_type with = i ? *v : *k;
+    with.dim = cg_r_copy_dims(m, &with);
+    with.rank -= 2;
+    if (with.rank && (n->nresults > 1 || cg_r_bool(n, "enable_gqa", false))) with.dim[with.rank - 1] = cg_xi(m, 1); // heads share one of these
+    CG_RULE(cg_broadcast(m, &batch, &with));
+  }
+  const cg_expr **dim = cg_r_new_dims(m, batch.rank + 2);
+  for (int i = 0; i < batch.rank; i++) dim[i] = batch.dim[i];
+  dim[batch.rank] = q->dim[q->rank - 2];
+  dim[batch.rank + 1] = v->dim[v->rank - 1];
+  cg_r_set(n, 0, q->dtype, batch.rank + 2, dim);
   if (n->nresults > 1) { // _scaled_dot_product_flash_attention_for_cpu: (batch, heads, queries) of logarithms
     const cg_expr **sums = cg_r_new_dims(m, 3);
     if (q->rank != 4) return "4-D query expected";

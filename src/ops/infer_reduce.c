@@ -6,13 +6,6 @@
 
 static bool is(const cg_node *n, const char *name) { return n->schema && !strcmp(n->schema->name, name); }
 
-static const char *self_of(const cg_node *n, const cg_type **x) {
-  cg_value *v = n->nargs ? cg_arg_tensor(&n->arg[0]) : NULL;
-  if (!v) return "the first argument is no tensor";
-  *x = &v->type;
-  return NULL;
-}
-
 const char *cg_v_reduction(cg_module *m, const cg_node *n, const cg_type *x, cg_reduction *r) {
   *r = (cg_reduction){.keep = cg_r_bool(n, "keepdim", false)};
   const cg_arg *a = cg_node_arg(n, "dim");
@@ -36,7 +29,7 @@ int cg_v_reduced_shape(cg_module *m, const cg_type *x, const cg_reduction *r, co
 static const char *set_reduced(cg_module *m, cg_node *n, int results, const cg_dtype *dtype) {
   const cg_type *x;
   cg_reduction r;
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   CG_RULE(cg_v_reduction(m, n, x, &r));
   const cg_expr **dim = cg_r_new_dims(m, x->rank);
   int rank = cg_v_reduced_shape(m, x, &r, dim);
@@ -51,13 +44,13 @@ static cg_dtype real_of(cg_dtype t) { return t == CG_C128 ? CG_F64 : t == CG_C64
 // sum, prod, nansum: integers are summed as int64.
 const char *cg_infer_sum(cg_module *m, cg_node *n) {
   const cg_type *x;
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   return one(m, n, cg_r_dtype(n, cg_is_integral(x->dtype) ? CG_I64 : x->dtype));
 }
 
 const char *cg_infer_mean(cg_module *m, cg_node *n) {
   const cg_type *x;
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   cg_dtype t = cg_r_dtype(n, x->dtype);
   if (cg_is_integral(t)) return "mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype";
   return one(m, n, t);
@@ -66,7 +59,7 @@ const char *cg_infer_mean(cg_module *m, cg_node *n) {
 // logsumexp, nanmean and the like: integers become floating.
 const char *cg_infer_reduce_float(cg_module *m, cg_node *n) {
   const cg_type *x;
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   return one(m, n, cg_r_dtype(n, cg_r_float(x->dtype)));
 }
 
@@ -81,14 +74,14 @@ static const char *not_empty(cg_module *m, const cg_node *n, const cg_type *x) {
 
 const char *cg_infer_extreme(cg_module *m, cg_node *n) {
   const cg_type *x;
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   CG_RULE(not_empty(m, n, x));
   return one(m, n, x->dtype);
 }
 
 const char *cg_infer_arg_extreme(cg_module *m, cg_node *n) {
   const cg_type *x;
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   CG_RULE(not_empty(m, n, x));
   return one(m, n, CG_I64);
 }
@@ -96,21 +89,21 @@ const char *cg_infer_arg_extreme(cg_module *m, cg_node *n) {
 // max.dim, min.dim, median.dim, mode, kthvalue: values and where they are.
 const char *cg_infer_extreme_dim(cg_module *m, cg_node *n) {
   const cg_type *x;
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   CG_RULE(not_empty(m, n, x));
   return set_reduced(m, n, 2, (cg_dtype[]){x->dtype, CG_I64});
 }
 
 const char *cg_infer_aminmax(cg_module *m, cg_node *n) {
   const cg_type *x;
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   CG_RULE(not_empty(m, n, x));
   return set_reduced(m, n, 2, (cg_dtype[]){x->dtype, x->dtype});
 }
 
 const char *cg_infer_any(cg_module *m, cg_node *n) {
   const cg_type *x;
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   return one(m, n, x->dtype == CG_U8 ? CG_U8 : CG_BOOL);
 }
 
@@ -118,7 +111,7 @@ const char *cg_infer_count_nonzero(cg_module *m, cg_node *n) { return one(m, n, 
 
 const char *cg_infer_var(cg_module *m, cg_node *n) {
   const cg_type *x;
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   cg_dtype t = real_of(x->dtype);
   if (cg_is_integral(t)) return "std and var only support floating point and complex dtypes";
   return set_reduced(m, n, 2, (cg_dtype[]){t, x->dtype}); // var_mean, std_mean: the second is the mean
@@ -126,7 +119,7 @@ const char *cg_infer_var(cg_module *m, cg_node *n) {
 
 const char *cg_infer_norm(cg_module *m, cg_node *n) {
   const cg_type *x;
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   return one(m, n, real_of(cg_r_dtype(n, x->dtype)));
 }
 
@@ -134,7 +127,7 @@ const char *cg_infer_norm(cg_module *m, cg_node *n) {
 
 const char *cg_infer_cumulate(cg_module *m, cg_node *n) {
   const cg_type *x;
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   bool sums = is(n, "aten::cumsum") || is(n, "aten::cumprod");
   (void)m;
   cg_r_set_like(n, 0, x, cg_r_dtype(n, sums && cg_is_integral(x->dtype) ? CG_I64 : x->dtype));
@@ -144,7 +137,7 @@ const char *cg_infer_cumulate(cg_module *m, cg_node *n) {
 // cummax, cummin, sort: values and places, in the shape of the input.
 const char *cg_infer_sort(cg_module *m, cg_node *n) {
   const cg_type *x;
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   (void)m;
   cg_r_set_like(n, 0, x, x->dtype);
   cg_r_set_like(n, 1, x, CG_I64);
@@ -153,7 +146,7 @@ const char *cg_infer_sort(cg_module *m, cg_node *n) {
 
 const char *cg_infer_argsort(cg_module *m, cg_node *n) {
   const cg_type *x;
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   (void)m;
   cg_r_set_like(n, 0, x, CG_I64);
   return NULL;
@@ -163,7 +156,7 @@ const char *cg_infer_topk(cg_module *m, cg_node *n) {
   const cg_type *x;
   const cg_expr *k;
   int d;
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   CG_RULE(cg_r_dim_of(m, n, "dim", x->rank, &d));
   if (!cg_r_int(n, "k", &k)) return NULL;
   const cg_expr **dim = cg_r_copy_dims(m, x);
@@ -179,7 +172,7 @@ const char *cg_infer_topk(cg_module *m, cg_node *n) {
 // _softmax, _log_softmax: f16 may come out as f32.
 const char *cg_infer_softmax(cg_module *m, cg_node *n) {
   const cg_type *x;
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   (void)m;
   cg_r_set_like(n, 0, x, cg_r_bool(n, "half_to_float", false) ? CG_F32 : x->dtype);
   return NULL;

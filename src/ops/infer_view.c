@@ -14,13 +14,6 @@ static bool among(const cg_node *n, int count, const char *const *names) {
 }
 #define AMONG(n, ...) among((n), (int)(sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *)), (const char *[]){__VA_ARGS__})
 
-static const char *self_of(const cg_node *n, const cg_type **x) {
-  cg_value *v = n->nargs ? cg_arg_tensor(&n->arg[0]) : NULL;
-  if (!v) return "the first argument is no tensor";
-  *x = &v->type;
-  return NULL;
-}
-
 // ---------------------------------------------------------------- permutations
 
 static void swap(int *map, int a, int b) {
@@ -82,7 +75,7 @@ const char *cg_v_permutation(cg_module *m, const cg_node *n, int rank, int *map)
 const char *cg_infer_permutation(cg_module *m, cg_node *n) {
   const cg_type *x;
   int map[CG_MAX_RANK];
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   if (cg_is_complex(x->dtype) && AMONG(n, "aten::mH", "aten::matrix_H", "aten::adjoint")) return NULL;
   CG_RULE(cg_v_permutation(m, n, x->rank, map));
   const cg_expr **dim = cg_r_new_dims(m, x->rank);
@@ -130,7 +123,7 @@ static const char *fill_in(cg_module *m, const cg_type *x, int rank, const cg_ex
 
 const char *cg_infer_view(cg_module *m, cg_node *n) {
   const cg_type *x;
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   const char *name = cg_node_arg(n, "size") ? "size" : "shape";
   if (!cg_node_arg(n, name)) return NULL; // view.dtype
   int rank = cg_arg_list_len(cg_node_arg(n, name));
@@ -144,7 +137,7 @@ const char *cg_infer_view(cg_module *m, cg_node *n) {
 // self's elements in other's shape: view_as, reshape_as.
 const char *cg_infer_view_as(cg_module *m, cg_node *n) {
   const cg_type *x, *other = cg_r_type(n, "other");
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   if (!other) return "other is no tensor";
   (void)m;
   cg_r_set_like(n, 0, other, x->dtype);
@@ -153,7 +146,7 @@ const char *cg_infer_view_as(cg_module *m, cg_node *n) {
 
 const char *cg_infer_flatten(cg_module *m, cg_node *n) {
   const cg_type *x;
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   int a = 0, b = x->rank - 1;
   if (!is(n, "aten::ravel")) {
     CG_RULE(cg_r_dim_of(m, n, "start_dim", x->rank, &a));
@@ -173,7 +166,7 @@ const char *cg_infer_flatten(cg_module *m, cg_node *n) {
 const char *cg_infer_unflatten(cg_module *m, cg_node *n) {
   const cg_type *x;
   int d, r = 0;
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   CG_RULE(cg_r_dim_of(m, n, "dim", x->rank, &d));
   int count = cg_arg_list_len(cg_node_arg(n, "sizes"));
   const cg_expr **sizes = cg_r_new_dims(m, count);
@@ -191,7 +184,7 @@ const char *cg_infer_unflatten(cg_module *m, cg_node *n) {
 const char *cg_infer_squeeze(cg_module *m, cg_node *n) {
   const cg_type *x;
   bool drop[CG_MAX_RANK];
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   const cg_arg *a = cg_node_arg(n, "dim");
   if (a && !cg_arg_list_len(a) && x->rank) { // squeeze.dims of no dims
     cg_r_set_like(n, 0, x, x->dtype);
@@ -209,7 +202,7 @@ const char *cg_infer_squeeze(cg_module *m, cg_node *n) {
 const char *cg_infer_unsqueeze(cg_module *m, cg_node *n) {
   const cg_type *x;
   int d;
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   CG_RULE(cg_r_dim_of(m, n, "dim", x->rank + 1, &d));
   const cg_expr **dim = cg_r_new_dims(m, x->rank + 1);
   for (int i = 0; i <= x->rank; i++) dim[i] = i < d ? x->dim[i] : i == d ? cg_xi(m, 1) : x->dim[i - 1];
@@ -220,7 +213,7 @@ const char *cg_infer_unsqueeze(cg_module *m, cg_node *n) {
 // atleast_1d, _2d, _3d of one tensor.
 const char *cg_infer_atleast(cg_module *m, cg_node *n) {
   const cg_type *x;
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   int want = is(n, "aten::atleast_1d") ? 1 : is(n, "aten::atleast_2d") ? 2 : 3;
   if (x->rank >= want) return cg_infer_same(m, n);
   const cg_expr **dim = cg_r_new_dims(m, want), *one = cg_xi(m, 1);
@@ -235,7 +228,7 @@ const char *cg_infer_atleast(cg_module *m, cg_node *n) {
 
 const char *cg_infer_expand(cg_module *m, cg_node *n) {
   const cg_type *x, *other = cg_r_type(n, "other");
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   int rank = other ? other->rank : cg_arg_list_len(cg_node_arg(n, "size"));
   const cg_expr **dim = cg_r_new_dims(m, rank);
   if (other) memcpy(dim, other->dim, (size_t)rank * sizeof *dim);
@@ -257,7 +250,7 @@ const char *cg_infer_expand(cg_module *m, cg_node *n) {
 // repeat, tile: sizes times repeats.
 const char *cg_infer_repeat(cg_module *m, cg_node *n) {
   const cg_type *x;
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   bool tile = is(n, "aten::tile");
   const char *name = tile ? "dims" : "repeats";
   int count = cg_arg_list_len(cg_node_arg(n, name)), rank = count;
@@ -277,7 +270,7 @@ const char *cg_infer_repeat(cg_module *m, cg_node *n) {
 const char *cg_infer_repeat_interleave(cg_module *m, cg_node *n) {
   const cg_type *x;
   const cg_expr *by;
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   if (!cg_r_int(n, "repeats", &by)) return NULL;
   if (cg_r_is_none(n, "dim")) {
     const cg_expr **dim = cg_r_new_dims(m, 1);
@@ -345,7 +338,7 @@ static bool unknown(const char *why) { return why && (strstr(why, "not known") |
 const char *cg_infer_slice(cg_module *m, cg_node *n) {
   const cg_type *x;
   cg_slice s;
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   const char *why = cg_v_slice(m, n, x, &s);
   if (why) return unknown(why) ? NULL : why;
   const cg_expr **dim = cg_r_new_dims(m, x->rank);
@@ -429,7 +422,7 @@ const char *cg_v_pieces(cg_module *m, const cg_node *n, const cg_type *x, cg_pie
 const char *cg_infer_pieces(cg_module *m, cg_node *n) {
   const cg_type *x;
   cg_pieces p;
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   const char *why = cg_v_pieces(m, n, x, &p);
   if (why) return unknown(why) ? NULL : why;
   for (int k = 0; k < n->nresults; k++) {
@@ -465,7 +458,7 @@ const char *cg_v_diagonal(cg_module *m, const cg_node *n, const cg_type *x, cg_d
 const char *cg_infer_diagonal(cg_module *m, cg_node *n) {
   const cg_type *x;
   cg_diagonal d;
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   CG_RULE(cg_v_diagonal(m, n, x, &d));
   const cg_expr **dim = cg_r_new_dims(m, x->rank);
   int r = 0;
@@ -479,7 +472,7 @@ const char *cg_infer_diagonal(cg_module *m, cg_node *n) {
 const char *cg_infer_diag_embed(cg_module *m, cg_node *n) {
   const cg_type *x;
   int a, b, k = 0;
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   CG_RULE(cg_r_dim_of(m, n, "dim1", x->rank + 1, &a));
   CG_RULE(cg_r_dim_of(m, n, "dim2", x->rank + 1, &b));
   if (!x->rank || a == b) return "diag_embed: bad dimensions";
@@ -495,7 +488,7 @@ const char *cg_infer_unfold(cg_module *m, cg_node *n) {
   const cg_type *x;
   int d;
   const cg_expr *size, *step;
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   if (!cg_r_int(n, "size", &size) || !cg_r_int(n, "step", &step)) return NULL;
   if (cg_x_is(step, 0)) return "unfold: step is 0";
   CG_RULE(cg_r_dim_of(m, n, "dimension", x->rank, &d));
@@ -509,7 +502,7 @@ const char *cg_infer_unfold(cg_module *m, cg_node *n) {
 
 const char *cg_infer_as_strided(cg_module *m, cg_node *n) {
   const cg_type *x;
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   int rank = cg_arg_list_len(cg_node_arg(n, "size"));
   const cg_expr **dim = cg_r_new_dims(m, rank);
   if (rank > CG_MAX_RANK || cg_r_sizes(m, n, "size", rank, dim)) return NULL;
@@ -521,7 +514,7 @@ const char *cg_infer_as_strided(cg_module *m, cg_node *n) {
 
 const char *cg_infer_pixel_shuffle(cg_module *m, cg_node *n) {
   const cg_type *x;
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   bool up = is(n, "aten::pixel_shuffle");
   int64_t f = cg_r_int_or(n, up ? "upscale_factor" : "downscale_factor", 0);
   if (x->rank < 3 || f <= 0) return "pixel_shuffle: a tensor of 3 dimensions or more and a positive factor are expected";
@@ -536,7 +529,7 @@ const char *cg_infer_pixel_shuffle(cg_module *m, cg_node *n) {
 // flip, roll, channel_shuffle, …: the shape stays. rot90 may swap two dims.
 const char *cg_infer_rot90(cg_module *m, cg_node *n) {
   const cg_type *x;
-  CG_RULE(self_of(n, &x));
+  CG_RULE(cg_r_self(n, &x));
   int64_t k = cg_r_int_or(n, "k", 1), at[2];
   CG_RULE(cg_r_ints(m, n, "dims", 2, 0, at));
   const cg_expr **dim = cg_r_copy_dims(m, x);

@@ -3,14 +3,6 @@
 
 #include "ops/rules.h"
 
-typedef te_expr *(*element_fn)(te *, const cg_node *, int, te_expr **);
-
-static const char *map(te_compute *out, element_fn f) {
-  out->kind = TE_MAP;
-  out->element = f;
-  return NULL;
-}
-
 static cg_dtype dtype_of(const cg_node *n) { return n->result[0]->type.dtype; }
 
 static bool is_number(const cg_arg *a) {
@@ -32,13 +24,13 @@ static te_expr *number_element(te *t, const cg_node *n, int k, te_expr **idx) {
   return te_cast(t, te_at_arg(t, a, NULL, a->kind == CG_A_VALUE && a->value->type.kind == CG_T_FLOAT ? CG_F64 : dtype_of(n)), dtype_of(n));
 }
 
-const char *cg_lower_zeros(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, map(out, zero_element); }
-const char *cg_lower_ones(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, map(out, one_element); }
+const char *cg_lower_zeros(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, te_map(out, zero_element); }
+const char *cg_lower_ones(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, te_map(out, one_element); }
 
 const char *cg_lower_full(te *t, const cg_node *n, te_compute *out) {
   const cg_arg *a = cg_node_arg(n, cg_node_arg(n, "fill_value") ? "fill_value" : "s");
   (void)t;
-  return is_number(a) ? map(out, number_element) : "it is filled with no real number";
+  return is_number(a) ? te_map(out, number_element) : "it is filled with no real number";
 }
 
 // ---------------------------------------------------------------- ranges
@@ -67,7 +59,7 @@ const char *cg_lower_arange(te *t, const cg_node *n, te_compute *out) {
   (void)t;
   for (int i = 0; i < 3; i++)
     if (!cg_r_is_none(n, names[i]) && !is_number(cg_node_arg(n, names[i]))) return "a bound that is no real number";
-  return map(out, arange_element);
+  return te_map(out, arange_element);
 }
 
 // From both ends towards the middle, so that both are exact.
@@ -84,13 +76,13 @@ const char *cg_lower_linspace(te *t, const cg_node *n, te_compute *out) {
   (void)t;
   if (!cg_r_plain_float(dtype_of(n))) return "linspace of integers";
   if (!is_number(cg_node_arg(n, "start")) || !is_number(cg_node_arg(n, "end"))) return "a bound that is no real number";
-  return map(out, linspace_element);
+  return te_map(out, linspace_element);
 }
 
 // ---------------------------------------------------------------- by place
 
 static te_expr *eye_element(te *t, const cg_node *n, int k, te_expr **idx) { return (void)k, te_cast(t, te_op(t, TE_EQ, idx[0], idx[1]), dtype_of(n)); }
-const char *cg_lower_eye(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, map(out, eye_element); }
+const char *cg_lower_eye(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, te_map(out, eye_element); }
 
 // Whether row i, column j of a matrix is kept: on, below or above the diagonal.
 static te_expr *triangle_element(te *t, const cg_node *n, int k, te_expr **idx) {
@@ -110,7 +102,7 @@ const char *cg_lower_triangle(te *t, const cg_node *n, te_compute *out) {
   cg_value *x = cg_arg_tensor(&n->arg[0]);
   (void)t;
   if (!x || x->type.rank < 2 || !cg_r_int(n, "diagonal", &d)) return "no matrices, or a diagonal that is not known";
-  return map(out, triangle_element);
+  return te_map(out, triangle_element);
 }
 
 // one_hot: whether the last index is the class that self holds.
@@ -119,7 +111,7 @@ static te_expr *one_hot_element(te *t, const cg_node *n, int k, te_expr **idx) {
   int rank = n->result[0]->type.rank;
   (void)k;
   te_expr *which = te_index_unwrapped(t, te_at(t, x, idx), te_size(t, n->result[0]->type.dim[rank - 1]), n);
-  return te_cast(t, te_op(t, TE_EQ, which, idx[rank - 1]), CG_I64);
+  return te_checked(t, te_cast(t, te_op(t, TE_EQ, which, idx[rank - 1]), CG_I64), which);
 }
 
-const char *cg_lower_one_hot(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, map(out, one_hot_element); }
+const char *cg_lower_one_hot(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, te_map(out, one_hot_element); }

@@ -4,16 +4,6 @@
 #include "ops/rules.h"
 #include "ops/view.h"
 
-typedef te_expr *(*element_fn)(te *, const cg_node *, int, te_expr **);
-
-static const char *map(te_compute *out, element_fn f) {
-  out->kind = TE_MAP;
-  out->element = f;
-  return NULL;
-}
-
-static cg_value *self_of(const cg_node *n) { return cg_arg_tensor(&n->arg[0]); }
-
 static bool integers(const cg_value *v) { return v && (v->type.dtype == CG_I64 || v->type.dtype == CG_I32); }
 
 // ---------------------------------------------------------------- embedding, index_select, gather, take
@@ -22,67 +12,59 @@ static te_expr *embedding_element(te *t, const cg_node *n, int k, te_expr **idx)
   cg_value *w = cg_r_tensor(n, "weight"), *i = cg_r_tensor(n, "indices");
   (void)k;
   te_expr *at[] = {te_index_unwrapped(t, te_at(t, i, idx), te_size(t, w->type.dim[0]), n), idx[i->type.rank]};
-  return te_at(t, w, at);
+  return te_checked(t, te_at(t, w, at), at[0]);
 }
 
 const char *cg_lower_embedding(te *t, const cg_node *n, te_compute *out) {
   (void)t;
-  return integers(cg_r_tensor(n, "indices")) ? map(out, embedding_element) : "indices of this dtype";
+  return integers(cg_r_tensor(n, "indices")) ? te_map(out, embedding_element) : "indices of this dtype";
 }
 
-static te_expr *index_select_element(te *t, const cg_node *n, int k, te_expr **idx) {
-  cg_value *x = self_of(n), *i = cg_r_tensor(n, "index");
-  int d = 0;
-  te_expr *in[CG_MAX_RANK];
+// index_select: one list of places for all of self; gather: a place for each element.
+static te_expr *select_element(te *t, const cg_node *n, int k, te_expr **idx) {
+  cg_value *x = cg_self(n), *i = cg_r_tensor(n, "index");
+  int d = 0, rank = x->type.rank;
+  te_expr *in[CG_MAX_RANK], *first = te_int(t, 0);
   (void)k;
-  cg_r_dim_of(te_module(t), n, "dim", x->type.rank, &d);
-  for (int j = 0; j < x->type.rank; j++) in[j] = idx[j];
-  if (x->type.rank) in[d] = te_index_unwrapped(t, te_at(t, i, &idx[d]), te_size(t, x->type.dim[d]), n);
-  return te_at(t, x, in);
+  cg_r_dim_of(te_module(t), n, "dim", rank, &d);
+  for (int j = 0; j < rank; j++) in[j] = idx[j];
+  te_expr *size = rank ? te_size(t, x->type.dim[d]) : te_int(t, 1);
+  te_expr **at = cg_node_is_op(n, "aten::gather") ? idx : rank ? &idx[d] : &first;
+  te_expr *place = in[d] = te_index_unwrapped(t, te_at(t, i, at), size, n);
+  return te_checked(t, te_at(t, x, in), place);
 }
 
 const char *cg_lower_index_select(te *t, const cg_node *n, te_compute *out) {
   (void)t;
-  if (!self_of(n)) return "self is no tensor";
-  return integers(cg_r_tensor(n, "index")) ? map(out, index_select_element) : "indices of this dtype";
-}
-
-static te_expr *gather_element(te *t, const cg_node *n, int k, te_expr **idx) {
-  cg_value *x = self_of(n), *i = cg_r_tensor(n, "index");
-  int d = 0;
-  te_expr *in[CG_MAX_RANK];
-  (void)k;
-  cg_r_dim_of(te_module(t), n, "dim", x->type.rank, &d);
-  for (int j = 0; j < x->type.rank; j++) in[j] = idx[j];
-  in[d] = te_index_unwrapped(t, te_at(t, i, idx), te_size(t, x->type.dim[d]), n);
-  return te_at(t, x, in);
+  if (!cg_self(n)) return "self is no tensor";
+  return integers(cg_r_tensor(n, "index")) ? te_map(out, select_element) : "indices of this dtype";
 }
 
 const char *cg_lower_gather(te *t, const cg_node *n, te_compute *out) {
-  cg_value *x = self_of(n), *i = cg_r_tensor(n, "index");
+  cg_value *x = cg_self(n), *i = cg_r_tensor(n, "index");
   (void)t;
-  if (!x || !i || !x->type.rank || i->type.rank != x->type.rank) return "gather of a 0-dim tensor";
-  return integers(i) ? map(out, gather_element) : "indices of this dtype";
+  if (!x || !i || (x->type.rank && i->type.rank != x->type.rank)) return "an index of another rank";
+  return integers(i) ? te_map(out, select_element) : "indices of this dtype";
 }
 
 static te_expr *take_element(te *t, const cg_node *n, int k, te_expr **idx) {
-  cg_value *x = self_of(n), *i = cg_r_tensor(n, "index");
+  cg_value *x = cg_self(n), *i = cg_r_tensor(n, "index");
   te_expr *in[CG_MAX_RANK];
   (void)k;
   te_expr *flat = te_index(t, te_at(t, i, idx), te_size(t, cg_type_numel(te_module(t), &x->type)), n);
   te_unflat(t, flat, x->type.rank, x->type.dim, in);
-  return te_at(t, x, in);
+  return te_checked(t, te_at(t, x, in), flat);
 }
 
 const char *cg_lower_take(te *t, const cg_node *n, te_compute *out) {
   (void)t;
-  return self_of(n) && integers(cg_r_tensor(n, "index")) ? map(out, take_element) : "indices of this dtype";
+  return cg_self(n) && integers(cg_r_tensor(n, "index")) ? te_map(out, take_element) : "indices of this dtype";
 }
 
 // ---------------------------------------------------------------- self[indices]
 
 static te_expr *index_element(te *t, const cg_node *n, int k, te_expr **idx) {
-  cg_value *x = self_of(n), **i;
+  cg_value *x = cg_self(n), **i;
   int count = cg_r_tensors(te_module(t), n, "indices", &i), first = -1, last = -1, used = 0, rank = 0;
   te_expr *in[CG_MAX_RANK];
   (void)k;
@@ -97,7 +79,10 @@ static te_expr *index_element(te *t, const cg_node *n, int k, te_expr **idx) {
     if (j < count && i[j]) in[j] = te_index(t, te_at_broadcast(t, i[j], rank, idx + at), te_size(t, x->type.dim[j]), n);
     else in[j] = idx[r++];
   }
-  return te_at(t, x, in);
+  te_expr *e = te_at(t, x, in);
+  for (int j = 0; j < count; j++)
+    if (i[j]) e = te_checked(t, e, in[j]);
+  return e;
 }
 
 const char *cg_lower_index(te *t, const cg_node *n, te_compute *out) {
@@ -107,7 +92,7 @@ const char *cg_lower_index(te *t, const cg_node *n, te_compute *out) {
     used += i[j] != NULL;
     if (i[j] && !integers(i[j])) return "indexing by a mask";
   }
-  return self_of(n) && used ? map(out, index_element) : "indexing by nothing";
+  return cg_self(n) && used ? te_map(out, index_element) : "indexing by nothing";
 }
 
 // ---------------------------------------------------------------- slices written over
@@ -116,7 +101,7 @@ static te_expr *other(te *t, const cg_node *n, te_expr **in, cg_value *src) { re
 
 // slice_scatter, select_scatter: src where the slice is, self elsewhere.
 static te_expr *slice_scatter_element(te *t, const cg_node *n, int k, te_expr **idx) {
-  cg_value *x = self_of(n), *src = cg_r_tensor(n, "src");
+  cg_value *x = cg_self(n), *src = cg_r_tensor(n, "src");
   cg_slice s;
   te_expr *in[CG_MAX_RANK];
   (void)k;
@@ -133,13 +118,13 @@ static te_expr *slice_scatter_element(te *t, const cg_node *n, int k, te_expr **
 
 const char *cg_lower_slice_scatter(te *t, const cg_node *n, te_compute *out) {
   cg_slice s;
-  if (!self_of(n) || !cg_r_tensor(n, "src")) return "self is no tensor";
-  CG_RULE(cg_v_slice(te_module(t), n, &self_of(n)->type, &s));
-  return map(out, slice_scatter_element);
+  if (!cg_self(n) || !cg_r_tensor(n, "src")) return "self is no tensor";
+  CG_RULE(cg_v_slice(te_module(t), n, &cg_self(n)->type, &s));
+  return te_map(out, slice_scatter_element);
 }
 
 static te_expr *diagonal_scatter_element(te *t, const cg_node *n, int k, te_expr **idx) {
-  cg_value *x = self_of(n), *src = cg_r_tensor(n, "src");
+  cg_value *x = cg_self(n), *src = cg_r_tensor(n, "src");
   cg_diagonal d;
   te_expr *in[CG_MAX_RANK];
   (void)k;
@@ -155,9 +140,9 @@ static te_expr *diagonal_scatter_element(te *t, const cg_node *n, int k, te_expr
 
 const char *cg_lower_diagonal_scatter(te *t, const cg_node *n, te_compute *out) {
   cg_diagonal d;
-  if (!self_of(n) || !cg_r_tensor(n, "src")) return "self is no tensor";
-  CG_RULE(cg_v_diagonal(te_module(t), n, &self_of(n)->type, &d));
-  return map(out, diagonal_scatter_element);
+  if (!cg_self(n) || !cg_r_tensor(n, "src")) return "self is no tensor";
+  CG_RULE(cg_v_diagonal(te_module(t), n, &cg_self(n)->type, &d));
+  return te_map(out, diagonal_scatter_element);
 }
 
 // Nearest-neighbour resizing: row i of the result is row floor(i * scale) of the input.
@@ -173,7 +158,7 @@ static te_expr *nearest(te *t, const cg_node *n, te_expr *i, const cg_expr *in, 
 }
 
 static te_expr *nearest_element(te *t, const cg_node *n, int k, te_expr **idx) {
-  cg_value *x = self_of(n);
+  cg_value *x = cg_self(n);
   const cg_type *to = &n->result[0]->type;
   bool exact = strstr(n->schema->name, "exact");
   te_expr *in[CG_MAX_RANK];
@@ -183,4 +168,4 @@ static te_expr *nearest_element(te *t, const cg_node *n, int k, te_expr **idx) {
   return te_at(t, x, in);
 }
 
-const char *cg_lower_nearest(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, map(out, nearest_element); }
+const char *cg_lower_nearest(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, te_map(out, nearest_element); }

@@ -4,14 +4,6 @@
 #include "ops/rules.h"
 #include "ops/view.h"
 
-typedef te_expr *(*element_fn)(te *, const cg_node *, int, te_expr **);
-
-static const char *map(te_compute *out, element_fn f) {
-  out->kind = TE_MAP;
-  out->element = f;
-  return NULL;
-}
-
 // ---------------------------------------------------------------- cat, stack
 
 static bool skipped(const cg_type *t) { return t->rank == 1 && cg_x_is(t->dim[0], 0); }
@@ -52,7 +44,7 @@ const char *cg_lower_cat(te *t, const cg_node *n, te_compute *out) {
   CG_RULE(cg_r_dim_of(te_module(t), n, "dim", n->result[0]->type.rank, &d));
   for (int i = 0; i < count; i++)
     if (!x[i]) return "an item of the list is no tensor";
-  return map(out, cat_element);
+  return te_map(out, cat_element);
 }
 
 static te_expr *stack_pick(te *t, const cg_node *n, cg_value **x, int lo, int hi, te_expr *which, te_expr **in) {
@@ -73,7 +65,7 @@ static te_expr *stack_element(te *t, const cg_node *n, int k, te_expr **idx) {
   return stack_pick(t, n, x, 0, count, idx[d], in);
 }
 
-const char *cg_lower_stack(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, map(out, stack_element); }
+const char *cg_lower_stack(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, te_map(out, stack_element); }
 
 // ---------------------------------------------------------------- padding
 
@@ -142,7 +134,7 @@ const char *cg_lower_pad(te *t, const cg_node *n, te_compute *out) {
   cg_value *x = cg_arg_tensor(&n->arg[0]);
   if (!x || count > 2 * x->type.rank) return "padding that does not fit";
   CG_RULE(cg_r_sizes(te_module(t), n, name, count, by));
-  if (!strcmp(mode, "constant")) return map(out, pad_element);
+  if (!strcmp(mode, "constant")) return te_map(out, pad_element);
   if (strcmp(mode, "reflect") && strcmp(mode, "replicate") && strcmp(mode, "circular")) return cg_r_why(te_module(t), "padding mode %s", mode);
   for (int i = 0; i < count; i++) // PyTorch bounds reflection and wrapping by the size
     if (!cg_x_is_int(by[i]) || by[i]->value < 0) return "padding by a number that is not known, or negative";
@@ -152,5 +144,5 @@ const char *cg_lower_pad(te *t, const cg_node *n, te_compute *out) {
       const cg_expr *most = !strcmp(mode, "reflect") ? cg_xsub(te_module(t), size, cg_xi(te_module(t), 1)) : size;
       if (!cg_x_at_least(te_module(t), most, by[i])) return "padding that may be more than the size";
     }
-  return map(out, edge_element);
+  return te_map(out, edge_element);
 }

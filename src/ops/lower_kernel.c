@@ -9,12 +9,36 @@ static const char *kernel(te_compute *out, const char *name) {
 
 const char *cg_lower_matmul(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, kernel(out, "matmul"); }
 const char *cg_lower_conv(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, kernel(out, "conv"); }
-const char *cg_lower_attention(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, kernel(out, "attention"); }
 const char *cg_lower_scan(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, kernel(out, "scan"); }
 const char *cg_lower_sort(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, kernel(out, "sort"); }
 const char *cg_lower_topk(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, kernel(out, "sort"); }
 const char *cg_lower_search(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, kernel(out, "search"); }
 const char *cg_lower_scatter_serial(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, kernel(out, "scatter_serial"); }
+
+// ---------------------------------------------------------------- attention
+
+enum { MAX_WIDTH = 1024 }; // widest head
+
+const char *cg_lower_attention(te *t, const cg_node *n, te_compute *out) {
+  const cg_type *q = cg_r_type(n, "query"), *k = cg_r_type(n, "key"), *v = cg_r_type(n, "value"), *mask = cg_r_type(n, "attn_mask");
+  (void)t;
+  if (!q || !k || !v) return "no native attention of this form";
+  if (!cg_r_plain_float(q->dtype)) return "no native attention of this dtype";
+  if (k->dtype != q->dtype || v->dtype != q->dtype || n->result[0]->type.dtype != q->dtype) return "operands of different dtypes";
+  int r = q->rank;
+  if (r < 2 || k->rank != r || v->rank != r || n->result[0]->type.rank != r) return "operands of different ranks";
+  const cg_expr *d = q->dim[r - 1], *e = v->dim[r - 1];
+  if (!cg_x_is_int(d) || !cg_x_is_int(e) || !d->value || d->value > MAX_WIDTH || e->value > MAX_WIDTH)
+    return "attention heads whose width is not fixed, 0, or above 1024";
+  double dropout = 0, causal = 0;
+  const cg_arg *p = cg_node_arg(n, "dropout_p"), *is_causal = cg_node_arg(n, "is_causal");
+  if (p && (!cg_arg_double(p, &dropout) || dropout != 0)) return "attention with dropout";
+  if (is_causal && !cg_arg_double(is_causal, &causal)) return "is_causal is not a literal";
+  if (mask && causal) return "a mask and is_causal";
+  if (mask && mask->dtype != CG_BOOL && !cg_r_plain_float(mask->dtype)) return "a mask of this dtype";
+  if (mask && mask->rank > r) return "a mask of this rank";
+  return kernel(out, "attention");
+}
 
 // ---------------------------------------------------------------- self[mask] = one number
 
@@ -47,7 +71,5 @@ const char *cg_lower_scatter(te *t, const cg_node *n, te_compute *out) {
   if (!mask || !cg_x_is(cg_type_numel(te_module(t), &v->type), 1) || cg_r_bool(n, "accumulate", false)) return kernel(out, "scatter");
   for (int i = 0; i < mask->type.rank; i++)
     if (dim + i >= x->type.rank || mask->type.dim[i] != x->type.dim[dim + i]) return "a mask of another shape";
-  out->kind = TE_MAP;
-  out->element = masked_put_element;
-  return NULL;
+  return te_map(out, masked_put_element);
 }

@@ -4,12 +4,6 @@
 
 #include "ops/rules.h"
 
-static const char *map(te_compute *out, te_expr *(*element)(te *, const cg_node *, int, te_expr **)) {
-  out->kind = TE_MAP;
-  out->element = element;
-  return NULL;
-}
-
 static cg_dtype dtype_of(const cg_node *n) { return n->result[0]->type.dtype; }
 
 static const char *floats_only(te *t, const cg_node *n) {
@@ -147,17 +141,17 @@ static te_expr *copy_element(te *t, const cg_node *n, int k, te_expr **idx) {
 const char *cg_lower_clamp(te *t, const cg_node *n, te_compute *out) {
   CG_RULE(numbers_only(t, n));
   if (cg_r_is_none(n, "min") && cg_r_is_none(n, "max")) return "clamp without bounds";
-  return map(out, clamp_element);
+  return te_map(out, clamp_element);
 }
 
 const char *cg_lower_gelu(te *t, const cg_node *n, te_compute *out) {
   CG_RULE(floats_only(t, n));
-  return map(out, gelu_element);
+  return te_map(out, gelu_element);
 }
 
 const char *cg_lower_logit(te *t, const cg_node *n, te_compute *out) {
   CG_RULE(floats_only(t, n));
-  return map(out, logit_element);
+  return te_map(out, logit_element);
 }
 
 const char *cg_lower_nan_to_num(te *t, const cg_node *n, te_compute *out) {
@@ -166,43 +160,43 @@ const char *cg_lower_nan_to_num(te *t, const cg_node *n, te_compute *out) {
   (void)t;
   for (int i = 0; i < 3; i++)
     if (!cg_r_is_none(n, names[i]) && !cg_arg_double(cg_node_arg(n, names[i]), &v)) return "nan_to_num with numbers that are not literal";
-  return map(out, nan_to_num_element);
+  return te_map(out, nan_to_num_element);
 }
 
 const char *cg_lower_prelu(te *t, const cg_node *n, te_compute *out) {
   CG_RULE(floats_only(t, n));
-  return map(out, prelu_element);
+  return te_map(out, prelu_element);
 }
 
 const char *cg_lower_pow_number(te *t, const cg_node *n, te_compute *out) {
   CG_RULE(numbers_only(t, n));
-  return pow_text(n) ? map(out, pow_element) : "an integer to a power that is negative, or not a literal";
+  return pow_text(n) ? te_map(out, pow_element) : "an integer to a power that is negative, or not a literal";
 }
 
 const char *cg_lower_div_mode(te *t, const cg_node *n, te_compute *out) {
   CG_RULE(numbers_only(t, n));
-  return div_text(n) ? map(out, div_element) : "an unknown rounding mode";
+  return div_text(n) ? te_map(out, div_element) : "an unknown rounding mode";
 }
 
 // The next number of half precision is not the next of f32.
 const char *cg_lower_nextafter(te *t, const cg_node *n, te_compute *out) {
   CG_RULE(floats_only(t, n));
-  return cg_r_half(dtype_of(n)) ? "nextafter in half precision" : map(out, nextafter_element);
+  return cg_r_half(dtype_of(n)) ? "nextafter in half precision" : te_map(out, nextafter_element);
 }
 
 const char *cg_lower_isclose(te *t, const cg_node *n, te_compute *out) {
   const cg_type *a = cg_r_type(n, "self"), *b = cg_r_type(n, "other");
   (void)t;
   if (!a || !b || a->dtype != b->dtype || !cg_r_plain_float(a->dtype)) return "isclose of other than floating numbers";
-  return map(out, isclose_element);
+  return te_map(out, isclose_element);
 }
 
 const char *cg_lower_cast(te *t, const cg_node *n, te_compute *out) {
   const cg_arg *device = cg_node_arg(n, "device");
   (void)t;
   if (device && device->kind == CG_A_DEVICE && strncmp(device->str.text, "cpu", 3)) return "another device";
-  return map(out, cast_element);
+  return te_map(out, cast_element);
 }
 
-const char *cg_lower_same(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, map(out, same_element); }
-const char *cg_lower_copy(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, map(out, copy_element); }
+const char *cg_lower_same(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, te_map(out, same_element); }
+const char *cg_lower_copy(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, te_map(out, copy_element); }

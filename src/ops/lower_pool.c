@@ -9,14 +9,13 @@ typedef struct {
   int64_t k[3], s[3], p[3], d[3];
 } window;
 
-static cg_value *self_of(const cg_node *n) { return cg_arg_tensor(&n->arg[0]); }
 static cg_dtype dtype_of(const cg_node *n) { return n->result[0]->type.dtype; }
 
 static int spatial_of(const cg_node *n) { return strstr(n->schema->name, "1d") ? 1 : strstr(n->schema->name, "2d") ? 2 : 3; }
 
 static const char *read_window(cg_module *m, const cg_node *n, window *w) {
   *w = (window){.spatial = spatial_of(n)};
-  w->first = self_of(n)->type.rank - w->spatial;
+  w->first = cg_self(n)->type.rank - w->spatial;
   CG_RULE(cg_r_ints(m, n, "kernel_size", w->spatial, 1, w->k));
   CG_RULE(cg_r_ints(m, n, "stride", w->spatial, 1, w->s));
   CG_RULE(cg_r_ints(m, n, "padding", w->spatial, 0, w->p));
@@ -36,7 +35,7 @@ static window window_of(te *t, const cg_node *n) {
 
 // The element of the window that ridx is at, or `outside`.
 static te_expr *read(te *t, const cg_node *n, const window *w, te_expr **idx, te_expr **ridx, te_expr *outside) {
-  cg_value *x = self_of(n);
+  cg_value *x = cg_self(n);
   te_expr *at[CG_MAX_RANK], *inside = te_integer(t, 1, CG_BOOL);
   for (int i = 0; i < x->type.rank; i++) at[i] = idx[i];
   for (int i = 0; i < w->spatial; i++) {
@@ -52,7 +51,7 @@ static te_expr *read(te *t, const cg_node *n, const window *w, te_expr **idx, te
 
 static const char *reduce(te *t, const cg_node *n, te_compute *out, te_combine how, te_expr *(*element)(te *, const cg_node *, te_expr **, te_expr **)) {
   window w;
-  if (!self_of(n)) return "self is no tensor";
+  if (!cg_self(n)) return "self is no tensor";
   CG_RULE(read_window(te_module(t), n, &w));
   out->kind = TE_REDUCE;
   out->combine = how;
@@ -100,7 +99,7 @@ static te_expr *avg_finish(te *t, const cg_node *n, te_expr **idx, te_expr *acc)
   te_expr *count = te_int(t, 1), *zero = te_int(t, 0);
   for (int i = 0; i < w.spatial; i++) {
     int k = w.first + i;
-    const cg_expr *size = self_of(n)->type.dim[k];
+    const cg_expr *size = cg_self(n)->type.dim[k];
     te_expr *start = te_add(t, te_mul(t, idx[k], te_int(t, w.s[i])), te_int(t, -w.p[i]));
     te_expr *end = te_op(t, TE_MIN, te_add(t, start, te_int(t, w.k[i])), te_size(t, padding_counts ? cg_xadd(m, size, cg_xi(m, w.p[i])) : size));
     if (!padding_counts) start = te_op(t, TE_MAX, start, zero);
@@ -137,7 +136,7 @@ static bool regular(const cg_expr *size, const cg_expr *to) {
 }
 
 static te_expr *adaptive_element(te *t, const cg_node *n, te_expr **idx, te_expr **ridx) {
-  cg_value *x = self_of(n);
+  cg_value *x = cg_self(n);
   const cg_type *to = &n->result[0]->type;
   int spatial = spatial_of(n), first = x->type.rank - spatial;
   te_expr *at[CG_MAX_RANK], *inside = te_integer(t, 1, CG_BOOL);
@@ -155,7 +154,7 @@ static te_expr *adaptive_element(te *t, const cg_node *n, te_expr **idx, te_expr
 
 static te_expr *adaptive_finish(te *t, const cg_node *n, te_expr **idx, te_expr *acc) {
   static const char *const names[] = {"x", "y"};
-  const cg_type *x = &self_of(n)->type, *to = &n->result[0]->type;
+  const cg_type *x = &cg_self(n)->type, *to = &n->result[0]->type;
   int spatial = spatial_of(n);
   cg_dtype d = cg_r_wide(dtype_of(n));
   te_expr *count = te_int(t, 1);
@@ -166,8 +165,8 @@ static te_expr *adaptive_finish(te *t, const cg_node *n, te_expr **idx, te_expr 
 
 const char *cg_lower_adaptive_avg_pool(te *t, const cg_node *n, te_compute *out) {
   cg_module *m = te_module(t);
-  if (!self_of(n) || !cg_r_plain_float(dtype_of(n))) return "a mean of integers";
-  const cg_type *x = &self_of(n)->type, *to = &n->result[0]->type;
+  if (!cg_self(n) || !cg_r_plain_float(dtype_of(n))) return "a mean of integers";
+  const cg_type *x = &cg_self(n)->type, *to = &n->result[0]->type;
   out->kind = TE_REDUCE;
   out->combine = TE_SUM;
   out->accumulate = cg_r_wide(dtype_of(n));

@@ -5,14 +5,13 @@
 #include "ops/reduce.h"
 #include "ops/rules.h"
 
-static cg_value *self_of(const cg_node *n) { return cg_arg_tensor(&n->arg[0]); }
 static cg_dtype result_type(const cg_node *n) { return n->result[0]->type.dtype; }
 
 static bool native(cg_dtype t) { return cg_r_plain_float(t) || (cg_is_integral(t) && t != CG_U16 && t != CG_U32 && t != CG_U64); }
 
 // The element of self that the loops are at.
 static te_expr *read(te *t, const cg_node *n, te_expr **idx, te_expr **ridx) {
-  cg_value *x = self_of(n);
+  cg_value *x = cg_self(n);
   cg_reduction r;
   te_expr *at[CG_MAX_RANK];
   if (cg_v_reduction(te_module(t), n, &x->type, &r)) cg_fail(te_session(t), CIERGE_INTERNAL, "%s: its dims do not read", n->schema->key);
@@ -25,7 +24,7 @@ static te_expr *read(te *t, const cg_node *n, te_expr **idx, te_expr **ridx) {
 
 static const char *reduce(te *t, const cg_node *n, te_compute *out, te_combine how, cg_dtype accumulate,
                           te_expr *(*element)(te *, const cg_node *, te_expr **, te_expr **)) {
-  cg_value *x = self_of(n);
+  cg_value *x = cg_self(n);
   cg_reduction r;
   if (!x) return "self is no tensor";
   if (!native(x->type.dtype) || !native(result_type(n)))
@@ -85,7 +84,7 @@ const char *cg_lower_nansum(te *t, const cg_node *n, te_compute *out) {
 static te_expr *mean_finish(te *t, const cg_node *n, te_expr **idx, te_expr *acc) {
   cg_reduction r;
   (void)idx;
-  if (cg_v_reduction(te_module(t), n, &self_of(n)->type, &r)) return acc;
+  if (cg_v_reduction(te_module(t), n, &cg_self(n)->type, &r)) return acc;
   cg_dtype d = cg_r_wide(result_type(n));
   return body2(t, n, d, "x / y", acc, te_cast(t, te_size(t, r.count), d));
 }
@@ -108,19 +107,19 @@ static bool wants_max(const cg_node *n) { return strstr(n->schema->name, "max") 
 // A reduction without elements has no extreme: PyTorch raises, which LibTorch does where the size may be 0.
 static const char *some_elements(te *t, const cg_node *n) {
   cg_reduction r;
-  if (!self_of(n)) return "self is no tensor";
-  CG_RULE(cg_v_reduction(te_module(t), n, &self_of(n)->type, &r));
+  if (!cg_self(n)) return "self is no tensor";
+  CG_RULE(cg_v_reduction(te_module(t), n, &cg_self(n)->type, &r));
   return cg_x_is(r.count, 0) ? "a reduction of no elements" : NULL;
 }
 
 const char *cg_lower_extreme(te *t, const cg_node *n, te_compute *out) {
   CG_RULE(some_elements(t, n));
-  return reduce(t, n, out, wants_max(n) ? TE_AMAX : TE_AMIN, cg_r_wide(self_of(n)->type.dtype), plain_element);
+  return reduce(t, n, out, wants_max(n) ? TE_AMAX : TE_AMIN, cg_r_wide(cg_self(n)->type.dtype), plain_element);
 }
 
 const char *cg_lower_arg_extreme(te *t, const cg_node *n, te_compute *out) {
   CG_RULE(some_elements(t, n));
-  return reduce(t, n, out, wants_max(n) ? TE_ARGMAX : TE_ARGMIN, cg_r_wide(self_of(n)->type.dtype), plain_element);
+  return reduce(t, n, out, wants_max(n) ? TE_ARGMAX : TE_ARGMIN, cg_r_wide(cg_self(n)->type.dtype), plain_element);
 }
 
 // ---------------------------------------------------------------- truth

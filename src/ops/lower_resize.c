@@ -51,7 +51,5 @@ static te_expr *linear_element(te *t, const cg_node *n, int k, te_expr **idx) {
 const char *cg_lower_linear_resize(te *t, const cg_node *n, te_compute *out) {
   (void)t;
   if (!cg_r_plain_float(n->result[0]->type.dtype)) return "linear interpolation of integers";
-  out->kind = TE_MAP;
-  out->element = linear_element;
-  return NULL;
+  return te_map(out, linear_element);
 }

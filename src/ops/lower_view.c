@@ -4,21 +4,12 @@
 #include "ops/rules.h"
 #include "ops/view.h"
 
-typedef te_expr *(*element_fn)(te *, const cg_node *, int, te_expr **);
-
-static const char *map(te_compute *out, element_fn f) {
-  out->kind = TE_MAP;
-  out->element = f;
-  return NULL;
-}
-
-static cg_value *self_of(const cg_node *n) { return cg_arg_tensor(&n->arg[0]); }
 static te_expr *size_of(te *t, const cg_expr *e) { return te_size(t, e); }
 
 // ---------------------------------------------------------------- permutations
 
 static te_expr *permutation_element(te *t, const cg_node *n, int k, te_expr **idx) {
-  cg_value *x = self_of(n);
+  cg_value *x = cg_self(n);
   int at[CG_MAX_RANK];
   te_expr *in[CG_MAX_RANK];
   (void)k;
@@ -29,9 +20,9 @@ static te_expr *permutation_element(te *t, const cg_node *n, int k, te_expr **id
 
 const char *cg_lower_permutation(te *t, const cg_node *n, te_compute *out) {
   int at[CG_MAX_RANK];
-  if (!self_of(n)) return "self is no tensor";
-  CG_RULE(cg_v_permutation(te_module(t), n, self_of(n)->type.rank, at));
-  return map(out, permutation_element);
+  if (!cg_self(n)) return "self is no tensor";
+  CG_RULE(cg_v_permutation(te_module(t), n, cg_self(n)->type.rank, at));
+  return te_map(out, permutation_element);
 }
 
 // ---------------------------------------------------------------- reshapes
@@ -54,7 +45,7 @@ static int same_product(cg_module *m, const cg_type *b, int from, const cg_expr 
 // A reshape falls into independent parts wherever sizes multiply up to the same on both sides; dims of size 1 are nowhere.
 static te_expr *reshape_element(te *t, const cg_node *n, int k, te_expr **idx) {
   cg_module *m = te_module(t);
-  cg_value *x = self_of(n);
+  cg_value *x = cg_self(n);
   const cg_type *a = &x->type, *b = &n->result[0]->type;
   te_expr *in[CG_MAX_RANK];
   (void)k;
@@ -76,23 +67,23 @@ static te_expr *reshape_element(te *t, const cg_node *n, int k, te_expr **idx) {
 }
 
 const char *cg_lower_reshape(te *t, const cg_node *n, te_compute *out) {
-  cg_value *x = self_of(n);
+  cg_value *x = cg_self(n);
   (void)t;
   if (!x) return "self is no tensor";
   if (x->type.dtype != n->result[0]->type.dtype) return "a view as another dtype";
-  return map(out, reshape_element);
+  return te_map(out, reshape_element);
 }
 
 // ---------------------------------------------------------------- expansions
 
 static te_expr *expand_element(te *t, const cg_node *n, int k, te_expr **idx) {
-  return (void)k, te_at_broadcast(t, self_of(n), n->result[0]->type.rank, idx);
+  return (void)k, te_at_broadcast(t, cg_self(n), n->result[0]->type.rank, idx);
 }
 
-const char *cg_lower_expand(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, map(out, expand_element); }
+const char *cg_lower_expand(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, te_map(out, expand_element); }
 
 static te_expr *repeat_element(te *t, const cg_node *n, int k, te_expr **idx) {
-  cg_value *x = self_of(n);
+  cg_value *x = cg_self(n);
   int skip = n->result[0]->type.rank - x->type.rank;
   te_expr *in[CG_MAX_RANK];
   (void)k;
@@ -101,10 +92,10 @@ static te_expr *repeat_element(te *t, const cg_node *n, int k, te_expr **idx) {
 }
 
 // A dim of size 0 has no elements to repeat: no element is ever asked for.
-const char *cg_lower_repeat(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, map(out, repeat_element); }
+const char *cg_lower_repeat(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, te_map(out, repeat_element); }
 
 static te_expr *interleave_element(te *t, const cg_node *n, int k, te_expr **idx) {
-  cg_value *x = self_of(n);
+  cg_value *x = cg_self(n);
   const cg_expr *by;
   te_expr *in[CG_MAX_RANK];
   int d;
@@ -121,13 +112,13 @@ static te_expr *interleave_element(te *t, const cg_node *n, int k, te_expr **idx
 const char *cg_lower_interleave(te *t, const cg_node *n, te_compute *out) {
   const cg_expr *by;
   (void)t;
-  return cg_r_int(n, "repeats", &by) ? map(out, interleave_element) : "repeats is not known";
+  return cg_r_int(n, "repeats", &by) ? te_map(out, interleave_element) : "repeats is not known";
 }
 
 // ---------------------------------------------------------------- slices and pieces
 
 static te_expr *slice_element(te *t, const cg_node *n, int k, te_expr **idx) {
-  cg_value *x = self_of(n);
+  cg_value *x = cg_self(n);
   cg_slice s;
   te_expr *in[CG_MAX_RANK];
   (void)k;
@@ -142,13 +133,13 @@ static te_expr *slice_element(te *t, const cg_node *n, int k, te_expr **idx) {
 
 const char *cg_lower_slice(te *t, const cg_node *n, te_compute *out) {
   cg_slice s;
-  if (!self_of(n)) return "self is no tensor";
-  CG_RULE(cg_v_slice(te_module(t), n, &self_of(n)->type, &s));
-  return map(out, slice_element);
+  if (!cg_self(n)) return "self is no tensor";
+  CG_RULE(cg_v_slice(te_module(t), n, &cg_self(n)->type, &s));
+  return te_map(out, slice_element);
 }
 
 static te_expr *piece_element(te *t, const cg_node *n, int k, te_expr **idx) {
-  cg_value *x = self_of(n);
+  cg_value *x = cg_self(n);
   cg_pieces p;
   te_expr *in[CG_MAX_RANK];
   if (cg_v_pieces(te_module(t), n, &x->type, &p)) cg_fail(te_session(t), CIERGE_INTERNAL, "%s: its sizes do not read", n->schema->key);
@@ -161,15 +152,15 @@ static te_expr *piece_element(te *t, const cg_node *n, int k, te_expr **idx) {
 
 const char *cg_lower_pieces(te *t, const cg_node *n, te_compute *out) {
   cg_pieces p;
-  if (!self_of(n)) return "self is no tensor";
-  CG_RULE(cg_v_pieces(te_module(t), n, &self_of(n)->type, &p));
-  return map(out, piece_element);
+  if (!cg_self(n)) return "self is no tensor";
+  CG_RULE(cg_v_pieces(te_module(t), n, &cg_self(n)->type, &p));
+  return te_map(out, piece_element);
 }
 
 // ---------------------------------------------------------------- diagonals and windows
 
 static te_expr *diagonal_element(te *t, const cg_node *n, int k, te_expr **idx) {
-  cg_value *x = self_of(n);
+  cg_value *x = cg_self(n);
   cg_diagonal d;
   te_expr *in[CG_MAX_RANK], *at = idx[x->type.rank - 2];
   (void)k;
@@ -184,13 +175,13 @@ static te_expr *diagonal_element(te *t, const cg_node *n, int k, te_expr **idx) 
 
 const char *cg_lower_diagonal(te *t, const cg_node *n, te_compute *out) {
   cg_diagonal d;
-  if (!self_of(n)) return "self is no tensor";
-  CG_RULE(cg_v_diagonal(te_module(t), n, &self_of(n)->type, &d));
-  return map(out, diagonal_element);
+  if (!cg_self(n)) return "self is no tensor";
+  CG_RULE(cg_v_diagonal(te_module(t), n, &cg_self(n)->type, &d));
+  return te_map(out, diagonal_element);
 }
 
 static te_expr *diag_embed_element(te *t, const cg_node *n, int k, te_expr **idx) {
-  cg_value *x = self_of(n);
+  cg_value *x = cg_self(n);
   int a = 0, b = 0, rank = x->type.rank + 1;
   int64_t offset = cg_r_int_or(n, "offset", 0);
   te_expr *in[CG_MAX_RANK];
@@ -204,10 +195,10 @@ static te_expr *diag_embed_element(te *t, const cg_node *n, int k, te_expr **idx
   return te_select(t, on, te_at(t, x, in), te_integer(t, 0, n->result[0]->type.dtype));
 }
 
-const char *cg_lower_diag_embed(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, map(out, diag_embed_element); }
+const char *cg_lower_diag_embed(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, te_map(out, diag_embed_element); }
 
 static te_expr *unfold_element(te *t, const cg_node *n, int k, te_expr **idx) {
-  cg_value *x = self_of(n);
+  cg_value *x = cg_self(n);
   int d = 0;
   const cg_expr *step;
   te_expr *in[CG_MAX_RANK];
@@ -222,8 +213,8 @@ static te_expr *unfold_element(te *t, const cg_node *n, int k, te_expr **idx) {
 const char *cg_lower_unfold(te *t, const cg_node *n, te_compute *out) {
   const cg_expr *step;
   (void)t;
-  if (!self_of(n) || !cg_r_int(n, "step", &step)) return "its step is not known";
-  return map(out, unfold_element);
+  if (!cg_self(n) || !cg_r_int(n, "step", &step)) return "its step is not known";
+  return te_map(out, unfold_element);
 }
 
 // ---------------------------------------------------------------- turning round
@@ -238,7 +229,7 @@ static void flipped_dims(te *t, const cg_node *n, int rank, bool *out) {
 }
 
 static te_expr *flip_element(te *t, const cg_node *n, int k, te_expr **idx) {
-  cg_value *x = self_of(n);
+  cg_value *x = cg_self(n);
   bool flip[CG_MAX_RANK];
   te_expr *in[CG_MAX_RANK];
   (void)k;
@@ -249,13 +240,13 @@ static te_expr *flip_element(te *t, const cg_node *n, int k, te_expr **idx) {
 
 const char *cg_lower_flip(te *t, const cg_node *n, te_compute *out) {
   bool flip[CG_MAX_RANK];
-  if (!self_of(n)) return "self is no tensor";
-  if (cg_node_arg(n, "dims")) CG_RULE(cg_r_dims_of(te_module(t), n, "dims", self_of(n)->type.rank, false, flip));
-  return map(out, flip_element);
+  if (!cg_self(n)) return "self is no tensor";
+  if (cg_node_arg(n, "dims")) CG_RULE(cg_r_dims_of(te_module(t), n, "dims", cg_self(n)->type.rank, false, flip));
+  return te_map(out, flip_element);
 }
 
 static te_expr *roll_element(te *t, const cg_node *n, int k, te_expr **idx) {
-  cg_value *x = self_of(n);
+  cg_value *x = cg_self(n);
   cg_module *m = te_module(t);
   const cg_arg *shifts = cg_node_arg(n, "shifts"), *dims = cg_node_arg(n, "dims");
   te_expr *in[CG_MAX_RANK];
@@ -280,17 +271,17 @@ const char *cg_lower_roll(te *t, const cg_node *n, te_compute *out) {
   const cg_arg *shifts = cg_node_arg(n, "shifts"), *dims = cg_node_arg(n, "dims");
   const cg_expr *by;
   int d, count = cg_arg_list_len(shifts);
-  if (!self_of(n) || !count || (cg_arg_list_len(dims) && cg_arg_list_len(dims) != count)) return "roll: shifts and dims do not fit";
+  if (!cg_self(n) || !count || (cg_arg_list_len(dims) && cg_arg_list_len(dims) != count)) return "roll: shifts and dims do not fit";
   if (!cg_arg_list_len(dims) && count != 1) return "roll: several shifts of no dims";
   for (int i = 0; i < count; i++)
     if (!cg_arg_int(cg_arg_list_at(shifts, i), &by)) return "a shift is not known";
-  for (int i = 0; i < cg_arg_list_len(dims); i++) CG_RULE(cg_r_dim(te_module(t), cg_arg_list_at(dims, i), self_of(n)->type.rank, &d));
-  return map(out, roll_element);
+  for (int i = 0; i < cg_arg_list_len(dims); i++) CG_RULE(cg_r_dim(te_module(t), cg_arg_list_at(dims, i), cg_self(n)->type.rank, &d));
+  return te_map(out, roll_element);
 }
 
 // A quarter turn is a flip and a transposition.
 static te_expr *rot90_element(te *t, const cg_node *n, int k, te_expr **idx) {
-  cg_value *x = self_of(n);
+  cg_value *x = cg_self(n);
   int64_t turns = ((cg_r_int_or(n, "k", 1) % 4) + 4) % 4, at[2] = {0, 1};
   te_expr *in[CG_MAX_RANK];
   (void)k;
@@ -308,13 +299,13 @@ static te_expr *rot90_element(te *t, const cg_node *n, int k, te_expr **idx) {
 const char *cg_lower_rot90(te *t, const cg_node *n, te_compute *out) {
   int64_t turns;
   (void)t;
-  return cg_arg_int_const(cg_node_arg(n, "k"), &turns) ? map(out, rot90_element) : "k is not known";
+  return cg_arg_int_const(cg_node_arg(n, "k"), &turns) ? te_map(out, rot90_element) : "k is not known";
 }
 
 // ---------------------------------------------------------------- channels and space
 
 static te_expr *pixel_element(te *t, const cg_node *n, int k, te_expr **idx) {
-  cg_value *x = self_of(n);
+  cg_value *x = cg_self(n);
   bool up = cg_node_is_op(n, "aten::pixel_shuffle");
   int64_t f = cg_r_int_or(n, up ? "upscale_factor" : "downscale_factor", 1);
   te_expr *in[CG_MAX_RANK], *by = te_int(t, f), *square = te_int(t, f * f);
@@ -334,11 +325,11 @@ static te_expr *pixel_element(te *t, const cg_node *n, int k, te_expr **idx) {
   return te_at(t, x, in);
 }
 
-const char *cg_lower_pixel_shuffle(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, map(out, pixel_element); }
+const char *cg_lower_pixel_shuffle(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, te_map(out, pixel_element); }
 
 // out[b, c] = in[b, c%groups * (C/groups) + c/groups]
 static te_expr *channel_element(te *t, const cg_node *n, int k, te_expr **idx) {
-  cg_value *x = self_of(n);
+  cg_value *x = cg_self(n);
   cg_module *m = te_module(t);
   const cg_expr *groups = cg_xi(m, cg_r_int_or(n, "groups", 1));
   te_expr *in[CG_MAX_RANK], *g = te_size(t, groups);
@@ -351,5 +342,5 @@ static te_expr *channel_element(te *t, const cg_node *n, int k, te_expr **idx) {
 
 const char *cg_lower_channel_shuffle(te *t, const cg_node *n, te_compute *out) {
   (void)t;
-  return self_of(n) && self_of(n)->type.rank > 2 ? map(out, channel_element) : "channel_shuffle of less than 3 dimensions";
+  return cg_self(n) && cg_self(n)->type.rank > 2 ? te_map(out, channel_element) : "channel_shuffle of less than 3 dimensions";
 }

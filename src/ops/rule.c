@@ -40,6 +40,13 @@ const cg_type *cg_r_type(const cg_node *n, const char *name) {
   return v ? &v->type : NULL;
 }
 
+const char *cg_r_self(const cg_node *n, const cg_type **x) {
+  cg_value *v = n->nargs ? cg_arg_tensor(&n->arg[0]) : NULL;
+  if (!v) return "the first argument is no tensor";
+  *x = &v->type;
+  return NULL;
+}
+
 bool cg_r_bool(const cg_node *n, const char *name, bool otherwise) {
   const cg_arg *a = cg_node_arg(n, name);
   if (!a || a->kind == CG_A_NONE) return otherwise;

@@ -26,6 +26,7 @@ const cg_expr *cg_x_product(cg_module *m, int n, const cg_expr *const *dim);
 
 cg_value *cg_r_tensor(const cg_node *n, const char *name);      // NULL: absent, None, no tensor
 const cg_type *cg_r_type(const cg_node *n, const char *name);   // its type
+const char *cg_r_self(const cg_node *n, const cg_type **x);     // the type of the first argument, or why there is none
 bool cg_r_bool(const cg_node *n, const char *name, bool otherwise);
 bool cg_r_is_none(const cg_node *n, const char *name);          // absent or None
 const char *cg_r_text(const cg_node *n, const char *name);      // "" where there is none
@@ -63,6 +64,13 @@ static inline bool cg_r_plain_float(cg_dtype t) { return t == CG_F32 || t == CG_
 
 // ---------------------------------------------------------------- lowering
 
+static inline cg_value *cg_self(const cg_node *n) { return cg_arg_tensor(&n->arg[0]); }
+// What a lowering returns for a MAP of this element.
+static inline const char *te_map(te_compute *out, te_expr *(*element)(te *, const cg_node *, int, te_expr **)) {
+  out->kind = TE_MAP;
+  out->element = element;
+  return NULL;
+}
 // Element of a pointwise node by one C expression over its arguments' names, computed in `computed`.
 te_expr *cg_lower_text(te *t, const cg_node *n, te_expr **idx, cg_dtype computed, const char *text);
 static inline te_expr *te_add(te *t, te_expr *a, te_expr *b) { return te_op(t, TE_ADD, a, b); }

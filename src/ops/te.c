@@ -191,6 +191,27 @@ static te_expr *checked_index(te *t, te_expr *i, te_expr *size, const cg_node *n
 te_expr *te_index(te *t, te_expr *i, te_expr *size, const cg_node *n) { return checked_index(t, i, size, n, true); }
 te_expr *te_index_unwrapped(te *t, te_expr *i, te_expr *size, const cg_node *n) { return checked_index(t, i, size, n, false); }
 
+// Whether `part` is in e; what is older than it cannot hold it. Each expression is looked at once.
+static bool contains(te *t, const te_expr *e, const te_expr *part) {
+  if (e == part) return true;
+  if (e->id < part->id || t->seen[e->id] == t->stamp) return false;
+  t->seen[e->id] = t->stamp;
+  for (int i = 0; i < e->nargs; i++)
+    if (contains(t, e->arg[i], part)) return true;
+  return false;
+}
+
+te_expr *te_checked(te *t, te_expr *e, te_expr *index) {
+  if (index->kind != TE_INDEX) return e;
+  if (t->n > t->seen_n) {
+    t->seen_n = 2 * t->n;
+    t->seen = CG_NEW_ARRAY(t->s, int, t->seen_n);
+    t->stamp = 0;
+  }
+  t->stamp++;
+  return contains(t, e, index) ? e : te_node(t, TE_CHECKED, e->dtype, 2, (te_expr *[]){e, index});
+}
+
 te_expr *te_body(te *t, const cg_node *n, cg_dtype result, const char *text, int nargs, const char *const *names, te_expr *const *arg) {
   te_expr key = {.kind = TE_BODY, .dtype = is_half(result) ? CG_F32 : result, .nargs = nargs, .arg = (te_expr **)arg, .text = text, .names = names, .node = n};
   return te_cast(t, te_intern(t, key), result);

@@ -27,6 +27,7 @@ typedef enum {
   TE_ADD, TE_SUB, TE_MUL, TE_FLOORDIV, TE_MOD, TE_MIN, TE_MAX, // index arithmetic (int64)
   TE_LT, TE_LE, TE_EQ, TE_AND, TE_OR, TE_NOT,
   TE_INDEX,   // arg[0] as an index into a dimension of size arg[1]: out of range is a run-time error; negative wraps if `integer` is 1
+  TE_CHECKED, // arg[0], of which the index check arg[1] is part although arg[0] does not read there (dims of size 1, broadcast ones)
 } te_kind;
 
 struct te_expr {
@@ -81,6 +82,8 @@ te_expr *te_op(te *t, te_kind kind, te_expr *a, te_expr *b); // index arithmetic
 // An index read from a tensor: negative ones count from the end (self[i], take), or are errors (gather, index_select, embedding).
 te_expr *te_index(te *t, te_expr *i, te_expr *size, const cg_node *n);
 te_expr *te_index_unwrapped(te *t, te_expr *i, te_expr *size, const cg_node *n);
+// e, which was to be read at `index`: the check stays where e's place no longer depends on it.
+te_expr *te_checked(te *t, te_expr *e, te_expr *index);
 // `text` is one C expression over `names`; `$` after a function or number stands for the type's suffix: "exp$(x)"
 // is expf(x) in f32, exp(x) in f64; "0.5$" is 0.5f, 0.5; `T` is the C type computed in. Each name is one of arg, of type `dtype`.
 te_expr *te_body(te *t, const cg_node *n, cg_dtype result, const char *text, int nargs, const char *const *names, te_expr *const *arg);

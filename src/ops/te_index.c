@@ -143,6 +143,7 @@ void te_bounds(te *t, te_expr *e, const cg_expr **lo, const cg_expr **hi) {
     *lo = zero;
     if (e->arg[1]->kind == TE_SIZE) *hi = minus_one(t, e->arg[1]->size);
     return;
+  case TE_CHECKED: te_bounds(t, e->arg[0], lo, hi); return;
   case TE_FLOORDIV:
     if (e->arg[1]->kind != TE_SIZE) return;
     te_bounds(t, e->arg[0], &a, &b);

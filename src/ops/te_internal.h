@@ -19,6 +19,7 @@ struct te {
   int n, cap;
   const cg_expr **extent; // of loop variables
   int nvars, vars_cap;
+  int *seen, seen_n, stamp; // by id: which search saw it last
   te_memo *memo[512]; // (value, idx) -> expression, as resolved now
 };
 

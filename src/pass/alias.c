@@ -62,9 +62,9 @@ static cg_node *replay(cg_aliasing *c, const cg_alias *a, cg_value *parent, cg_n
 _Noreturn static void cannot_tell(cg_aliasing *c, const cg_node *write, const cg_alias *a) {
   const cg_node *v = a && a->view ? a->view : write;
   cg_fail_at(c->m->s, CIERGE_BAD_MODEL, write->at,
-             "%s (node %s) writes to memory that %s (node %s) may share or may have copied, which depends on strides that are "
+             "%s writes to memory that %s may share or may have copied, which depends on strides that are "
              "known only while the program runs: write clone() for the one or the other",
-             write->schema->key, write->name ? write->name : "", v->schema->key, v->name ? v->name : "");
+             cg_node_text(c->m->s, write), cg_node_text(c->m->s, v));
 }
 
 cg_value *cg_alias_now(cg_aliasing *c, cg_alias *a, cg_node *before) {
@@ -115,8 +115,8 @@ void cg_alias_write(cg_aliasing *c, cg_alias *a, cg_value *value, const cg_node 
     cg_value *old = b->parent ? cg_alias_now(c, b->parent, before) : NULL;
     cg_value *up = !b->parent ? NULL : b->view ? cg_view_inverse(c, b, old, v, by, before) : v;
     if (b->parent && !up)
-      cg_fail_at(c->m->s, CIERGE_BAD_MODEL, by->at, "%s (node %s) writes through a view made by %s (node %s), which cierge cannot write back",
-                 by->schema->key, by->name ? by->name : "", b->view->schema->key, b->view->name ? b->view->name : "");
+      cg_fail_at(c->m->s, CIERGE_BAD_MODEL, by->at, "%s writes through a view made by %s, which cierge cannot write back",
+                 cg_node_text(c->m->s, by), cg_node_text(c->m->s, b->view));
     b->now = v;
     b->generation = next; // not yet the storage's: views below are still read as they were
     if (!b->parent) break;

@@ -70,8 +70,7 @@ static const cg_expr *translate(declaration *d, const cg_expr *x) {
 static _Noreturn void misfit(const declaration *d, const cg_value *v) {
   cg_str b = cg_str_new(d->p->s);
   cg_print_type(&b, &v->type);
-  cg_fail_at(d->p->s, CIERGE_BAD_MODEL, d->node->at, "%s (node %s): --op-type '%s' declares other arguments; here is %s", d->node->schema->key,
-             d->node->name ? d->node->name : "", d->text, cg_str_text(&b));
+  cg_fail_at(d->p->s, CIERGE_BAD_MODEL, d->node->at, "%s: --op-type '%s' declares other arguments; here is %s", cg_node_text(d->p->s, d->node), d->text, cg_str_text(&b));
 }
 
 static void match(declaration *d, const cg_type *want, const cg_value *v) {

@@ -246,8 +246,7 @@ static bool in_place_view(ctx *x, cg_node *n, const target_vec *t) {
   const cg_schema *f = functional_form(x, n);
   if (!f || !f->is_view) return false;
   if (!name->is->now->def)
-    cg_fail_at(x->m->s, CIERGE_BAD_MODEL, n->at, "%s (node %s) changes the shape of an input or buffer, which cierge cannot hand back", n->schema->key,
-               n->name ? n->name : "");
+    cg_fail_at(x->m->s, CIERGE_BAD_MODEL, n->at, "%s changes the shape of an input or buffer, which cierge cannot hand back", cg_node_text(x->m->s, n));
   cg_node *v = cg_node_like(x->fn, n, n, f->key, n->nargs, n->arg, 1);
   v->result[0]->type = n->result[0]->type;
   name->is = cg_alias_view(&x->c, name->is, v, 0, -1, 0, v->result[0]);
@@ -258,7 +257,7 @@ static void refuse(ctx *x, const cg_node *n) {
   static const char *const names[] = {"aten::resize_", "aten::resize_as_", "aten::set_", "aten::set_data", "aten::rename_", "aten::_resize_output_",
                                       "aten::resize_as_sparse_", "aten::swap_", NULL};
   if (one_of(n->schema->name, names))
-    cg_fail_at(x->m->s, CIERGE_BAD_MODEL, n->at, "%s (node %s) changes the memory under a tensor, which cierge does not do", n->schema->key, n->name ? n->name : "");
+    cg_fail_at(x->m->s, CIERGE_BAD_MODEL, n->at, "%s changes the memory under a tensor, which cierge does not do", cg_node_text(x->m->s, n));
 }
 
 // The node stays and runs on clones, which become its last results.
@@ -333,8 +332,7 @@ static void finish_outer(ctx *x, cg_value *v) {
   const cg_node *w = st->unclear ? st->unclear : st->written;
   if (!w || st->whole->type.kind == CG_T_UNKNOWN) return;
   if (x->fn != x->m->main)
-    cg_fail_at(x->m->s, CIERGE_BAD_MODEL, w->at, "%s (node %s) in a sub-graph writes to '%s', a value of the program around it", w->schema->key,
-               w->name ? w->name : "", v->name);
+    cg_fail_at(x->m->s, CIERGE_BAD_MODEL, w->at, "%s in a sub-graph writes to '%s', a value of the program around it", cg_node_text(x->m->s, w), v->name);
   set_update(x, v, cg_alias_now(&x->c, st->whole, NULL));
 }
 

@@ -37,8 +37,8 @@ static bool by_rule(cg_pipeline *p, cg_module *m, cg_node *n, const char **reaso
     cg_type *have = &recorded[i], *got = &n->result[i]->type;
     if (have->kind == CG_T_UNKNOWN) continue;
     if (!*reason && got->kind != CG_T_UNKNOWN && types_differ(have, got))
-      cg_fail_at(p->s, CIERGE_BAD_MODEL, n->at, "%s (node %s): the model records %s for result %d, but its arguments give %s",
-                 n->schema->key, n->name ? n->name : "", type_text(p->s, have), i, type_text(p->s, got));
+      cg_fail_at(p->s, CIERGE_BAD_MODEL, n->at, "%s: the model records %s for result %d, but its arguments give %s",
+                 cg_node_text(p->s, n), type_text(p->s, have), i, type_text(p->s, got));
     *got = *have;
   }
   return true;
@@ -69,15 +69,15 @@ static void infer_node(cg_pipeline *p, cg_module *m, cg_node *n) {
   correct_statistics(n);
   by_rule(p, m, n, &reason);
   if (reason) // the arguments do not fit, whatever the model records
-    cg_fail_at(p->s, CIERGE_BAD_MODEL, n->at, "%s (node %s): %s", n->schema->key, n->name ? n->name : "", reason);
+    cg_fail_at(p->s, CIERGE_BAD_MODEL, n->at, "%s: %s", cg_node_text(p->s, n), reason);
   if (all_known(n)) return;
   const char *why = "LibTorch is not here";
   if (p->torch && !(why = p->torch->infer(p->torch, m, n)) && all_known(n)) return;
   if (cg_declared_type(p, m, n)) return;
   cg_fail_at(p->s, CIERGE_BAD_MODEL, n->at,
-             "no type for the results of %s (node %s): no rule of cierge's, nothing recorded in the model, %s; "
+             "no type for the results of %s: no rule of cierge's, nothing recorded in the model, %s; "
              "declare it with --op-type '%s=(…) -> (…)'",
-             n->schema->key, n->name ? n->name : "", why ? why : "no Meta kernel", n->schema->key);
+             cg_node_text(p->s, n), why ? why : "no Meta kernel", n->schema->key);
 }
 
 void cg_pass_infer(cg_pipeline *p, cg_module *m) {

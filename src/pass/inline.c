@@ -46,8 +46,7 @@ static void drop_fn(cg_module *m, const cg_fn *f) {
 static cg_node *inline_node(cg_module *m, cg_node *n, int at) {
   cg_fn *f = n->fn, *g = n->arg[at].kind == CG_A_FN ? n->arg[at].fn : NULL;
   if (!g || g->param.n != n->nargs - at - 1 || g->result.n != n->nresults || g->update.n || uses_of(m, g) != 1)
-    cg_fail_at(m->s, CIERGE_BAD_MODEL, n->at, "%s (node %s): its graph does not fit its arguments and results, or is shared", n->schema->key,
-               n->name ? n->name : "");
+    cg_fail_at(m->s, CIERGE_BAD_MODEL, n->at, "%s: its graph does not fit its arguments and results, or is shared", cg_node_text(m->s, n));
   for (int i = 0; i < g->param.n; i++) substitute_all(g, g->param.at[i], &n->arg[at + 1 + i]);
   cg_node *first = g->first ? g->first : n->next;
   while (g->first) {

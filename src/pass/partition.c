@@ -51,15 +51,14 @@ static void claim(cg_pipeline *p, cg_node *n) {
     if (!why) {
       n->backend = b;
       if (torch && p->opt->require_native)
-        cg_fail_at(p->s, CIERGE_REFUSED, n->at, "%s (node %s) would stay in LibTorch, and --require-native forbids it: %s",
-                   n->schema->key, n->name ? n->name : "", n->why_not ? n->why_not : "no native backend is enabled");
+        cg_fail_at(p->s, CIERGE_REFUSED, n->at, "%s would stay in LibTorch, and --require-native forbids it: %s",
+                   cg_node_text(p->s, n), n->why_not ? n->why_not : "no native backend is enabled");
       return;
     }
     n->why_not = add_reason(&all, b, why);
   }
   bool refused = p->opt->require_native || !torch_listed(p);
-  cg_fail_at(p->s, refused ? CIERGE_REFUSED : CIERGE_MISSING, n->at, "no backend can run %s (node %s): %s", n->schema->key,
-             n->name ? n->name : "", n->why_not ? n->why_not : "none is enabled");
+  cg_fail_at(p->s, refused ? CIERGE_REFUSED : CIERGE_MISSING, n->at, "no backend can run %s: %s", cg_node_text(p->s, n), n->why_not ? n->why_not : "none is enabled");
 }
 
 // ---------------------------------------------------------------- dependences

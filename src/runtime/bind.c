@@ -145,25 +145,27 @@ cierge_status *cierge_input_set(cierge_context *c, size_t i, const DLTensor *t, 
 
 // ---------------------------------------------------------------- a call
 
-static const cg_plan_value *param_value(const cierge_context *c, const cg_plan_input *in, uint32_t *v) {
-  const cg_plan_fn *f = c->p->plan->fn[0];
-  *v = f->param[in->param];
+// The first input from *i on that is a parameter of the program: its value, of which *v is the number. NULL: none is left.
+static const cg_plan_value *param_from(const cierge_context *c, uint32_t *i, uint32_t *v) {
+  const cg_plan *plan = c->p->plan;
+  const cg_plan_fn *f = plan->fn[0];
+  while (*i < plan->n_inputs && plan->input[*i].param < 0) ++*i;
+  if (*i == plan->n_inputs) return NULL;
+  *v = f->param[plan->input[*i].param];
   return &f->value[*v];
 }
 
 static void range_text(char *buf, size_t n, int64_t lo, int64_t hi) {
-  if (hi == INT64_MAX) snprintf(buf, n, "%lld or more", (long long)lo);
-  else snprintf(buf, n, "%lld to %lld", (long long)lo, (long long)hi);
+  if (hi == INT64_MAX) snprintf(buf, n, "at least %lld", (long long)lo);
+  else snprintf(buf, n, "from %lld to %lld", (long long)lo, (long long)hi);
 }
 
 // Numbers first: sizes may depend on them. *same is cleared where the last call's sizes are not this call's.
 static cierge_status *take_numbers(cierge_context *c, bool *same) {
   cg_frame *f = &c->frame[0];
-  for (uint32_t i = 0; i < c->p->plan->n_inputs; i++) {
+  const cg_plan_value *x;
+  for (uint32_t i = 0, v; (x = param_from(c, &i, &v)); i++) {
     const cg_plan_input *in = &c->p->plan->input[i];
-    if (in->param < 0) continue;
-    uint32_t v;
-    const cg_plan_value *x = param_value(c, in, &v);
     const cg_given *g = &c->given[i];
     if (!g->set) return cg_status_format(CIERGE_BAD_INPUT, "input %s is missing", in->name);
     if (x->kind == CG_V_TENSOR) {
@@ -176,7 +178,7 @@ static cierge_status *take_numbers(cierge_context *c, bool *same) {
     if (in->ranged && (n.i < in->lo || n.i > in->hi)) {
       char range[64];
       range_text(range, sizeof range, in->lo, in->hi);
-      return cg_status_format(CIERGE_BAD_INPUT, "input %s is expected to be from %s, found %lld", in->name, range, (long long)n.i);
+      return cg_status_format(CIERGE_BAD_INPUT, "input %s is expected to be %s, found %lld", in->name, range, (long long)n.i);
     }
     cg_scalar_set(f, v, &n);
     if (f->slot[v].i != before && f->fn->shaping[v]) *same = false;
@@ -205,7 +207,7 @@ static cierge_status *solve(cierge_context *c) {
     if (n < y->lo || n > y->hi) {
       char range[64];
       range_text(range, sizeof range, y->lo, y->hi);
-      return cg_status_format(CIERGE_BAD_INPUT, "input %s: size of dimension %u is expected to be %s with %s from %s, found %lld", name, s->dim, dim, y->name,
+      return cg_status_format(CIERGE_BAD_INPUT, "input %s: size of dimension %u is expected to be %s with %s %s, found %lld", name, s->dim, dim, y->name,
                               range, (long long)size);
     }
     c->frame[0].slot[y->value].i = n;
@@ -225,17 +227,13 @@ static cierge_status *mismatch(const cierge_context *c, uint32_t i) {
 
 static cierge_status *take_sizes(cierge_context *c) {
   cg_frame *f = &c->frame[0];
-  for (uint32_t i = 0; i < c->p->plan->n_inputs; i++) {
-    const cg_plan_input *in = &c->p->plan->input[i];
-    uint32_t v;
-    if (in->param < 0) continue;
-    const cg_plan_value *x = param_value(c, in, &v);
+  const cg_plan_value *x;
+  for (uint32_t i = 0, v; (x = param_from(c, &i, &v)); i++)
     for (uint32_t d = 0; x->kind == CG_V_TENSOR && d < x->rank; d++) {
       int64_t n;
       if (!cg_eval(f, x->dim[d], &n) || n != c->given[i].t.shape[d]) return mismatch(c, i);
       f->slot[v].size[d] = n;
     }
-  }
   return NULL;
 }
 
@@ -244,11 +242,8 @@ static uint64_t nothing; // where empty tensors without data lie
 // Memory in C order is used in place, other memory is copied.
 static cierge_status *take_data(cierge_context *c) {
   cg_frame *f = &c->frame[0];
-  for (uint32_t i = 0; i < c->p->plan->n_inputs; i++) {
-    const cg_plan_input *in = &c->p->plan->input[i];
-    uint32_t v;
-    if (in->param < 0) continue;
-    const cg_plan_value *x = param_value(c, in, &v);
+  const cg_plan_value *x;
+  for (uint32_t i = 0, v; (x = param_from(c, &i, &v)); i++) {
     if (x->kind != CG_V_TENSOR) continue;
     cg_given *g = &c->given[i];
     cg_slot *s = &f->slot[v];

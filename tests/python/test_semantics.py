@@ -1,4 +1,4 @@
-"""Programs whose meaning is easily lost: indices that do not wrap, random draws, sizes that only memory tells, wrong records."""
+"""Programs whose meaning is easily lost: indices that are out of range, attention, random draws, sizes that only memory tells, wrong records."""
 from common import SCRATCH, cli, close, compile, export, main, np, torch
 
 F = torch.nn.functional
@@ -13,11 +13,14 @@ class Call(torch.nn.Module):
         return self.f(*x)
 
 
-def run(artifact, inputs, *options):
+NATIVE = {"CIERGE_LIBTORCH": "none"}
+
+
+def run(artifact, inputs, *options, env=None):
     """(exit code and texts, outputs)"""
     given, got = SCRATCH / "given.npz", SCRATCH / "got.npz"
     np.savez(given, **inputs)
-    r = cli("run", artifact, "--inputs", given, "--outputs", got, *options)
+    r = cli("run", artifact, "--inputs", given, "--outputs", got, *options, env=env)
     return r, list(dict(np.load(got)).values()) if not r.returncode else None
 
 
@@ -50,6 +53,73 @@ def test_negative_indices():
     indexed("scatter", lambda x, i: x.scatter(0, i[None], row), False)
     indexed("index_add", lambda x, i: x.index_add(0, i, row), False)
     indexed("index_copy", lambda x, i: x.index_copy(0, i, row), False)
+
+
+def test_indices_into_dimensions_of_size_1():
+    x, i = torch.randn(1, 4), torch.zeros(3, dtype=torch.int64)
+    cases = {
+        "index_select": lambda x, i: x.index_select(0, i),
+        "gather": lambda x, i: x.gather(0, i[:, None].expand(3, 4)),
+        "embedding": lambda x, i: F.embedding(i, x),
+        "index": lambda x, i: x[i],
+        "take": lambda x, i: x[:, :1].take(i),
+        "pointwise": lambda x, i: (x + 1).index_select(0, i) * 2,
+        "expanded": lambda x, i: x.expand(3, 4).index_select(0, i),
+        "constant": lambda x, i: torch.ones(3, 4).index_select(0, i) + x,
+        "reduced": lambda x, i: x.index_select(0, i).sum(0),
+        "product": lambda x, i: x.index_select(0, i) @ x.t(),
+        "number": lambda x, i: x.sum().gather(0, i),
+        "one_hot": lambda x, i: F.one_hot(i, 1) + x[:, :1].long() * 0,
+        "index_add": lambda x, i: x.index_add(0, i, x.expand(3, 4)),
+        "index_put": lambda x, i: x.index_put((i,), torch.zeros(())),
+    }
+    for name, f in cases.items():
+        artifact, _ = compile(export(Call(f), (x, i), "one_" + name), "--require-native")
+        raised = 0
+        for at in ([0, 0, 0], [0, 0, 7], [1, 0, 0], [0, -1, 0], [-2, 0, 0]):
+            try:
+                want = f(x, torch.tensor(at))
+            except (IndexError, RuntimeError):
+                want = None
+            r, got = run(artifact, {"x_0": x, "x_1": torch.tensor(at)}, env=NATIVE)
+            raised += want is None
+            if want is None:
+                assert r.returncode == 3 and "(node " in r.stderr and "is out of range for a dimension of size" in r.stderr, f"{name} {at}: {r.returncode} {r.stderr}"
+            else:
+                assert not r.returncode, f"{name} {at}: {r.stderr}"
+                close(got[0], want)
+        assert raised >= 2, name
+
+
+def test_attention_beyond_the_kernel():
+    attend = F.scaled_dot_product_attention
+    q, k, v = torch.randn(1, 2, 4, 8), torch.randn(1, 2, 6, 8), torch.randn(1, 2, 6, 8)
+    mask, bias = torch.rand(4, 6) > 0.3, torch.randn(4, 6)
+    mask[1], bias[1] = False, float("-inf")  # a row that sees nothing
+    wide = [torch.randn(1, 4, 4, 1100), torch.randn(1, 2, 6, 1100), torch.randn(1, 2, 6, 1100)]
+    odd = q * torch.tensor([1, 1, float("inf"), 1, 1, 1, 1, 1])
+    both, masked = (lambda q, k, v, m: attend(q, k, v, m, is_causal=True)), (lambda q, k, v, m: attend(q, k, v, m))
+    causal = lambda q, k, v: attend(q, k, v, is_causal=True)  # noqa: E731
+    cases = {
+        "mask_and_causal": (both, (q, k, v, mask)), "bias_and_causal": (both, (q, k, v, bias)), "double": (both, (q.double(), k.double(), v.double(), bias)),
+        "ranks": (masked, (q, k[0], v[0], mask)), "ranks_of_query": (masked, (q[0], k, v[0, 0], bias)), "half": (masked, (q.half(), k[0].half(), v[0].half(), mask)),
+        "batches": (masked, (q, k.repeat(3, 1, 1, 1), v, mask)), "causal": (causal, (torch.randn(1, 2, 9, 8), k[0], v[0])),
+        "wide": (lambda q, k, v, m: attend(q, k, v, m, enable_gqa=True), (*wide, mask)), "wide_causal": (causal, (wide[0][:, :2], *wide[1:])),
+        "scale": (lambda q, k, v, m: attend(q, k, v, m, scale=-0.7), (q, k[0], v[0], mask)), "width_0": (masked, (q[..., :0], k[..., :0], v, mask)),
+        "inf": (masked, (odd, k, v, mask)), "inf_ranks": (masked, (odd, k[0], v[0], mask)),
+    }
+    for name, (f, x) in cases.items():
+        artifact, _ = compile(export(Call(f), x, "attention_" + name), "--require-native")
+        r, got = run(artifact, {f"x_{i}": t for i, t in enumerate(x)}, env=NATIVE)
+        assert not r.returncode, f"{name}: {r.stderr}"
+        close(got[0], f(*x))
+    width = torch.export.Dim("width", min=2, max=2000)
+    path = export(Call(lambda q, k, v: attend(q, k, v)), (q, k, v), "attention_symbolic", dynamic=(({3: width},) * 3,))
+    artifact, _ = compile(path, "--require-native")
+    x = [torch.randn(1, 2, n, 12) for n in (4, 6, 6)]
+    r, got = run(artifact, {f"x_{i}": t for i, t in enumerate(x)}, env=NATIVE)
+    assert not r.returncode, r.stderr
+    close(got[0], attend(*x))
 
 
 def test_equal_draws_are_not_merged():

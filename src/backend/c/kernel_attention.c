@@ -6,7 +6,7 @@
 
 #include "backend/c/kernel_gemm.h"
 
-enum { KEYS = 512, MAX_WIDTH = 1024 }; // keys of a block; widest head
+enum { KEYS = 512 }; // keys of a block
 
 typedef struct {
   cg_kernel *k;
@@ -21,32 +21,6 @@ typedef struct {
   const char *index[CG_MAX_RANK];
   const char *kt, *vp; // packed K; packed V or NULL: read in place
 } writer;
-
-static const cg_value *tensor(const cg_node *n, const char *name) { return cg_arg_tensor(cg_node_arg(n, name)); }
-
-static const char *claim(cg_pipeline *p, const cg_node *n) {
-  (void)p;
-  const cg_value *q = tensor(n, "query"), *k = tensor(n, "key"), *v = tensor(n, "value"), *mask = tensor(n, "attn_mask");
-  if (!q || !k || !v) return "no native attention of this form";
-  cg_dtype t = q->type.dtype;
-  if (!cg_is_float(t) || !cg_tile_takes(t)) return "no native attention of this dtype";
-  if (k->type.dtype != t || v->type.dtype != t || n->result[0]->type.dtype != t) return "operands of different dtypes";
-  int r = q->type.rank;
-  if (r < 2 || k->type.rank != r || v->type.rank != r || n->result[0]->type.rank != r) return "operands of different ranks";
-  const cg_expr *d = q->type.dim[r - 1], *e = v->type.dim[r - 1];
-  if (!cg_x_is_int(d) || !cg_x_is_int(e) || d->value > MAX_WIDTH || e->value > MAX_WIDTH) return "attention heads whose width is not fixed, or above 1024";
-  double dropout = 0;
-  const cg_arg *a = cg_node_arg(n, "dropout_p"), *causal = cg_node_arg(n, "is_causal");
-  if (a && (!cg_arg_double(a, &dropout) || dropout != 0)) return "attention with dropout";
-  double is_causal = 0;
-  if (causal && !cg_arg_double(causal, &is_causal)) return "is_causal is not a literal";
-  if (mask) {
-    if (is_causal) return "a mask and is_causal";
-    if (mask->type.dtype != CG_BOOL && !(cg_is_float(mask->type.dtype) && cg_tile_takes(mask->type.dtype))) return "a mask of this dtype";
-    if (mask->type.rank > r) return "a mask of this rank";
-  }
-  return NULL;
-}
 
 static const char *size(writer *w, const cg_expr *e) { return cg_kernel_size(w->k, e); }
 
@@ -134,7 +108,7 @@ static void emit_mask(writer *w, cg_str *o) {
     const char *index = !strcmp(step, "1") ? "j" : cg_format(w->s, "j * (%s)", step);
     cg_str_addf(o, "          const %s *mask = %s + %s;\n          #pragma omp simd\n", cg_kernel_ctype(m->dtype), m->name, cg_str_text(&at));
     const char *x = cg_kernel_load(w->k, m->dtype, "mask", index);
-    if (m->dtype == CG_BOOL) cg_str_addf(o, "          for (int64_t j = 0; j < count; j++) row[j] = mask[%s] ? row[j] * scale : -(%s)INFINITY;\n", index, T);
+    if (m->dtype == CG_BOOL) cg_str_addf(o, "          for (int64_t j = 0; j < count; j++) row[j] = row[j] * scale + (mask[%s] ? 0 : -(%s)INFINITY);\n", index, T);
     else cg_str_addf(o, "          for (int64_t j = 0; j < count; j++) row[j] = row[j] * scale + (%s)%s;\n", T, x);
   }
   if (w->causal) cg_str_addf(o, "          for (int64_t j = q0 + i + 1 > key0 ? q0 + i + 1 - key0 : 0; j < count; j++) row[j] = -(%s)INFINITY;\n", T);
@@ -248,4 +222,4 @@ static void emit(cg_kernel *k, const cg_node *n) {
   emit_units(&w, o, text);
 }
 
-const cg_kernel_template cg_kernel_attention = {"attention", claim, true, true, emit};
+const cg_kernel_template cg_kernel_attention = {"attention", NULL, true, true, emit};

@@ -383,6 +383,7 @@ const char *cg_print_expr(cg_printer *p, te_expr *e) {
   case TE_OR: return define(p, e, binary(p, e, "|"));
   case TE_NOT: return define(p, e, cg_format(s, "!%s", cg_print_expr(p, e->arg[0])));
   case TE_INDEX: return index_check(p, e);
+  case TE_CHECKED: cg_print_expr(p, e->arg[1]); return cg_print_expr(p, e->arg[0]);
   }
   cg_fail(s, CIERGE_INTERNAL, "printer: an expression of an unknown kind");
 }
