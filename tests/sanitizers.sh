@@ -7,8 +7,8 @@ make -s --no-print-directory -j2 B=$B SAN="-fsanitize=address,undefined -fno-san
 passed=0 failed=0
 count() { if [ "$1" = 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED $2"; fi; }
 export UBSAN_OPTIONS=print_stacktrace=1
-for t in $B/tests/test_*; do
-  case $t in *.d) continue;; esac
+for t in tests/unit/test_*.c; do
+  t=$B/tests/$(basename "$t" .c)
   "$t" >/dev/null 2>$B/log || tail -40 $B/log
   count $? "$t"
 done

@@ -1,0 +1,148 @@
+// src/runtime: regions of LibTorch, which a small library plays.
+#include <dlfcn.h>
+
+#include "runtime_fixture.h"
+
+// double: out = 2 * in. half: the first half of it, so its size appears only then. fail: an error. Counts live tensors.
+static const char plugin[] =
+    "#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n#include \"base/bytes.h\"\n#include \"../plugin/torch/cierge_torch.h\"\n"
+    "#define OUT __attribute__((visibility(\"default\")))\n"
+    "typedef struct { int64_t size; float *data; } tensor;\n"
+    "struct cierge_torch_region { char op; };\n"
+    "OUT int live, shared;\n"
+    "static int schema(const char *k, char *b, size_t n) { snprintf(b, n, \"%s\", k); return 0; }\n"
+    "static int region_new(const void *p, size_t n, cierge_torch_region **out, cierge_torch_error *e) {\n"
+    "  (void)e; cg_reader r = {p, (const uint8_t *)p + n, 0};\n"
+    "  for (int i = 0; i < 4; i++) cg_read_u32(&r);\n"
+    "  *out = malloc(sizeof **out); (*out)->op = cg_read_text(&r, NULL)[6]; return 0; }\n"
+    "static void region_free(cierge_torch_region *r) { free(r); }\n"
+    "static void tensor_free(cierge_torch_tensor t) { free(((tensor *)t)->data); free(t); live--; }\n"
+    "static int region_run(cierge_torch_region *r, const cierge_torch_value *in, int n_in, cierge_torch_value *out, int n_out, int threads,\n"
+    "                      int *call, cierge_torch_error *e) {\n"
+    "  (void)n_in; (void)n_out; (void)threads; *call = 0;\n"
+    "  int64_t n = in[0].size[0];\n"
+    "  const float *x = in[0].handle ? ((tensor *)in[0].handle)->data : in[0].data;\n"
+    "  shared += in[0].handle != NULL;\n"
+    "  if (r->op == 'f' && x[0] > 100) { snprintf(e->text, e->size, \"it is too much\"); return 1; }\n"
+    "  if (r->op == 'h') n /= 2;\n"
+    "  tensor *t = malloc(sizeof *t); t->size = n; t->data = malloc(n * 4 + 4); live++;\n"
+    "  for (int64_t i = 0; i < n; i++) t->data[i] = 2 * x[i];\n"
+    "  memset(out, 0, sizeof *out); out->handle = t; out->data = t->data; out->dtype = 6; out->rank = 1; out->size = &t->size; return 0; }\n"
+    "static void seed(uint64_t s) { (void)s; }\n"
+    "static int load_library(const char *p, cierge_torch_error *e) { snprintf(e->text, e->size, \"%s is no library\", p); return 1; }\n"
+    "OUT const cierge_torch_api_v1 *cierge_torch_api(void) {\n"
+    "  static const cierge_torch_api_v1 api = {.abi = CIERGE_TORCH_ABI, .version = \"2.13.1\", .schema = schema, .load_library = load_library,\n"
+    "    .region_new = region_new, .region_free = region_free, .region_run = region_run, .tensor_free = tensor_free, .seed = seed};\n"
+    "  return &api; }\n";
+
+static void compile_library(const char *name, const char *text) {
+  char c[300], command[2000], root[] = __FILE__;
+  snprintf(c, sizeof c, "%s/%s.c", folder, name);
+  root[sizeof root - sizeof "tests/unit/test_runtime_torch.c"] = 0; // where that was compiled
+  FILE *f = fopen(c, "w");
+  fputs(text, f);
+  fclose(f);
+  snprintf(command, sizeof command, "cc -O1 -shared -fPIC -I '%ssrc' -o '%s/%s' '%s'", root, folder, name, c);
+  assert_int_equal(system(command), 0);
+}
+
+// x: f32[s0] -> double -> half (f32[u0]) -> add to itself -> fail; results: the last and the half
+static void torch_plan(builder *b) {
+  b->source = kernels;
+  uint32_t s0 = b_symbol(b, "s0", 0, 64), dim = b_sym(b, s0), u0 = b_scalar(b, CG_V_INT, "u0"), late = b_sym(b, u0);
+  uint32_t x = b_input(b, b_tensor(b, "x", CG_F32, CG_ST_PARAM, 1, &dim)), y = b_tensor(b, "y", CG_F32, CG_ST_TORCH, 1, &dim);
+  uint32_t h = b_tensor(b, "h", CG_F32, CG_ST_TORCH, 1, &late), z = b_tensor(b, "z", CG_F32, CG_ST_ARENA, 1, &late), w = b_tensor(b, "w", CG_F32, CG_ST_TORCH, 1, &late);
+  b->plan.torch_min = "2.10";
+  b_torch(b, "aten::double", 0, B_LIST(x), B_LIST(y));
+  cg_plan_step *s = b_torch(b, "aten::half", 0, B_LIST(y), B_LIST(h));
+  s->bind = CG_NEW(b->s, cg_plan_bind);
+  s->n_bind = 1;
+  s->bind[0] = (cg_plan_bind){0, 0, u0};
+  b_kernel(b, "add", B_LIST(h, h), B_LIST(z), B_LIST(late));
+  b_torch(b, "aten::fail", b_site(b, "aten::fail", "fail_1", "model.py", 7), B_LIST(z), B_LIST(w));
+  b_result(b, w);
+  b_result(b, h);
+}
+
+static void wrong_shape(builder *b) {
+  uint32_t n = b_num(b, 4), x = b_input(b, b_tensor(b, "x", CG_F32, CG_ST_PARAM, 1, &n)), y = b_tensor(b, "y", CG_F32, CG_ST_TORCH, 1, &n);
+  b_torch(b, "aten::half", b_site(b, "aten::half", "", "", 0), B_LIST(x), B_LIST(y));
+  b_result(b, y);
+}
+static void newer_torch(builder *b) {
+  wrong_shape(b);
+  b->plan.torch_min = "2.14";
+}
+
+static cierge_program *torch_program(make_plan *make) {
+  cierge_program *p;
+  good(cierge_load(artifact(make), &(cierge_load_options){.size = sizeof(cierge_load_options), .libtorch = folder}, &p));
+  return p;
+}
+
+static void regions(void **u) {
+  (void)u;
+  char path[300];
+  compile_library("libtorch_cpu.so", "int nothing;\n");
+  compile_library("libc10.so", "int nothing;\n");
+  compile_library("libcierge_torch.so", plugin);
+  setenv("CIERGE_PLUGIN_DIR", folder, 1);
+  cierge_program *p;
+  refused(cierge_load(artifact(torch_plan), &(cierge_load_options){.size = sizeof(cierge_load_options), .libtorch = "none"}, &p), CIERGE_MISSING, "none");
+  p = torch_program(torch_plan);
+  snprintf(path, sizeof path, "%s/libcierge_torch.so", folder);
+  void *h = dlopen(path, RTLD_NOW);
+  int *live = dlsym(h, "live"), *shared = dlsym(h, "shared");
+  assert_non_null(live);
+  cierge_context *c = context(p);
+  float x[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+  int64_t shape[1] = {8};
+  DLTensor t = f32(x, 1, shape);
+  good(cierge_input_set(c, 0, &t, CIERGE_READ_ONLY));
+  good(cierge_run(c));
+  assert_int_equal(*live, 2); // the two results; what came between is gone
+  assert_int_equal(*shared, 1); // from the first region straight to the second
+  assert_int_equal(output(c, 0)->shape[0], 4);
+  assert_float_equal(at(output(c, 0), 3), 4 * 2 * 2 * 2 * 2, 0);
+  assert_float_equal(at(output(c, 1), 3), 16, 0);
+  shape[0] = 5;
+  good(cierge_run(c));
+  assert_int_equal(output(c, 0)->shape[0], 2);
+  DLManagedTensorVersioned *m;
+  const DLTensor *gone;
+  const void *data = output(c, 0)->data;
+  good(cierge_output_take(c, 0, &m));
+  assert_ptr_equal(m->dl_tensor.data, data); // handed over, not copied
+  refused(cierge_output_get(c, 0, &gone), CIERGE_USAGE, "was taken");
+  x[0] = 50;
+  refused(cierge_run(c), CIERGE_RUN_ERROR, "model.py:7: aten::fail (node fail_1): it is too much");
+  assert_int_equal(*live, 1); // the one that was taken
+  x[0] = 1;
+  good(cierge_run(c));
+  cierge_context_free(c);
+  assert_int_equal(*live, 1);
+  cierge_program_free(p);
+  assert_float_equal(at(&m->dl_tensor, 1), 2 * 16, 0);
+  m->deleter(m);
+  assert_int_equal(*live, 0);
+  p = torch_program(wrong_shape);
+  c = context(p);
+  shape[0] = 4;
+  good(cierge_input_set(c, 0, &t, 0));
+  refused(cierge_run(c), CIERGE_RUN_ERROR, "another shape");
+  cierge_context_free(c);
+  cierge_program_free(p);
+  assert_int_equal(*live, 0);
+  refused(cierge_load(artifact(newer_torch), NULL, &p), CIERGE_MISSING, "needs LibTorch 2.14 or newer, here is 2.13.1");
+  const char *libraries[] = {"x.so", NULL};
+  refused(cierge_load(artifact(wrong_shape), &(cierge_load_options){.size = sizeof(cierge_load_options), .torch_libraries = libraries}, &p), CIERGE_MISSING, "x.so is no library");
+  dlclose(h);
+  unsetenv("CIERGE_PLUGIN_DIR");
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(regions),
+  };
+  return cmocka_run_group_tests(tests, set_up, tear_down);
+}
