@@ -20,7 +20,7 @@ static bool correction_of(const cg_node *n, int64_t *out) {
 }
 
 bool cg_decompose_var(cg_module *m, cg_node *n) {
-  cg_value *x = cg_arg_tensor(&n->arg[0]);
+  cg_value *x = cg_self(n);
   cg_reduction red;
   int64_t correction;
   if (!x || !cg_r_plain_float(x->type.dtype) || !correction_of(n, &correction)) return false;
@@ -47,7 +47,7 @@ bool cg_decompose_var(cg_module *m, cg_node *n) {
 // ---------------------------------------------------------------- extremes and where they are
 
 bool cg_decompose_extreme_dim(cg_module *m, cg_node *n) {
-  cg_value *x = cg_arg_tensor(&n->arg[0]);
+  cg_value *x = cg_self(n);
   int d;
   if (!x || cg_is_complex(x->type.dtype) || cg_r_dim_of(m, n, "dim", x->type.rank, &d)) return false;
   if (x->type.dtype == CG_BOOL) return false;
@@ -61,7 +61,7 @@ bool cg_decompose_extreme_dim(cg_module *m, cg_node *n) {
 }
 
 bool cg_decompose_aminmax(cg_module *m, cg_node *n) {
-  cg_value *x = cg_arg_tensor(&n->arg[0]);
+  cg_value *x = cg_self(n);
   int d = 0;
   bool all = cg_r_is_none(n, "dim");
   if (!x || cg_is_complex(x->type.dtype) || (!all && cg_r_dim_of(m, n, "dim", x->type.rank, &d))) return false;
@@ -82,7 +82,7 @@ bool cg_decompose_max_pool_indices(cg_module *m, cg_node *n) {
 
 // nanmean: the sum of what is a number over how many these are.
 bool cg_decompose_nanmean(cg_module *m, cg_node *n) {
-  cg_value *x = cg_arg_tensor(&n->arg[0]);
+  cg_value *x = cg_self(n);
   if (!x || !cg_r_plain_float(x->type.dtype) || n->result[0]->type.dtype != x->type.dtype) return false;
   cg_rewrite r = cg_rewrite_begin(m, n);
   cg_value *v = cg_make_cast(&r, x, cg_r_wide(x->type.dtype));
@@ -93,7 +93,7 @@ bool cg_decompose_nanmean(cg_module *m, cg_node *n) {
 }
 
 bool cg_decompose_trace(cg_module *m, cg_node *n) {
-  cg_value *x = cg_arg_tensor(&n->arg[0]);
+  cg_value *x = cg_self(n);
   if (!x || x->type.rank != 2) return false;
   cg_rewrite r = cg_rewrite_begin(m, n);
   return cg_rewrite_by(&r, cg_make(&r, "aten::sum", 1, cg_av(cg_make(&r, "aten::diagonal", 1, cg_av(x)))));

@@ -10,7 +10,7 @@ static cg_arg dim_list(cg_rewrite *r, int d) { return cg_make_ints(r, 1, &d); }
 
 // The argument in the dtype it is computed in; NULL: not native, or nothing to reduce.
 static cg_value *operand(cg_rewrite *r, const cg_node *n, int *dim) {
-  cg_value *x = cg_arg_tensor(&n->arg[0]);
+  cg_value *x = cg_self(n);
   cg_dtype d = n->result[0]->type.dtype;
   if (!x || !cg_r_plain_float(d) || cg_is_complex(x->type.dtype)) return NULL;
   if (cg_r_dim_of(r->m, n, "dim", x->type.rank, dim)) return NULL;
@@ -67,7 +67,7 @@ bool cg_decompose_safe_softmax(cg_module *m, cg_node *n) {
 // log(sum(exp(x))) around the maximum, which counts as 0 where it is infinite.
 bool cg_decompose_logsumexp(cg_module *m, cg_node *n) {
   cg_rewrite r = cg_rewrite_begin(m, n);
-  cg_value *x = cg_arg_tensor(&n->arg[0]);
+  cg_value *x = cg_self(n);
   cg_dtype to = n->result[0]->type.dtype;
   const cg_type *out = &n->result[0]->type;
   if (!x || !floating(n->result[0]) || cg_is_complex(x->type.dtype)) return false;
@@ -123,31 +123,30 @@ static cg_value *additive(cg_rewrite *r, cg_value *mask, cg_dtype d) {
 
 // As PyTorch composes it: safe_softmax(q k^T + mask) v, half precision in f32; a row that is masked altogether gives 0.
 bool cg_decompose_attention(cg_module *m, cg_node *n) {
-  cg_value *q = cg_r_tensor(n, "query"), *k = cg_r_tensor(n, "key"), *v = cg_r_tensor(n, "value"), *mask = cg_r_tensor(n, "attn_mask");
-  const cg_arg *scale = cg_node_arg(n, "scale"), *is_causal = cg_node_arg(n, "is_causal"), *p = cg_node_arg(n, "dropout_p");
+  const cg_arg *scale = cg_node_arg(n, "scale");
+  cg_attention a;
   te_compute out;
-  double causal = 0, number = 0;
+  double number;
   if (!cg_lower_attention(NULL, n, &out)) return false; // one kernel is better
-  if (!q || !k || !v || (n->nresults > 1 && cg_result_used(n, 1))) return false;
+  if (cg_r_attention(n, &a) || (n->nresults > 1 && cg_result_used(n, 1))) return false;
+  cg_value *q = a.query, *k = a.key, *v = a.value, *mask = a.mask;
   cg_dtype t = q->type.dtype, d = cg_r_wide(t);
   int rank = n->result[0]->type.rank, rq = q->type.rank, rk = k->type.rank;
-  if (!cg_r_plain_float(t) || k->type.dtype != t || v->type.dtype != t || n->result[0]->type.dtype != t || rq < 2 || rk < 2 || v->type.rank < 2) return false;
-  if ((p && (!cg_arg_double(p, &number) || number != 0)) || (is_causal && !cg_arg_double(is_causal, &causal))) return false;
+  if (rq < 2 || rk < 2 || v->type.rank < 2) return false;
   if (scale && scale->kind != CG_A_NONE && !cg_arg_double(scale, &number)) return false;
   // Where PyTorch has one kernel for it, a mask and is_causal may come together; its composition refuses that.
   bool one = rank == 4 && rq == 4 && rk == 4 && v->type.rank == 4 && q->type.dim[0] == k->type.dim[0] && q->type.dim[0] == v->type.dim[0] &&
              q->type.dim[3] == v->type.dim[3];
-  if ((mask && causal && !one) || cg_x_is(k->type.dim[rk - 2], 0)) return false;
-  if (mask && mask->type.dtype != CG_BOOL && !cg_r_plain_float(mask->type.dtype)) return false;
+  if ((mask && a.causal && !one) || cg_x_is(k->type.dim[rk - 2], 0)) return false;
   if (mask && mask->type.rank > (rq > rk ? rq : rk)) return false;
   cg_rewrite r = cg_rewrite_begin(m, n);
   const cg_expr *width = q->type.dim[rq - 1], *shape[] = {q->type.dim[rq - 2], k->type.dim[rk - 2]}; // (queries, keys)
-  if (rq >= 3 && (n->nresults > 1 || cg_r_bool(n, "enable_gqa", false))) k = for_heads(&r, k, q->type.dim[rq - 3]), v = for_heads(&r, v, q->type.dim[rq - 3]);
+  if (rq >= 3 && cg_r_heads_shared(n)) k = for_heads(&r, k, q->type.dim[rq - 3]), v = for_heads(&r, v, q->type.dim[rq - 3]);
   q = scaled(&r, n, cg_make_cast(&r, q, d), width, true);
   k = scaled(&r, n, cg_make_cast(&r, k, d), width, false);
   k = cg_make(&r, "aten::transpose.int", 3, cg_av(k), cg_a_int(m, -2), cg_a_int(m, -1));
   cg_value *s = cg_make(&r, "aten::matmul", 2, cg_av(q), cg_av(k));
-  if (causal) { // the kernel overwrites the scores, the composition adds to them: the same but for NaN and inf
+  if (a.causal) { // the kernel overwrites the scores, the composition adds to them: the same but for NaN and inf
     cg_value *lower = cg_make(&r, "aten::tril", 1, cg_av(cg_make(&r, "aten::ones", 2, cg_make_sizes(&r, 2, shape), cg_a_dtype(CG_BOOL))));
     if (one) s = cg_make(&r, "aten::where.ScalarOther", 3, cg_av(lower), cg_av(s), cg_a_float(-INFINITY));
     else s = cg_make(&r, "aten::add.Tensor", 2, cg_av(s), cg_av(additive(&r, lower, d)));

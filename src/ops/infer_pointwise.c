@@ -102,7 +102,7 @@ const char *cg_infer_div_mode(cg_module *m, cg_node *n) {
 
 // Conversions: the dtype that is asked for, or that of `other`, or self's.
 const char *cg_infer_to(cg_module *m, cg_node *n) {
-  cg_value *x = cg_arg_tensor(&n->arg[0]);
+  cg_value *x = cg_self(n);
   const cg_type *other = cg_r_type(n, "other");
   (void)m;
   if (!x) return "self is no tensor";

@@ -147,7 +147,7 @@ const char *cg_infer_attention(cg_module *m, cg_node *n) {
     cg_type with = i ? *v : *k;
     with.dim = cg_r_copy_dims(m, &with);
     with.rank -= 2;
-    if (with.rank && (n->nresults > 1 || cg_r_bool(n, "enable_gqa", false))) with.dim[with.rank - 1] = cg_xi(m, 1); // heads share one of these
+    if (with.rank && cg_r_heads_shared(n)) with.dim[with.rank - 1] = cg_xi(m, 1); // heads share one of these
     CG_RULE(cg_broadcast(m, &batch, &with));
   }
   const cg_expr **dim = cg_r_new_dims(m, batch.rank + 2);
@@ -186,7 +186,7 @@ static const cg_expr *pooled(cg_module *m, const cg_expr *in, int64_t k, int64_t
 }
 
 const char *cg_infer_pool(cg_module *m, cg_node *n) {
-  cg_value *v = cg_arg_tensor(&n->arg[0]);
+  cg_value *v = cg_self(n);
   int spatial = spatial_of(n);
   if (!v || !spatial || (v->type.rank != spatial + 1 && v->type.rank != spatial + 2)) return "pooling: a batched or unbatched image is expected";
   const cg_type *x = &v->type;
@@ -211,7 +211,7 @@ const char *cg_infer_pool(cg_module *m, cg_node *n) {
 }
 
 const char *cg_infer_adaptive_pool(cg_module *m, cg_node *n) {
-  cg_value *v = cg_arg_tensor(&n->arg[0]);
+  cg_value *v = cg_self(n);
   int spatial = spatial_of(n);
   if (!v || !spatial || (v->type.rank != spatial + 1 && v->type.rank != spatial + 2)) return "pooling: a batched or unbatched image is expected";
   const cg_expr **dim = cg_r_copy_dims(m, &v->type), *to[3];
@@ -224,7 +224,7 @@ const char *cg_infer_adaptive_pool(cg_module *m, cg_node *n) {
 
 // upsample_*: output_size, or for the .vec overloads factors of the input's size.
 const char *cg_infer_upsample(cg_module *m, cg_node *n) {
-  cg_value *v = cg_arg_tensor(&n->arg[0]);
+  cg_value *v = cg_self(n);
   int spatial = spatial_of(n);
   if (!v || v->type.rank != spatial + 2) return "upsample: a batched image is expected";
   const cg_type *x = &v->type;

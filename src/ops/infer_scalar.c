@@ -98,7 +98,7 @@ const char *cg_infer_scalar(cg_module *m, cg_node *n) {
 // ---------------------------------------------------------------- sizes
 
 const char *cg_infer_sym_size(cg_module *m, cg_node *n) {
-  cg_value *x = cg_arg_tensor(&n->arg[0]);
+  cg_value *x = cg_self(n);
   int d;
   if (!x) return NULL;
   CG_RULE(cg_r_dim_of(m, n, "dim", x->type.rank, &d));
@@ -108,14 +108,14 @@ const char *cg_infer_sym_size(cg_module *m, cg_node *n) {
 }
 
 const char *cg_infer_sym_numel(cg_module *m, cg_node *n) {
-  cg_value *x = cg_arg_tensor(&n->arg[0]);
+  cg_value *x = cg_self(n);
   if (x) set(n, CG_T_INT, cg_type_numel(m, &x->type));
   return NULL;
 }
 
 // item(): its value is known at run time only.
 const char *cg_infer_item(cg_module *m, cg_node *n) {
-  cg_value *x = cg_arg_tensor(&n->arg[0]);
+  cg_value *x = cg_self(n);
   (void)m;
   if (!x || cg_is_complex(x->type.dtype)) return NULL;
   cg_dtype t = x->type.dtype;

@@ -86,7 +86,7 @@ const char *cg_lower_eye(te *t, const cg_node *n, te_compute *out) { return (voi
 
 // Whether row i, column j of a matrix is kept: on, below or above the diagonal.
 static te_expr *triangle_element(te *t, const cg_node *n, int k, te_expr **idx) {
-  cg_value *x = cg_arg_tensor(&n->arg[0]);
+  cg_value *x = cg_self(n);
   int rank = x->type.rank;
   const cg_expr *d;
   (void)k;
@@ -99,7 +99,7 @@ static te_expr *triangle_element(te *t, const cg_node *n, int k, te_expr **idx) 
 
 const char *cg_lower_triangle(te *t, const cg_node *n, te_compute *out) {
   const cg_expr *d;
-  cg_value *x = cg_arg_tensor(&n->arg[0]);
+  cg_value *x = cg_self(n);
   (void)t;
   if (!x || x->type.rank < 2 || !cg_r_int(n, "diagonal", &d)) return "no matrices, or a diagonal that is not known";
   return te_map(out, triangle_element);
@@ -107,7 +107,7 @@ const char *cg_lower_triangle(te *t, const cg_node *n, te_compute *out) {
 
 // one_hot: whether the last index is the class that self holds.
 static te_expr *one_hot_element(te *t, const cg_node *n, int k, te_expr **idx) {
-  cg_value *x = cg_arg_tensor(&n->arg[0]);
+  cg_value *x = cg_self(n);
   int rank = n->result[0]->type.rank;
   (void)k;
   te_expr *which = te_index_unwrapped(t, te_at(t, x, idx), te_size(t, n->result[0]->type.dim[rank - 1]), n);

@@ -74,7 +74,7 @@ static const char *pad_name(const cg_node *n) { return cg_node_arg(n, "pad") ? "
 static te_expr *zero_of(te *t, cg_dtype d) { return te_integer(t, 0, d); }
 
 static te_expr *pad_element(te *t, const cg_node *n, int k, te_expr **idx) {
-  cg_value *x = cg_arg_tensor(&n->arg[0]);
+  cg_value *x = cg_self(n);
   const cg_type *type = &x->type;
   cg_module *m = te_module(t);
   const char *name = pad_name(n);
@@ -113,7 +113,7 @@ static const char *pad_mode(const cg_node *n) {
 }
 
 static te_expr *edge_element(te *t, const cg_node *n, int k, te_expr **idx) {
-  cg_value *x = cg_arg_tensor(&n->arg[0]);
+  cg_value *x = cg_self(n);
   const char *name = pad_name(n);
   int count = cg_arg_list_len(cg_node_arg(n, name)), rank = x->type.rank;
   const cg_expr *by[2 * CG_MAX_RANK];
@@ -131,7 +131,7 @@ const char *cg_lower_pad(te *t, const cg_node *n, te_compute *out) {
   const cg_expr *by[2 * CG_MAX_RANK];
   const char *name = pad_name(n), *mode = pad_mode(n);
   int count = cg_arg_list_len(cg_node_arg(n, name));
-  cg_value *x = cg_arg_tensor(&n->arg[0]);
+  cg_value *x = cg_self(n);
   if (!x || count > 2 * x->type.rank) return "padding that does not fit";
   CG_RULE(cg_r_sizes(te_module(t), n, name, count, by));
   if (!strcmp(mode, "constant")) return te_map(out, pad_element);

@@ -20,23 +20,17 @@ const char *cg_lower_scatter_serial(te *t, const cg_node *n, te_compute *out) { 
 enum { MAX_WIDTH = 1024 }; // widest head
 
 const char *cg_lower_attention(te *t, const cg_node *n, te_compute *out) {
-  const cg_type *q = cg_r_type(n, "query"), *k = cg_r_type(n, "key"), *v = cg_r_type(n, "value"), *mask = cg_r_type(n, "attn_mask");
+  cg_attention a;
   (void)t;
-  if (!q || !k || !v) return "no native attention of this form";
-  if (!cg_r_plain_float(q->dtype)) return "no native attention of this dtype";
-  if (k->dtype != q->dtype || v->dtype != q->dtype || n->result[0]->type.dtype != q->dtype) return "operands of different dtypes";
+  CG_RULE(cg_r_attention(n, &a));
+  const cg_type *q = &a.query->type, *v = &a.value->type;
   int r = q->rank;
-  if (r < 2 || k->rank != r || v->rank != r || n->result[0]->type.rank != r) return "operands of different ranks";
+  if (r < 2 || a.key->type.rank != r || v->rank != r || n->result[0]->type.rank != r) return "operands of different ranks";
   const cg_expr *d = q->dim[r - 1], *e = v->dim[r - 1];
   if (!cg_x_is_int(d) || !cg_x_is_int(e) || !d->value || d->value > MAX_WIDTH || e->value > MAX_WIDTH)
     return "attention heads whose width is not fixed, 0, or above 1024";
-  double dropout = 0, causal = 0;
-  const cg_arg *p = cg_node_arg(n, "dropout_p"), *is_causal = cg_node_arg(n, "is_causal");
-  if (p && (!cg_arg_double(p, &dropout) || dropout != 0)) return "attention with dropout";
-  if (is_causal && !cg_arg_double(is_causal, &causal)) return "is_causal is not a literal";
-  if (mask && causal) return "a mask and is_causal";
-  if (mask && mask->dtype != CG_BOOL && !cg_r_plain_float(mask->dtype)) return "a mask of this dtype";
-  if (mask && mask->rank > r) return "a mask of this rank";
+  if (a.mask && a.causal) return "a mask and is_causal";
+  if (a.mask && a.mask->type.rank > r) return "a mask of this rank";
   return kernel(out, "attention");
 }
 

@@ -126,10 +126,10 @@ static te_expr *prelu_element(te *t, const cg_node *n, int k, te_expr **idx) {
 
 static te_expr *cast_element(te *t, const cg_node *n, int k, te_expr **idx) {
   (void)k;
-  return te_cast(t, te_at(t, cg_arg_tensor(&n->arg[0]), idx), dtype_of(n));
+  return te_cast(t, te_at(t, cg_self(n), idx), dtype_of(n));
 }
 
-static te_expr *same_element(te *t, const cg_node *n, int k, te_expr **idx) { return (void)k, te_at(t, cg_arg_tensor(&n->arg[0]), idx); }
+static te_expr *same_element(te *t, const cg_node *n, int k, te_expr **idx) { return (void)k, te_at(t, cg_self(n), idx); }
 
 static te_expr *copy_element(te *t, const cg_node *n, int k, te_expr **idx) {
   (void)k;

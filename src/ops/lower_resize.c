@@ -34,7 +34,7 @@ static te_expr *blend(te *t, const cg_node *n, cg_value *x, const tap *taps, int
 }
 
 static te_expr *linear_element(te *t, const cg_node *n, int k, te_expr **idx) {
-  cg_value *x = cg_arg_tensor(&n->arg[0]);
+  cg_value *x = cg_self(n);
   const cg_type *to = &n->result[0]->type;
   cg_dtype c = cg_r_wide(to->dtype);
   te_expr *in[CG_MAX_RANK];

@@ -41,7 +41,7 @@ const cg_type *cg_r_type(const cg_node *n, const char *name) {
 }
 
 const char *cg_r_self(const cg_node *n, const cg_type **x) {
-  cg_value *v = n->nargs ? cg_arg_tensor(&n->arg[0]) : NULL;
+  cg_value *v = n->nargs ? cg_self(n) : NULL;
   if (!v) return "the first argument is no tensor";
   *x = &v->type;
   return NULL;
@@ -135,6 +135,26 @@ int cg_r_tensors(cg_module *m, const cg_node *n, const char *name, cg_value ***o
   for (int i = 0; i < len; i++) (*out)[i] = cg_arg_tensor(cg_arg_list_at(a, i));
   return len;
 }
+
+// ---------------------------------------------------------------- attention
+
+const char *cg_r_attention(const cg_node *n, cg_attention *a) {
+  const cg_arg *p = cg_node_arg(n, "dropout_p"), *is_causal = cg_node_arg(n, "is_causal");
+  double dropout = 0, causal = 0;
+  *a = (cg_attention){cg_r_tensor(n, "query"), cg_r_tensor(n, "key"), cg_r_tensor(n, "value"), cg_r_tensor(n, "attn_mask"), false};
+  if (!a->query || !a->key || !a->value) return "no native attention of this form";
+  cg_dtype t = a->query->type.dtype;
+  if (!cg_r_plain_float(t)) return "no native attention of this dtype";
+  if (a->key->type.dtype != t || a->value->type.dtype != t || n->result[0]->type.dtype != t) return "operands of different dtypes";
+  if (p && (!cg_arg_double(p, &dropout) || dropout != 0)) return "attention with dropout";
+  if (is_causal && !cg_arg_double(is_causal, &causal)) return "is_causal is not a literal";
+  if (a->mask && a->mask->type.dtype != CG_BOOL && !cg_r_plain_float(a->mask->type.dtype)) return "a mask of this dtype";
+  a->causal = causal != 0;
+  return NULL;
+}
+
+// _scaled_dot_product_flash_attention_for_cpu (two results) always shares.
+bool cg_r_heads_shared(const cg_node *n) { return n->nresults > 1 || cg_r_bool(n, "enable_gqa", false); }
 
 // ---------------------------------------------------------------- results
 

@@ -26,6 +26,7 @@ const cg_expr *cg_x_product(cg_module *m, int n, const cg_expr *const *dim);
 
 cg_value *cg_r_tensor(const cg_node *n, const char *name);      // NULL: absent, None, no tensor
 const cg_type *cg_r_type(const cg_node *n, const char *name);   // its type
+static inline cg_value *cg_self(const cg_node *n) { return cg_arg_tensor(&n->arg[0]); } // the first argument; NULL: no tensor
 const char *cg_r_self(const cg_node *n, const cg_type **x);     // the type of the first argument, or why there is none
 bool cg_r_bool(const cg_node *n, const char *name, bool otherwise);
 bool cg_r_is_none(const cg_node *n, const char *name);          // absent or None
@@ -46,6 +47,14 @@ const char *cg_r_dims_of(cg_module *m, const cg_node *n, const char *name, int r
 // Tensors of a list argument, in order; items that are none are NULL.
 int cg_r_tensors(cg_module *m, const cg_node *n, const char *name, cg_value ***out);
 
+// What every native form of attention needs of a node; NULL, or why it cannot be native.
+typedef struct {
+  cg_value *query, *key, *value, *mask; // mask: NULL where there is none
+  bool causal;
+} cg_attention;
+const char *cg_r_attention(const cg_node *n, cg_attention *a);
+bool cg_r_heads_shared(const cg_node *n); // several heads of the query may share one of key and value
+
 // ---------------------------------------------------------------- results
 
 const cg_expr **cg_r_new_dims(cg_module *m, int rank);
@@ -64,7 +73,6 @@ static inline bool cg_r_plain_float(cg_dtype t) { return t == CG_F32 || t == CG_
 
 // ---------------------------------------------------------------- lowering
 
-static inline cg_value *cg_self(const cg_node *n) { return cg_arg_tensor(&n->arg[0]); }
 // What a lowering returns for a MAP of this element.
 static inline const char *te_map(te_compute *out, te_expr *(*element)(te *, const cg_node *, int, te_expr **)) {
   out->kind = TE_MAP;

@@ -13,7 +13,8 @@ typedef struct cg_kernel cg_kernel;
 
 typedef struct cg_kernel_template {
   const char *name;            // what te_compute.kernel says
-  // NULL: this node fits; else why not. Called when nodes are claimed: looks at types and arguments only.
+  // NULL: this node fits; else why not. Called when nodes are claimed: looks at types and arguments only. No function: all that the
+  // operator's lowering sends here fit.
   const char *(*claim)(cg_pipeline *p, const cg_node *n);
   bool strided;                // reads its inputs through strides: views of stored values need not be made contiguous
   bool epilogue;               // calls cg_kernel_store for every element of result 0, each once, so pointwise consumers can be fused.
