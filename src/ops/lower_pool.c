@@ -1,19 +1,17 @@
-// Pooling: a reduction over the window, whose elements outside of the image are neutral.
+// Pooling: a reduction over the window, whose elements outside of the image are neutral. Of f32 and f64, a kernel of its own does it
+// (backend/c/kernel_pool.c).
 #include <math.h>
 #include <string.h>
 
 #include "ops/rules.h"
 
-typedef struct {
-  int spatial, first;          // spatial dims: first … first + spatial - 1
-  int64_t k[3], s[3], p[3], d[3];
-} window;
+typedef cg_window window;
 
 static cg_dtype dtype_of(const cg_node *n) { return n->result[0]->type.dtype; }
 
 static int spatial_of(const cg_node *n) { return strstr(n->schema->name, "1d") ? 1 : strstr(n->schema->name, "2d") ? 2 : 3; }
 
-static const char *read_window(cg_module *m, const cg_node *n, window *w) {
+const char *cg_r_window(cg_module *m, const cg_node *n, cg_window *w) {
   *w = (window){.spatial = spatial_of(n)};
   w->first = cg_self(n)->type.rank - w->spatial;
   CG_RULE(cg_r_ints(m, n, "kernel_size", w->spatial, 1, w->k));
@@ -29,7 +27,7 @@ static const char *read_window(cg_module *m, const cg_node *n, window *w) {
 
 static window window_of(te *t, const cg_node *n) {
   window w;
-  if (read_window(te_module(t), n, &w)) cg_fail(te_session(t), CIERGE_INTERNAL, "%s: its window does not read", n->schema->key);
+  if (cg_r_window(te_module(t), n, &w)) cg_fail(te_session(t), CIERGE_INTERNAL, "%s: its window does not read", n->schema->key);
   return w;
 }
 
@@ -52,7 +50,11 @@ static te_expr *read(te *t, const cg_node *n, const window *w, te_expr **idx, te
 static const char *reduce(te *t, const cg_node *n, te_compute *out, te_combine how, te_expr *(*element)(te *, const cg_node *, te_expr **, te_expr **)) {
   window w;
   if (!cg_self(n)) return "self is no tensor";
-  CG_RULE(read_window(te_module(t), n, &w));
+  CG_RULE(cg_r_window(te_module(t), n, &w));
+  if (dtype_of(n) == CG_F32 || dtype_of(n) == CG_F64) {
+    out->kind = TE_KERNEL, out->kernel = "pool";
+    return NULL;
+  }
   out->kind = TE_REDUCE;
   out->combine = how;
   out->accumulate = cg_r_wide(dtype_of(n));
@@ -113,7 +115,7 @@ static te_expr *avg_finish(te *t, const cg_node *n, te_expr **idx, te_expr *acc)
 const char *cg_lower_avg_pool(te *t, const cg_node *n, te_compute *out) {
   if (!cg_r_plain_float(dtype_of(n))) return "a mean of integers";
   CG_RULE(reduce(t, n, out, TE_SUM, avg_element));
-  out->finish = avg_finish;
+  if (out->kind == TE_REDUCE) out->finish = avg_finish;
   return NULL;
 }
 

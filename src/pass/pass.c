@@ -13,6 +13,7 @@ const cg_pass cg_passes[] = {
     {"infer", cg_pass_infer, "every result gets a type; what the model records is checked"},
     {"fold", cg_pass_fold, "known sizes and scalars become literals, views of constants become constants"},
     {"simplify", cg_pass_simplify, "identities, common subexpressions and dead code go"},
+    {"fold-norm", cg_pass_fold_norm, "normalisations behind convolutions become part of their weights"},
     {"decompose", cg_pass_decompose, "composite operators become what backends know"},
     {"fold", cg_pass_fold, "the same, over what decomposition made"},
     {"simplify", cg_pass_simplify, "the same, over what decomposition made"},

@@ -82,5 +82,6 @@ void cg_pass_infer(cg_pipeline *p, cg_module *m);         // every result gets a
 void cg_pass_decompose(cg_pipeline *p, cg_module *m);     // composites into what backends know
 void cg_pass_simplify(cg_pipeline *p, cg_module *m);      // identities, dead code, common subexpressions
 void cg_pass_fold(cg_pipeline *p, cg_module *m);          // sizes and scalars that are known; constants
+void cg_pass_fold_norm(cg_pipeline *p, cg_module *m);     // normalisations behind convolutions become part of their weights
 void cg_pass_partition(cg_pipeline *p, cg_module *m);     // claims nodes, makes convex regions, lifts them to functions
 #endif

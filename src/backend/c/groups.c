@@ -28,11 +28,14 @@ static const cg_expr *product(cg_sched *c, int n, const cg_expr *const *dim) {
   return p;
 }
 
-// The dims of g that are (not) reduced, and where they are.
-static int part(const cg_group *g, bool reduced, const cg_expr **dim, te_expr **at) {
+// The dims of g, or only those that are not reduced, in the model's order, and where they are.
+static int part(const cg_group *g, bool all, const cg_expr **dim, te_expr **at) {
   int n = 0;
-  for (int i = 0; i < g->rank; i++)
-    if (g->reduced[i] == reduced) dim[n] = g->dim[i], at[n++] = g->at[i];
+  for (int i = 0, k = 0; i < g->rank; i++) {
+    if (g->channel >= 0 && k == g->channel) k++;
+    int d = g->channel >= 0 && i == g->channel_to ? g->channel : k++;
+    if (all || !g->reduced[d]) dim[n] = g->dim[d], at[n++] = g->at[d];
+  }
   return n;
 }
 
@@ -59,9 +62,7 @@ static te_expr **place(cg_sched *c, int n, const cg_expr *const *dim, te_expr *c
 static te_expr **place_map(cg_sched *c, const cg_group *g, const cg_value *v, cg_member_kind kind) {
   const cg_expr *dim[2 * CG_MAX_RANK];
   te_expr *at[2 * CG_MAX_RANK];
-  int n = g->rank;
-  if (kind == CG_MEMBER_ROW) n = part(g, false, dim, at);
-  else memcpy(dim, g->dim, (size_t)n * sizeof *dim), memcpy(at, g->at, (size_t)n * sizeof *at);
+  int n = part(g, kind != CG_MEMBER_ROW, dim, at);
   if (product(c, n, dim) != product(c, v->type.rank, v->type.dim)) return NULL;
   return place(c, n, dim, at, v->type.rank, v->type.dim);
 }
@@ -298,12 +299,20 @@ static cg_group *new_group(cg_sched *c, cg_info *x) {
   g->reduced = CG_NEW_ARRAY(c->s, bool, n);
   g->at = CG_NEW_ARRAY(c->s, te_expr *, n);
   CG_PUSH(c->s, &c->group, g);
+  g->channel = -1;
+  const cg_type *t = &x->value->type;
   if (x->compute->kind == TE_REDUCE) {
     for (int i = 0; i < x->rank; i++) add_dim(c, g, x->dim[i], x->reduced[i]);
     g->reduces = true;
     x->member = CG_MEMBER_REDUCE;
+    g->channel = x->channel, g->channel_to = x->channel_to;
   } else {
-    for (int i = 0; i < x->value->type.rank; i++) add_dim(c, g, x->value->type.dim[i], false);
+    for (int k = 0; k < t->rank; k++) {
+      int d = cg_c_memory_order(x->value, k);
+      if (d == 1 && k != 1 && !cg_x_is(t->dim[d], 1)) g->channel = g->rank;
+      add_dim(c, g, t->dim[d], false);
+      if (!k) g->channel_to = g->rank;
+    }
     x->member = CG_MEMBER_FULL;
   }
   x->group = g;

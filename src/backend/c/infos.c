@@ -62,10 +62,16 @@ te_expr *cg_c_resolve(te *t, cg_value *v, te_expr **idx, void *sched) {
 
 // ---------------------------------------------------------------- memory
 
+int cg_c_memory_order(const cg_value *v, int k) {
+  const cg_info *x = cg_c_info(v);
+  if (!x || !x->channels_last || !k) return k;
+  return k == v->type.rank - 1 ? 1 : k + 1;
+}
+
 const cg_expr *cg_c_stride(cg_sched *c, const cg_value *v, int dim) {
   if (v->constant && v->constant->type.stride) return v->constant->type.stride[dim];
   const cg_expr *s = cg_x_int(&c->m->exprs, 1);
-  for (int i = v->type.rank - 1; i > dim; i--) s = cg_x_mul(&c->m->exprs, s, v->type.dim[i]);
+  for (int k = v->type.rank - 1; cg_c_memory_order(v, k) != dim; k--) s = cg_x_mul(&c->m->exprs, s, v->type.dim[cg_c_memory_order(v, k)]);
   return s;
 }
 
@@ -153,7 +159,8 @@ static bool space_of_operand(cg_sched *c, cg_info *x, te_expr **out, te_expr **r
   int found = 0, wanted = 0, rank = x->value->type.rank;
   for (int i = 0; i < rank; i++) wanted += out[i]->kind == TE_VAR;
   for (int i = 0; i < r->nreduce; i++) wanted += red[i]->kind == TE_VAR;
-  for (int d = 0; d < in->rank; d++) {
+  for (int k = 0; k < in->rank; k++) {
+    int d = cg_c_memory_order(c->first_read, k);
     te_expr *e = c->first_idx[d];
     if (e->kind != TE_VAR) {
       if (!cg_x_is(in->dim[d], 1)) return false;
@@ -163,6 +170,8 @@ static bool space_of_operand(cg_sched *c, cg_info *x, te_expr **out, te_expr **r
     if (o < 0 && q < 0) return false;
     x->dim[x->rank] = in->dim[d];
     x->reduced[x->rank] = o < 0;
+    if (d == 1 && k != 1) x->channel = x->rank;
+    if (!d) x->channel_to = 1;
     if (o >= 0) x->at[o] = x->rank;
     else x->rat[q] = x->rank;
     x->rank++;
@@ -187,10 +196,14 @@ static void space(cg_sched *c, cg_info *x) {
   r->reduce_element(c->t, r->node, out, red);
   c->tracing = false;
   te_forget(c->t);
+  x->channel = -1, x->channel_to = 0;
   if (space_of_operand(c, x, out, red)) return;
-  x->rank = 0;
-  for (int i = 0; i < rank; i++) {
+  x->rank = 0, x->channel = -1, x->channel_to = 0;
+  for (int k = 0; k < rank; k++) {
+    int i = cg_c_memory_order(x->value, k);
     x->at[i] = -1;
+    if (i == 1 && k != 1 && out[i]->kind == TE_VAR) x->channel = x->rank;
+    if (!k && out[i]->kind == TE_VAR) x->channel_to = 1;
     if (out[i]->kind == TE_VAR) x->at[i] = x->rank, x->dim[x->rank] = x->value->type.dim[i], x->reduced[x->rank++] = false;
   }
   for (int i = 0; i < r->nreduce; i++) {
@@ -250,9 +263,8 @@ void cg_c_infos(cg_sched *c) {
     cg_info *x = v ? cg_c_info(v) : NULL;
     if (x) x->is_result = true, x->uses++;
   }
-  for (int i = 0; i < c->info.n; i++) {
-    cg_info *x = c->info.at[i];
-    if (x->compute->kind == TE_REDUCE) space(c, x);
-    x->view = is_view(c, x);
-  }
+  for (int i = 0; i < c->info.n; i++) c->info.at[i]->view = is_view(c, c->info.at[i]);
+  cg_c_layout(c);
+  for (int i = 0; i < c->info.n; i++)
+    if (c->info.at[i]->compute->kind == TE_REDUCE) space(c, c->info.at[i]);
 }

@@ -204,6 +204,12 @@ const char *cg_kernel_output(cg_kernel *k, int i) {
 
 bool cg_kernel_result_used(const cg_kernel *k, int i) { return cg_c_info(k->node->result[i])->uses > 0; }
 
+bool cg_kernel_channels_last(const cg_kernel *k) {
+  for (int i = 0; i < k->g->member.n; i++)
+    if (k->g->member.at[i]->stored) return k->g->member.at[i]->channels_last;
+  return false;
+}
+
 cg_str *cg_kernel_body(cg_kernel *k) { return &k->body; }
 cg_str *cg_kernel_before(cg_kernel *k) { return &k->before; }
 const char *cg_kernel_name(cg_kernel *k) { (void)k; return CG_C_NAME; }

@@ -25,6 +25,9 @@ typedef struct cg_kernel_template {
 extern const cg_kernel_template *const cg_kernel_templates[]; // NULL-terminated; kernel_table.c
 const cg_kernel_template *cg_kernel_template_find(const char *name);
 
+// Whether a convolution reads this operand best with its channels innermost in memory; NULL: whether it writes its result so best.
+bool cg_conv_channels_last(const cg_node *n, const cg_value *operand);
+
 // A tensor argument as the function reads it: element [i…] is name[offset + sum of i*stride].
 typedef struct {
   cg_value *value;             // the argument
@@ -61,6 +64,9 @@ const char *cg_kernel_scalar(cg_kernel *k, const cg_arg *a, cg_dtype t);
 // Result i as a raw pointer: only for templates with epilogue == false (`float *restrict out0`).
 const char *cg_kernel_output(cg_kernel *k, int i);
 bool cg_kernel_result_used(const cg_kernel *k, int i); // whether anybody reads result i
+
+// Whether result 0, or what the epilogue makes of it, lies with dimension 1 innermost in memory.
+bool cg_kernel_channels_last(const cg_kernel *k);
 
 // The text of the body. Inside, these are in scope: threads, detail, and what was asked for above.
 // The function returns CG_KERNEL_OK at its end unless the body returns before.

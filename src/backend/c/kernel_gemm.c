@@ -14,12 +14,7 @@ bool cg_tile_takes(cg_dtype t) {
 
 // ---------------------------------------------------------------- the text of a tile
 
-// How vectors of one width and type are spelt.
-typedef struct {
-  const char *type, *set, *load, *store, *zero, *add, *mul, *max, *fma; // fma NULL: multiply, then add
-} vector;
-
-static const vector vectors[3][2] = {
+static const cg_vector vectors[3][2] = {
   {{"__m128", "_mm_set1_ps", "_mm_loadu_ps", "_mm_storeu_ps", "_mm_setzero_ps", "_mm_add_ps", "_mm_mul_ps", "_mm_max_ps", NULL},
    {"__m128d", "_mm_set1_pd", "_mm_loadu_pd", "_mm_storeu_pd", "_mm_setzero_pd", "_mm_add_pd", "_mm_mul_pd", "_mm_max_pd", NULL}},
   {{"__m256", "_mm256_set1_ps", "_mm256_loadu_ps", "_mm256_storeu_ps", "_mm256_setzero_ps", "_mm256_add_ps", "_mm256_mul_ps", "_mm256_max_ps", "_mm256_fmadd_ps"},
@@ -28,18 +23,23 @@ static const vector vectors[3][2] = {
    {"__m512d", "_mm512_set1_pd", "_mm512_loadu_pd", "_mm512_storeu_pd", "_mm512_setzero_pd", "_mm512_add_pd", "_mm512_mul_pd", "_mm512_max_pd", "_mm512_fmadd_pd"}},
 };
 
-static const vector *vector_of(const cg_tile *t) {
+const cg_vector *cg_tile_vector(const cg_tile *t) {
   int bytes = t->lanes * cg_dtypes[t->dtype].size;
   return &vectors[bytes == 64 ? 2 : bytes == 32][t->dtype == CG_F64];
 }
 
 // One step of the depth: row i + set of B, column i + set of A, into accumulators c<set>_<row>_<vector>.
-static void emit_step(cg_str *o, const cg_tile *t, int rows, int nv, int set) {
-  const vector *v = vector_of(t);
-  for (int j = 0; j < nv; j++) cg_str_addf(o, "    b%d = %s(b + %d * ldb + %d);\n", j, v->load, set, j * t->lanes);
+// at: A's rows are where the pointers p<row> say, and B is packed; otherwise rows lie lda apart.
+static void emit_step(cg_str *o, const cg_tile *t, int rows, int nv, int set, bool at) {
+  const cg_vector *v = cg_tile_vector(t);
+  for (int j = 0; j < nv; j++) {
+    if (at) cg_str_addf(o, "    b%d = %s(b + %d);\n", j, v->load, (set * nv + j) * t->lanes);
+    else cg_str_addf(o, "    b%d = %s(b + %d * ldb + %d);\n", j, v->load, set, j * t->lanes);
+  }
   for (int r = 0; r < rows; r++) {
     int g = r / 3 * 3; // three rows share a pointer, so that few registers address all of them
-    cg_str_addf(o, "    x = %s(a%d[%d * lda + i + %d]);\n", v->set, g, r - g, set);
+    if (at) cg_str_addf(o, "    x = %s(p%d[i + %d]);\n", v->set, r, set);
+    else cg_str_addf(o, "    x = %s(a%d[%d * lda + i + %d]);\n", v->set, g, r - g, set);
     for (int j = 0; j < nv; j++) {
       if (v->fma) cg_str_addf(o, "    c%d_%d_%d = %s(x, b%d, c%d_%d_%d);\n", set, r, j, v->fma, j, set, r, j);
       else cg_str_addf(o, "    c%d_%d_%d = %s(c%d_%d_%d, %s(x, b%d));\n", set, r, j, v->add, set, r, j, v->mul, j);
@@ -47,29 +47,26 @@ static void emit_step(cg_str *o, const cg_tile *t, int rows, int nv, int set) {
   }
 }
 
-// tile_T_RxC: R rows, nv vectors wide. Few rows take several sets of accumulators in turn, to hide the latency of the additions.
-static void emit_tile_rows(cg_str *o, const cg_tile *t, int rows, int nv) {
-  const vector *v = vector_of(t);
+// Few rows take several sets of accumulators in turn, to hide the latency of the additions.
+static int sets_of(const cg_tile *t, int rows, int nv) {
   int sets = 1, most = t->lanes * cg_dtypes[t->dtype].size == 16 ? 2 : 4;
   while (sets < most && rows * nv * sets < 8) sets *= 2;
-  cg_str_addf(o, "static void tile_%s_%dx%d(int64_t k, const %s *a, int64_t lda, const %s *b, int64_t ldb, %s *c, int64_t ldc, int add) {\n", t->name,
-              rows, nv * t->lanes, t->ctype, t->ctype, t->ctype);
-  for (int g = 0; g < rows; g += 3) cg_str_addf(o, "  const %s *a%d = a + %d * lda;\n", t->ctype, g, g);
+  return sets;
+}
+
+static void emit_accumulators(cg_str *o, const cg_tile *t, int rows, int nv, int sets) {
+  const cg_vector *v = cg_tile_vector(t);
   cg_str_addf(o, "  %s x", v->type);
   for (int j = 0; j < nv; j++) cg_str_addf(o, ", b%d", j);
   cg_str_add(o, ";\n");
   for (int u = 0; u < sets; u++)
     for (int r = 0; r < rows; r++)
       for (int j = 0; j < nv; j++) cg_str_addf(o, "  %s c%d_%d_%d = %s();\n", v->type, u, r, j, v->zero);
-  cg_str_add(o, "  int64_t i = 0;\n");
-  cg_str_addf(o, "  for (; i + %d < k; i += %d, b += %d * ldb) {\n", sets - 1, sets, sets);
-  for (int u = 0; u < sets; u++) emit_step(o, t, rows, nv, u);
-  cg_str_add(o, "  }\n");
-  if (sets > 1) {
-    cg_str_add(o, "  for (; i < k; i++, b += ldb) {\n");
-    emit_step(o, t, rows, nv, 0);
-    cg_str_add(o, "  }\n");
-  }
+}
+
+// The sets become one, which is added to C where that is asked for, and stored.
+static void emit_sums(cg_str *o, const cg_tile *t, int rows, int nv, int sets) {
+  const cg_vector *v = cg_tile_vector(t);
   for (int half = sets / 2; half; half /= 2)
     for (int u = 0; u < half; u++)
       for (int r = 0; r < rows; r++)
@@ -83,6 +80,74 @@ static void emit_tile_rows(cg_str *o, const cg_tile *t, int rows, int nv) {
   for (int r = 0; r < rows; r++)
     for (int j = 0; j < nv; j++) cg_str_addf(o, "  %s(c + %d * ldc + %d, c0_%d_%d);\n", v->store, r, j * t->lanes, r, j);
   cg_str_add(o, "}\n");
+}
+
+// tile_T_RxC: R rows, nv vectors wide.
+static void emit_tile_rows(cg_str *o, const cg_tile *t, int rows, int nv) {
+  int sets = sets_of(t, rows, nv);
+  cg_str_addf(o, "static void tile_%s_%dx%d(int64_t k, const %s *a, int64_t lda, const %s *b, int64_t ldb, %s *c, int64_t ldc, int add) {\n", t->name,
+              rows, nv * t->lanes, t->ctype, t->ctype, t->ctype);
+  for (int g = 0; g < rows; g += 3) cg_str_addf(o, "  const %s *a%d = a + %d * lda;\n", t->ctype, g, g);
+  emit_accumulators(o, t, rows, nv, sets);
+  cg_str_add(o, "  int64_t i = 0;\n");
+  cg_str_addf(o, "  for (; i + %d < k; i += %d, b += %d * ldb) {\n", sets - 1, sets, sets);
+  for (int u = 0; u < sets; u++) emit_step(o, t, rows, nv, u, false);
+  cg_str_add(o, "  }\n");
+  if (sets > 1) {
+    cg_str_add(o, "  for (; i < k; i++, b += ldb) {\n");
+    emit_step(o, t, rows, nv, 0, false);
+    cg_str_add(o, "  }\n");
+  }
+  emit_sums(o, t, rows, nv, sets);
+}
+
+// at_T_RxC: the same over several runs of the depth, each of which begins where a pointer for each row says; meanwhile what comes
+// after B is fetched from `ahead` on, a cache line for each step.
+static void emit_tile_at(cg_str *o, const cg_tile *t, int rows, int nv) {
+  int sets = sets_of(t, rows, nv);
+  cg_str_addf(o, "static void at_%s_%dx%d(int64_t runs, int64_t n, const %s *const *at, int64_t ld, const %s *b, const %s *ahead, %s *c, int64_t ldc, int add) {\n", t->name,
+              rows, nv * t->lanes, t->ctype, t->ctype, t->ctype, t->ctype);
+  emit_accumulators(o, t, rows, nv, sets);
+  cg_str_add(o, "  for (; runs > 0; runs--, at += ld) {\n    int64_t i = 0;\n");
+  for (int r = 0; r < rows; r++) cg_str_addf(o, "    const %s *p%d = at[%d];\n", t->ctype, r, r);
+  cg_str_addf(o, "    for (; i + %d < n; i += %d, b += %d) {\n", sets - 1, sets, sets * nv * t->lanes);
+  for (int u = 0; u < sets; u++) {
+    cg_str_addf(o, "    __builtin_prefetch(ahead + %d, 0, 2);\n", u * 64 / cg_dtypes[t->dtype].size);
+    emit_step(o, t, rows, nv, u, true);
+  }
+  cg_str_addf(o, "    ahead += %d;\n    }\n", sets * 64 / cg_dtypes[t->dtype].size);
+  if (sets > 1) {
+    cg_str_addf(o, "    for (; i < n; i++, b += %d) {\n", nv * t->lanes);
+    emit_step(o, t, rows, nv, 0, true);
+    cg_str_add(o, "    }\n");
+  }
+  cg_str_add(o, "  }\n");
+  emit_sums(o, t, rows, nv, sets);
+}
+
+void cg_tile_at(cg_kernel *k, const cg_tile *t) {
+  cg_str *o = cg_kernel_shared(k, cg_format(cg_kernel_session(k), "at_%s", t->name));
+  if (!o) return;
+  for (int nv = 2; nv >= 1; nv--)
+    for (int r = 1; r <= t->mr; r++) emit_tile_at(o, t, r, nv);
+  cg_str_addf(o, "static void (*const at_tile_%s[2][%d])(int64_t runs, int64_t n, const %s *const *at, int64_t ld, const %s *b, const %s *ahead, %s *c, int64_t ldc, int add) = {\n",
+              t->name, t->mr + 1, t->ctype, t->ctype, t->ctype, t->ctype);
+  for (int nv = 2; nv >= 1; nv--) {
+    cg_str_add(o, "  {0");
+    for (int r = 1; r <= t->mr; r++) cg_str_addf(o, ", at_%s_%dx%d", t->name, r, nv * t->lanes);
+    cg_str_add(o, "},\n");
+  }
+  cg_str_addf(o,
+              "};\n"
+              "// c[rows][%d] (+)= the products of rows that are where at[run][row] says, n at a time, with b, as in block_%s.\n"
+              "static inline void block_at_%s(int64_t rows, int narrow, int64_t runs, int64_t n, const %s *const *at, int64_t ld, const %s *b, %s *c, int64_t ldc, int add) {\n"
+              "  const int64_t strips = (rows + %d) / %d;\n"
+              "  for (int64_t s = 0; s < strips; s++) {\n"
+              "    const int64_t r = s * rows / strips, m = (s + 1) * rows / strips - r;\n"
+              "    at_tile_%s[narrow][m](runs, n, at + r, ld, b, b + runs * n * (narrow ? %d : %d) + (s & 1) * runs * n * %d, c + r * ldc, ldc, add);\n"
+              "  }\n"
+              "}\n",
+              t->nr, t->name, t->name, t->ctype, t->ctype, t->ctype, t->mr - 1, t->mr, t->name, t->nr / 2, t->nr, 64 / cg_dtypes[t->dtype].size);
 }
 
 static void emit_float_tiles(cg_str *o, const cg_tile *t) {
@@ -142,7 +207,7 @@ static void emit_dot(cg_str *o, const cg_tile *t) {
                 T, N, T, T, u, u, u, T);
     return;
   }
-  const vector *v = vector_of(t);
+  const cg_vector *v = cg_tile_vector(t);
   int L = t->lanes;
   cg_str_addf(o, "static inline %s dot_%s(int64_t k, const %s *a, const %s *b) {\n  %s s[4] = {%s(), %s(), %s(), %s()};\n  int64_t i = 0;\n", T, N, T, T,
               v->type, v->zero, v->zero, v->zero, v->zero);
@@ -214,7 +279,7 @@ void cg_tile_softmax(cg_kernel *k, const cg_tile *t) {
   cg_session *s = cg_kernel_session(k);
   cg_str *o = cg_kernel_shared(k, cg_format(s, "softmax_%s", t->name));
   if (!o) return;
-  const vector *v = vector_of(t);
+  const cg_vector *v = cg_tile_vector(t);
   bool d = t->dtype == CG_F64;
   const char *N = t->name, *T = t->ctype, *f = d ? "" : "f", *max = v->max;
   int degree = d ? 12 : 7, L = t->lanes, width = L * cg_dtypes[t->dtype].size;

@@ -14,11 +14,20 @@ typedef struct {
   int mc, kc;        // most rows and depth that are done at a time, for the caches
 } cg_tile;
 
+// How vectors of a tile are spelt, as intrinsics.
+typedef struct {
+  const char *type, *set, *load, *store, *zero, *add, *mul, *max, *fma; // fma NULL: multiply, then add
+} cg_vector;
+const cg_vector *cg_tile_vector(const cg_tile *t); // of a tile with more than one lane
+
 // Writes the functions for elements stored as `stored` into the object, once:
 //   block_T(rows, narrow, k, a, lda, b, ldb, c, ldc, add)   any number of rows, by tiles of at most mr
 //   copy_S(rows, cols, src, row_stride, col_stride, dst, ld) dst[rows][ld] := src as T, columns from `cols` to ld zeroed
 //   dot_T(k, a, b)
 cg_tile cg_tile_get(cg_kernel *k, cg_dtype stored);
+//   block_at_T(rows, narrow, runs, n, at, ld, b, c, ldc, add): the depth in `runs` pieces of n; row r of piece i is at at[i * ld + r], and
+//   b is packed. Only after cg_tile_at.
+void cg_tile_at(cg_kernel *k, const cg_tile *t);
 const char *cg_tile_copy(cg_kernel *k, cg_dtype stored); // name of that copy function
 bool cg_tile_takes(cg_dtype stored);                     // whether there is a tile for it
 // Vector functions for softmax rows: row_max_T(x, n), row_exp_T(x, n, max) -> sum; n a multiple of the vector's lanes.

@@ -3,10 +3,10 @@
 
 #include "backend/c/kernel.h"
 
-extern const cg_kernel_template cg_kernel_matmul, cg_kernel_attention, cg_kernel_convolution, cg_kernel_scan, cg_kernel_sort, cg_kernel_scatter, cg_kernel_scatter_serial,
+extern const cg_kernel_template cg_kernel_matmul, cg_kernel_attention, cg_kernel_convolution, cg_kernel_pool, cg_kernel_scan, cg_kernel_sort, cg_kernel_scatter, cg_kernel_scatter_serial,
   cg_kernel_search;
 
-const cg_kernel_template *const cg_kernel_templates[] = {&cg_kernel_matmul, &cg_kernel_attention, &cg_kernel_convolution, &cg_kernel_scan, &cg_kernel_sort,
+const cg_kernel_template *const cg_kernel_templates[] = {&cg_kernel_matmul, &cg_kernel_attention, &cg_kernel_convolution, &cg_kernel_pool, &cg_kernel_scan, &cg_kernel_sort,
                                                          &cg_kernel_scatter, &cg_kernel_scatter_serial, &cg_kernel_search, NULL};
 
 const cg_kernel_template *cg_kernel_template_find(const char *name) {

@@ -28,6 +28,7 @@ struct cg_info {
   int uses;                 // how many nodes read it, results count as one
   bool is_result;           // of the region
   bool view;                // its elements are those of another value, at other places
+  bool channels_last;       // dimension 1 is the innermost in memory (layout.c)
   bool root, stored;        // stored: it needs memory
   const cg_value *alias_of; // the same memory as this stored value, from element `alias_offset`
   const cg_expr *alias_offset;
@@ -45,6 +46,7 @@ struct cg_info {
   const cg_expr **dim;      // [rank], none of them 1
   bool *reduced;            // [rank]
   int *at, *rat;            // place of each result dim, each reduced extent, in it (-1: size 1)
+  int channel, channel_to;  // as in the group that it begins
 };
 
 struct cg_group {
@@ -54,6 +56,7 @@ struct cg_group {
   bool *reduced;            // [rank]
   bool reduces;             // some member is a reduction (over `reduced`, which may be all size 1)
   te_expr **at;             // [rank] index of each dim, from the loop variables
+  int channel, channel_to;  // dims are in the order of memory: this one comes at `channel_to` among the model's; -1: all in order
   const cg_kernel_template *anchor; // not NULL: a template computes result 0 of `node`
   const cg_node *node;
   CG_VEC(cg_info *) member; // in order of the program
@@ -82,6 +85,9 @@ te_expr *cg_c_resolve(te *t, cg_value *v, te_expr **idx, void *sched);
 cg_info *cg_c_info(const cg_value *v);        // NULL: a parameter or constant
 
 void cg_c_infos(cg_sched *c);                 // infos.c
+void cg_c_layout(cg_sched *c);                // layout.c: sets channels_last
+// The dimensions of a value in the order of memory, outermost first.
+int cg_c_memory_order(const cg_value *v, int k);
 void cg_c_roots(cg_sched *c);                 // roots.c
 void cg_c_groups(cg_sched *c);                // groups.c
 // Enters g (NULL: leaves): expressions are now in its loops.
