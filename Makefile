@@ -7,10 +7,12 @@ WARN    := -Wall -Wextra -Wno-missing-field-initializers $(if $(WERROR),-Werror)
 CPPFLAGS += -Iinclude -Isrc -Ithird_party -D_GNU_SOURCE
 ALLFLAGS = -std=c11 -fPIC -fvisibility=hidden -MMD -MP $(WARN) $(CPPFLAGS) $(CFLAGS) $(SAN)
 LDLIBS  := -lm -ldl -lz
+# LibTorch: `make TORCH=DIR` builds against that one, `make TORCH=` without any.
 TORCH   ?= $(shell tools/find-torch.sh)
+$(if $(TORCH),$(if $(shell tools/find-torch.sh --libtorch $(TORCH)),,$(error no LibTorch to build against)))
 
 # The runtime's rooms; everything else is the compiler's. EXTRA_SRC: C files of yours to compile into it (a backend, say).
-RT_SRC   := $(wildcard src/runtime/*.c) src/base/alloc.c src/ir/dtype.c src/artifact/plan_read.c src/artifact/open.c src/artifact/scalar.c
+RT_SRC   := $(wildcard src/runtime/*.c) src/base/alloc.c src/base/hash.c src/base/elf.c src/ir/dtype.c src/artifact/plan_read.c src/artifact/open.c src/artifact/scalar.c
 COMP_SRC := $(filter-out $(RT_SRC), $(wildcard src/base/*.c src/ir/*.c src/ops/*.c src/frontend/*.c src/pass/*.c \
               src/backend/*.c src/backend/*/*.c src/artifact/*.c src/compile/*.c)) $(EXTRA_SRC)
 CLI_SRC  := $(wildcard src/cli/*.c)
@@ -21,6 +23,12 @@ all: $(B)/libcierge_rt.so $(B)/libcierge.so $(B)/cierge $(if $(TORCH),$(B)/libci
 $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(ALLFLAGS) -c $< -o $@
+# A page as a C string, for the compiler to carry.
+$(B)/gen/%.inc: src/%.html
+	@mkdir -p $(@D)
+	sed 's/\\/\\\\/g; s/"/\\"/g; s/^/"/; s/$$/\\n"/' $< > $@
+$(B)/obj/src/compile/report_html.o: CPPFLAGS += -I$(B)/gen
+$(B)/obj/src/compile/report_html.o: $(B)/gen/compile/report_page.inc
 $(B)/obj/third_party/%.o: third_party/%.c
 	@mkdir -p $(@D)
 	$(CC) $(ALLFLAGS) -w -c $< -o $@
@@ -40,8 +48,11 @@ $(B)/obj/plugin/torch/%.o: plugin/torch/%.cpp
 	@mkdir -p $(@D)
 	$(CXX) -std=c++20 -O2 -g -fPIC -fvisibility=hidden -MMD -MP -Wall -Wextra $(if $(WERROR),-Werror) -Iinclude -Isrc -Iplugin/torch \
 	  -isystem $(TORCH)/include -isystem $(TORCH)/include/torch/csrc/api/include -c $< -o $@
-$(B)/libcierge_torch.so: $(patsubst plugin/%.cpp,$(B)/obj/plugin/%.o,$(PLUGIN_SRC))
-	$(CXX) -shared -Wl,-soname,libcierge_torch.so -Wl,-z,defs -o $@ $^ -L$(TORCH)/lib -ltorch_cpu -lc10
+plugin: $(B)/libcierge_torch.so
+# Archives of TorchScript are checked by the project's own reader, in C.
+PLUGIN_C := $(addprefix src/base/,script_check.c zip.c session.c alloc.c str.c map.c vec.c)
+$(B)/libcierge_torch.so: $(patsubst plugin/%.cpp,$(B)/obj/plugin/%.o,$(PLUGIN_SRC)) $(call obj,$(PLUGIN_C))
+	$(CXX) $(SAN) -shared -Wl,-soname,libcierge_torch.so -Wl,-z,defs -o $@ $^ -L$(TORCH)/lib -ltorch_cpu -lc10 -lz
 
 # ---------------------------------------------------------------- examples, tests
 
@@ -54,11 +65,26 @@ $(B)/examples/embed: examples/minilm/embed.c $(B)/libcierge_rt.so
 	@mkdir -p $(@D)
 	$(CC) -std=c11 -O2 $(WARN) -D_GNU_SOURCE -Iinclude $(SAN) $< -o $@ -L$(B) -lcierge_rt -Wl,-rpath,'$$ORIGIN/..'
 
+# Libraries of custom operators: PyTorch's headers, libtorch_cpu and libc10, and nothing of Python.
+CUSTOM_OP = $(CXX) -std=c++20 -O1 -fPIC -shared -isystem $(TORCH)/include -isystem $(TORCH)/include/torch/csrc/api/include $< -o $@ -L$(TORCH)/lib -ltorch_cpu -lc10
+$(B)/examples/libmyops.so: examples/custom_op/myops.cpp
+	@mkdir -p $(@D)
+	$(CUSTOM_OP)
+$(B)/examples/custom_op: examples/custom_op/run.c $(B)/libcierge_rt.so
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -O2 $(WARN) -D_GNU_SOURCE -Iinclude $(SAN) $< -o $@ -L$(B) -lcierge_rt -Wl,-rpath,'$$ORIGIN/..'
+custom-op: all $(B)/examples/libmyops.so $(B)/examples/custom_op
+	BUILD=$(B) $(PY) examples/custom_op/demo.py
+$(B)/tests/libtestops.so: tests/custom_op/testops.cpp
+	@mkdir -p $(@D)
+	$(CUSTOM_OP)
+
 UNIT := $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))
 $(B)/tests/%: $(B)/obj/tests/unit/%.o $(call obj,$(RT_SRC) $(COMP_SRC) third_party/yyjson/yyjson.c)
 	@mkdir -p $(@D)
 	$(CC) $(SAN) -o $@ $^ $(LDLIBS) -lcmocka -pthread
-$(B)/tests/irtool: $(B)/obj/tests/golden/irtool.o $(call obj,$(RT_SRC) $(COMP_SRC) third_party/yyjson/yyjson.c)
+GOLDEN := $(B)/tests/irtool $(B)/tests/plantool
+$(GOLDEN): $(B)/tests/%: $(B)/obj/tests/golden/%.o $(call obj,$(RT_SRC) $(COMP_SRC) third_party/yyjson/yyjson.c)
 	@mkdir -p $(@D)
 	$(CC) $(SAN) -o $@ $^ $(LDLIBS)
 
@@ -76,12 +102,12 @@ test:
 check:
 	@tools/setup.sh
 	@tests/run.sh fast
-unit: $(UNIT) $(B)/tests/irtool
+unit: $(UNIT) $(GOLDEN)
 conformance: all
 	$(PY) tests/conformance/run.py $(ARGS)
 
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
-.PHONY: all clean examples setup run test check unit conformance
+.PHONY: all clean plugin custom-op examples setup run test check unit conformance
 .SECONDARY:
 clean:
 	rm -rf $(B)

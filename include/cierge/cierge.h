@@ -75,6 +75,9 @@ typedef struct {
   const char *libtorch; // folder of LibTorch; NULL: CIERGE_LIBTORCH, then the place known at build time. "none": absent
   int lazy;            // 1: weights are mapped without verifying their checksum
   const char *const *torch_libraries; // paths of custom operator libraries, native code; NULL-terminated, may be NULL
+  // Operators that touch files, sockets, other processes or Python, which a program may call here all the same: "aten::save",
+  // or a namespace, "c10d::". NULL-terminated; NULL: none.
+  const char *const *allow_unsafe_ops;
 } cierge_load_options;
 
 // Maps and checks an artifact. options may be NULL.
@@ -147,6 +150,9 @@ CIERGE_CHECK CIERGE_API cierge_status *cierge_inspect(const char *path, char **t
 CIERGE_CHECK CIERGE_API cierge_status *cierge_verify(const char *path);
 // Where the time of the calls so far went, step by step, and what memory the context plans with. Needs options.profile.
 CIERGE_CHECK CIERGE_API cierge_status *cierge_profile_text(const cierge_context *c, char **text);
+// The same as JSON: {"functions": [{"name", "steps": [{"kind", "name", "op", "file", "line", "calls", "ns", "estimate_ns"}]}]}, every step
+// in the order they run; ns: of all calls so far, a step of control flow with what it called.
+CIERGE_CHECK CIERGE_API cierge_status *cierge_profile_json(const cierge_context *c, char **text);
 CIERGE_API void cierge_text_free(char *text);
 
 // ---------------------------------------------------------------- Compiling (libcierge.so only)
@@ -162,6 +168,10 @@ CIERGE_API void cierge_options_free(cierge_options *o);
 // Compiles a .pt2 or .cir file into an artifact, written atomically. options may be NULL.
 CIERGE_CHECK CIERGE_API cierge_status *cierge_compile(const char *model, const char *out_path,
                                                       const cierge_options *options);
+// The same for a program in the text form (doc/ir.md) in memory, `size` bytes. path (NULL: "program.cir") is where it would lie: for
+// messages, and for the weights and blobs beside it, unless the options `weights` and `blobs` say where those are.
+CIERGE_CHECK CIERGE_API cierge_status *cierge_compile_text(const char *text, size_t size, const char *path, const char *out_path,
+                                                           const cierge_options *options);
 // What would be native, what not, and why, without compiling (the text of `cierge explain`).
 CIERGE_CHECK CIERGE_API cierge_status *cierge_explain(const char *model, const cierge_options *options, char **text);
 

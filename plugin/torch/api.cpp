@@ -1,14 +1,14 @@
 // The plugin's face (cierge_torch.h): what is thrown inside ends here as a text.
 #include <ATen/CPUGeneratorImpl.h>
-#include <dlfcn.h>
-#include <unistd.h>
 #include <torch/version.h>
 
 #include <cstdio>
 #include <memory>
 #include <sstream>
 
-#include "region.h"
+#include "library.h"
+#include "script.h"
+#include "unsafe.h"
 
 namespace {
 
@@ -29,6 +29,9 @@ void say(cierge_torch_error *e, const char *text) {
 template <class F> int guarded(cierge_torch_error *e, F f) noexcept {
   try {
     return f();
+  } catch (const Unsafe &x) {
+    say(e, x.what());
+    return CIERGE_TORCH_UNSAFE;
   } catch (const c10::Error &x) {
     say(e, x.what_without_backtrace());
   } catch (const std::exception &x) {
@@ -67,47 +70,63 @@ int has_meta(const char *key) {
 int infer(const void *program, size_t size, const cierge_torch_value *in, int n_in, cierge_torch_value *out, int max_out,
           cierge_torch_error *e) {
   return guarded(e, [&] {
-    std::unique_ptr<cierge_torch_region> r(read_program(program, size, true));
+    std::unique_ptr<cierge_torch_region> r = read_program(program, size, true);
     return infer_types(*r, in, n_in, out, max_out);
   });
 }
 
-// Custom operator libraries are linked with libtorch.so, which nobody needed until now; and they may not say where it is.
-void open_libtorch() {
-  Dl_info here;
-  if (!dladdr((const void *)&c10::Dispatcher::realSingleton, &here) || !here.dli_fname) return;
-  std::string path = here.dli_fname;
-  size_t slash = path.rfind('/');
-  if (slash != std::string::npos) (void)dlopen((path.substr(0, slash) + "/libtorch.so").c_str(), RTLD_NOW | RTLD_LOCAL);
-}
-
 int load_library(const char *path, cierge_torch_error *e) {
   return guarded(e, [&] {
-    open_libtorch();
-    std::string file = path; // a name without a folder is a file here, before it is one of the loader's
-    if (file.find('/') == std::string::npos && !access(path, R_OK)) file = "./" + file;
-    if (dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL)) return 0;
-    const char *why = dlerror();
-    say(e, why ? why : "it cannot be opened");
-    return -1;
+    cierge::load_library(path);
+    return 0;
   });
 }
 
-int region_new(const void *program, size_t size, cierge_torch_region **out, cierge_torch_error *e) {
+void origin(const char *key, char *buf, size_t size) {
+  *buf = 0;
+  guarded(nullptr, [&] { return snprintf(buf, size, "%s", origin_of(key).c_str()) < 0; });
+}
+
+// Constants stay in their registers from call to call.
+void hold_constants(cierge_torch_region &r) {
+  auto constant = [&](uint32_t reg) { return reg < r.n_inputs && r.constant[reg]; };
+  for (Call &c : r.calls) std::erase_if(c.frees, constant);
+  std::erase_if(r.left, constant);
+}
+
+int region_new(const void *program, size_t size, const cierge_torch_region_options *o, cierge_torch_region **out, cierge_torch_error *e) {
   *out = nullptr;
   return guarded(e, [&] {
-    *out = read_program(program, size, false);
+    auto r = read_program(program, size, false, o);
+    take_constants(*r, *o);
+    hold_constants(*r);
+    if (!strcmp(o->mode, "script")) make_script(*r, *o);
+    else if (strcmp(o->mode, "ops")) throw std::runtime_error("there is no mode '" + std::string(o->mode) + "'");
+    else find_forms(*r);
+    *out = r.release();
     return 0;
   });
 }
 
 void region_free(cierge_torch_region *r) { delete r; }
 
-int region_run(cierge_torch_region *r, const cierge_torch_value *in, int n_in, cierge_torch_value *out, int n_out, int threads,
+int run_new(cierge_torch_region *r, cierge_torch_instance *const *instances, cierge_torch_run **out, cierge_torch_error *e) {
+  *out = nullptr;
+  return guarded(e, [&] {
+    auto run = std::make_unique<cierge_torch_run>(*r);
+    if (r->n_scripts) run->instances.assign(instances, instances + r->n_scripts);
+    *out = run.release();
+    return 0;
+  });
+}
+
+void run_free(cierge_torch_run *run) { delete run; }
+
+int region_run(cierge_torch_run *run, const cierge_torch_value *in, int n_in, cierge_torch_value *out, int n_out, int threads,
                int *failed_call, cierge_torch_error *e) {
   int failed = -1;
   int rc = guarded(e, [&] {
-    run_region(*r, in, n_in, out, n_out, threads, &failed);
+    run_region(*run, in, n_in, out, n_out, threads, &failed);
     return 0;
   });
   if (failed_call) *failed_call = failed;
@@ -125,8 +144,48 @@ void seed(uint64_t value) {
   });
 }
 
-const cierge_torch_api_v1 api = {CIERGE_TORCH_ABI, TORCH_VERSION, schema, has_cpu, has_meta, infer, load_library,
-                                 region_new, region_free, region_run, tensor_free, seed};
+int script_load(const void *bytes, size_t size, const char *const *allow, int n_allow, cierge_torch_script **out, cierge_torch_error *e) {
+  *out = nullptr;
+  return guarded(e, [&] {
+    *out = load_script(bytes, size, allow, n_allow).release();
+    return 0;
+  });
+}
+
+void script_free(cierge_torch_script *s) { delete s; }
+
+int script_info(cierge_torch_script *s, const char *name, cierge_torch_script_info *out, cierge_torch_error *e) {
+  return guarded(e, [&] {
+    const Method &m = method_of(*s, name);
+    int required = (int)m.args.size();
+    while (required && m.defaults[(size_t)required - 1]) required--;
+    *out = {.stateful = m.stateful, .draws = m.draws, .effect = m.effect, .n_args = (int)m.args.size(), .n_required = required,
+            .arg_type = m.arg_type_names.data(), .writes = m.writes.data(), .n_returns = (int)m.returns.size(),
+            .return_type = m.return_type_names.data(), .shares = m.shares.data(), .n_ops = (int)m.ops.size(), .op = m.op_names.data()};
+    return 0;
+  });
+}
+
+int script_instance(cierge_torch_script *s, cierge_torch_instance **out, cierge_torch_error *e) {
+  *out = nullptr;
+  return guarded(e, [&] {
+    *out = new cierge_torch_instance{*s, fresh_state(*s)};
+    return 0;
+  });
+}
+
+void instance_free(cierge_torch_instance *i) { delete i; }
+
+int instance_reset(cierge_torch_instance *i, cierge_torch_error *e) {
+  return guarded(e, [&] {
+    i->object = fresh_state(i->script);
+    return 0;
+  });
+}
+
+const cierge_torch_api_v1 api = {CIERGE_TORCH_ABI, TORCH_VERSION, schema, has_cpu, has_meta, infer, load_library, origin,
+                                 region_new, region_free, run_new, run_free, region_run, tensor_free, seed,
+                                 script_load, script_free, script_info, script_instance, instance_free, instance_reset};
 
 } // namespace
 

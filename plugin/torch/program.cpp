@@ -8,57 +8,15 @@
 
 #include "backend/torch/program.h"
 #include "base/bytes.h"
-#include "region.h"
+#include "script.h"
 
 namespace cierge {
-namespace {
 
-[[noreturn]] void refuse(const std::string &text) { throw std::runtime_error(text); }
-
-// ---------------------------------------------------------------- operators that no program may call
-
-// They read or write files, talk to other processes, or belong to the interpreter.
-const char *const forbidden[] = {"aten::from_file", "aten::save", "aten::_save", "aten::load", "c10d::", "_c10d_functional::",
-                                 "_c10d_functional_autograd::", "c10d_functional::", "_dtensor::", "symm_mem::", "prim::", "rpc::", "debugprims::"};
-
-bool is_forbidden(const std::string &name) {
-  for (const char *f : forbidden) {
-    size_t n = strlen(f);
-    if (f[n - 1] == ':' ? name.compare(0, n, f) == 0 : name == f) return true;
-  }
-  return false;
-}
+void refuse(const std::string &text) { throw std::runtime_error(text); }
 
 // ---------------------------------------------------------------- tagged values
 
-struct Tagged {
-  uint8_t tag = CG_TA_NONE;
-  int64_t i = 0;               // INT, BOOL, DTYPE, LAYOUT, MEMORY_FORMAT, REGISTER
-  double f = 0, im = 0;        // FLOAT, COMPLEX
-  std::string text;            // TEXT, DEVICE
-  std::vector<Tagged> items;   // LIST; STRIDED: strides, then the offset
-  std::vector<cg_plan_expr_item> expression;
-};
-
-struct Reader {
-  cg_reader bytes;
-  uint32_t n_registers = 0;
-  std::vector<bool> defined;   // which registers hold something at this point of the program
-  bool on_meta = false;
-
-  uint32_t reg() {
-    uint32_t r = cg_read_u32(&bytes);
-    if (!bytes.bad && r >= n_registers) bytes.bad = true;
-    return bytes.bad ? 0 : r;
-  }
-  uint32_t used() {
-    uint32_t r = reg();
-    if (!bytes.bad && !defined[r]) bytes.bad = true;
-    return r;
-  }
-};
-
-std::vector<cg_plan_expr_item> read_expression(Reader &r) {
+static std::vector<cg_plan_expr_item> read_expression(Reader &r) {
   uint32_t n = cg_read_count(&r.bytes, 9);
   std::vector<cg_plan_expr_item> out;
   int depth = 0;
@@ -117,6 +75,8 @@ Tagged read_tagged(Reader &r, int depth) {
 
 // ---------------------------------------------------------------- boxing
 
+namespace {
+
 struct Place { // for messages
   const c10::FunctionSchema &schema;
   const c10::Argument &arg;
@@ -140,6 +100,8 @@ c10::Scalar scalar_of(const Tagged &v) {
   return c10::Scalar(v.f);
 }
 
+} // namespace
+
 Want want_of(const c10::Type &t) {
   switch (t.kind()) {
   case c10::TypeKind::TensorType: return Want::Tensor;
@@ -151,6 +113,8 @@ Want want_of(const c10::Type &t) {
   default: return Want::As_is;
   }
 }
+
+namespace {
 
 c10::IValue box_device(const Reader &r, const Tagged &v) {
   c10::Device d(v.text);
@@ -277,44 +241,38 @@ void factories_on_meta(const c10::FunctionSchema &schema, Call &c) {
 
 // ---------------------------------------------------------------- calls
 
-void count_uses(const Arg &a, std::vector<int> &uses) {
-  if (a.kind == Arg::Register || a.kind == Arg::Strided) uses[a.reg]++;
-  for (const auto &x : a.expression)
-    if (x.op == CG_E_SYM) uses[(size_t)x.arg]++;
-  for (const Arg &i : a.items) count_uses(i, uses);
-}
-
-// A register that is freed after this call and given to it once is moved into it: the kernel then holds the only
-// reference, and nothing is counted up and down.
-void mark_last_uses(Call &c, std::vector<int> &uses) {
-  for (Arg &a : c.args) count_uses(a, uses);
-  for (uint32_t f : c.frees) {
-    if (uses[f] != 1) continue;
-    for (Arg &a : c.args) {
-      if (a.kind == Arg::Register && a.reg == f) a.last_use = true;
-      if (a.kind == Arg::Items)
-        for (Arg &i : a.items)
-          if (i.kind == Arg::Register && i.reg == f) i.last_use = true;
-    }
+void read_rest(Reader &r, Call &c, uint32_t n) {
+  uint32_t mutated = cg_read_count(&r.bytes, 4);
+  for (uint32_t k = 0; k < mutated; k++) {
+    uint32_t m = cg_read_u32(&r.bytes);
+    if (m >= n) r.bytes.bad = true;
+    c.mutated.push_back(m);
   }
-  for (const Arg &a : c.args) { // back to zero for the next call
-    std::vector<const Arg *> todo{&a};
-    while (!todo.empty()) {
-      const Arg *x = todo.back();
-      todo.pop_back();
-      if (x->kind == Arg::Register || x->kind == Arg::Strided) uses[x->reg] = 0;
-      for (const auto &e : x->expression)
-        if (e.op == CG_E_SYM) uses[(size_t)e.arg] = 0;
-      for (const Arg &i : x->items) todo.push_back(&i);
-    }
+  uint32_t results = cg_read_count(&r.bytes, 4);
+  for (uint32_t k = 0; k < results; k++) {
+    uint32_t d = cg_read_u32(&r.bytes);
+    if (d != CG_TORCH_DROPPED && (d >= r.n_registers || r.defined[d])) r.bytes.bad = true;
+    if (!r.bytes.bad && d != CG_TORCH_DROPPED) r.defined[d] = true;
+    c.results.push_back(d);
   }
+  cg_read_u32(&r.bytes); // the site: the caller's
+  uint32_t frees = cg_read_count(&r.bytes, 4);
+  for (uint32_t k = 0; k < frees && !r.bytes.bad; k++) c.frees.push_back(r.used());
+  for (uint32_t f : c.frees) r.defined[f] = false;
+  if (r.bytes.bad) refuse("a torch region's program is damaged");
 }
 
 Call read_call(Reader &r) {
   std::string name = cg_read_text(&r.bytes, nullptr), overload = cg_read_text(&r.bytes, nullptr);
   if (r.bytes.bad) refuse("a torch region's program is damaged");
   std::string key = overload.empty() ? name : name + "." + overload;
-  if (is_forbidden(name)) refuse("the program calls " + key + ", which no artifact may call");
+  if (is_script_call(name)) {
+    Call c(*c10::Dispatcher::singleton().findSchema({"aten::detach", ""})); // any: it is not called
+    c.script = read_script_call(r, name, overload);
+    read_rest(r, c, (uint32_t)c.script->args.size() + 1);
+    return c;
+  }
+  if (!r.on_meta) refuse_unsafe(name, r.options ? Allowed{r.options->allow, r.options->n_allow} : Allowed{});
   auto op = c10::Dispatcher::singleton().findSchema({name, overload});
   if (!op) refuse("LibTorch has no operator " + key + " (a library of custom operators may be missing)");
   const c10::FunctionSchema &schema = op->schema();
@@ -328,32 +286,15 @@ Call read_call(Reader &r) {
     c.args.push_back(box(r, v, *a.real_type(), {schema, a}, a.N().value_or(0)));
   }
   if (r.on_meta) factories_on_meta(schema, c);
-  uint32_t mutated = cg_read_count(&r.bytes, 4);
-  for (uint32_t k = 0; k < mutated; k++) {
-    uint32_t m = cg_read_u32(&r.bytes);
-    if (m >= n) r.bytes.bad = true;
-    c.mutated.push_back(m);
-  }
-  uint32_t results = cg_read_count(&r.bytes, 4);
-  std::vector<uint32_t> made;
-  for (uint32_t k = 0; k < results; k++) {
-    uint32_t d = cg_read_u32(&r.bytes);
-    if (d != CG_TORCH_DROPPED && (d >= r.n_registers || r.defined[d])) r.bytes.bad = true;
-    if (!r.bytes.bad && d != CG_TORCH_DROPPED) r.defined[d] = true;
-    c.results.push_back(d);
-  }
-  cg_read_u32(&r.bytes); // the site: the caller's
-  uint32_t frees = cg_read_count(&r.bytes, 4);
-  for (uint32_t k = 0; k < frees && !r.bytes.bad; k++) c.frees.push_back(r.used());
-  for (uint32_t f : c.frees) r.defined[f] = false;
-  if (r.bytes.bad) refuse("a torch region's program is damaged");
+  read_rest(r, c, n);
   return c;
 }
 
 } // namespace
 
-cierge_torch_region *read_program(const void *data, size_t size, bool on_meta) {
+std::unique_ptr<cierge_torch_region> read_program(const void *data, size_t size, bool on_meta, const cierge_torch_region_options *o) {
   Reader r;
+  r.options = o;
   const uint8_t *at = (const uint8_t *)data;
   r.bytes = {at, at + size, false};
   r.on_meta = on_meta;
@@ -361,6 +302,7 @@ cierge_torch_region *read_program(const void *data, size_t size, bool on_meta) {
   if (r.bytes.bad || version != CG_TORCH_PROGRAM_VERSION)
     refuse("a torch region's program has version " + std::to_string(version) + "; this plugin reads version " + std::to_string(CG_TORCH_PROGRAM_VERSION));
   auto region = std::make_unique<cierge_torch_region>();
+  region->n_scripts = o ? (uint32_t)o->n_scripts : 0;
   region->n_inputs = cg_read_u32(&r.bytes);
   region->n_registers = r.n_registers = cg_read_u32(&r.bytes);
   // A register costs a byte of the program at least, except inputs that nobody reads.
@@ -369,18 +311,18 @@ cierge_torch_region *read_program(const void *data, size_t size, bool on_meta) {
   r.defined.assign(r.n_registers, false);
   for (uint32_t k = 0; k < region->n_inputs; k++) r.defined[k] = true;
   uint32_t n = cg_read_count(&r.bytes, 16);
-  std::vector<int> uses(r.n_registers, 0);
   for (uint32_t k = 0; k < n; k++) {
     region->calls.push_back(read_call(r));
     Call &c = region->calls.back();
-    mark_last_uses(c, uses);
     region->max_args = std::max(region->max_args, c.args.size());
-    if (only_autograd_kernel(c.op)) region->with_autograd = true;
+    if (c.script ? with_autograd(*c.script) : only_autograd_kernel(c.op)) region->with_autograd = true;
   }
   uint32_t outputs = cg_read_count(&r.bytes, 4);
   for (uint32_t k = 0; k < outputs; k++) region->outputs.push_back(r.used());
   if (r.bytes.bad || r.bytes.at != r.bytes.end) refuse("a torch region's program is damaged");
-  return region.release();
+  for (uint32_t k = 0; k < r.n_registers; k++)
+    if (r.defined[k]) region->left.push_back(k);
+  return region;
 }
 
 // ---------------------------------------------------------------- the dispatch table

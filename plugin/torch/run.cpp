@@ -1,4 +1,4 @@
-// Runs a region: lends the inputs, makes the calls through the dispatcher, hands the outputs over.
+// Runs a region: makes its calls through the dispatcher.
 //
 // Calls are made below autograd and without gradients, on plain tensors: nothing is recorded, no version is counted,
 // and operators of every kind (composite, custom, registered from Python) find the kernel they find in PyTorch.
@@ -7,16 +7,16 @@
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_strided.h>
-#include <ATen/ops/zeros.h>
 
 #include <stdexcept>
 
-#include "region.h"
+#include "script.h"
 
 namespace cierge {
 namespace {
 
 using c10::IValue;
+using Registers = std::vector<IValue>;
 
 [[noreturn]] void fail(const std::string &text) { throw std::runtime_error(text); }
 
@@ -96,10 +96,8 @@ int64_t evaluate(const std::vector<cg_plan_expr_item> &x, const Registers &regs)
   return st.back();
 }
 
-IValue value_of(const Arg &a, Registers &regs);
-
 // The tensor copied into the layout that the model had it in. Memory between its elements is not defined.
-at::Tensor restride(const Arg &a, Registers &regs) {
+at::Tensor restride(const Arg &a, const Registers &regs) {
   at::Tensor from = convert(regs[a.reg], Want::Tensor).toTensor();
   size_t rank = a.items.size() - 1;
   if (from.dim() != (int64_t)rank) fail("a tensor of " + std::to_string(from.dim()) + " dimensions is to get " + std::to_string(rank) + " strides");
@@ -123,7 +121,7 @@ at::Tensor restride(const Arg &a, Registers &regs) {
   return to;
 }
 
-IValue list_of(const Arg &a, Registers &regs) {
+IValue list_of(const Arg &a, const Registers &regs) {
   switch (a.list) {
   case List::Tensors: {
     c10::List<at::Tensor> l;
@@ -164,14 +162,12 @@ IValue list_of(const Arg &a, Registers &regs) {
   }
 }
 
-IValue value_of(const Arg &a, Registers &regs) {
+} // namespace
+
+IValue value_of(const Arg &a, const Registers &regs) {
   switch (a.kind) {
   case Arg::Constant: return a.constant;
-  case Arg::Register: {
-    IValue &r = regs[a.reg];
-    if (fits(r, a.want)) return a.last_use ? std::move(r) : r;
-    return convert(r, a.want);
-  }
+  case Arg::Register: return fits(regs[a.reg], a.want) ? regs[a.reg] : convert(regs[a.reg], a.want);
   case Arg::Items: return list_of(a, regs);
   case Arg::Strided: return restride(a, regs);
   default: return convert(IValue(evaluate(a.expression, regs)), a.want);
@@ -179,6 +175,8 @@ IValue value_of(const Arg &a, Registers &regs) {
 }
 
 // ---------------------------------------------------------------- calls
+
+namespace {
 
 // What the call may write to is copied first; the copies are results.
 void clone_mutated(IValue &v, std::vector<IValue> &clones) {
@@ -198,15 +196,21 @@ void keep(const Call &c, size_t &at, IValue v, Registers &regs) {
   at++;
 }
 
-void make_call(const Call &c, torch::jit::Stack &stack, Registers &regs) {
+void make_call(const Call &c, cierge_torch_run &run) {
+  std::vector<IValue> &stack = run.stack;
+  Registers &regs = run.registers;
   stack.clear();
+  if (c.script) script_arguments(*c.script, run, stack);
   for (const Arg &a : c.args) stack.push_back(value_of(a, regs));
   std::vector<IValue> clones;
   for (uint32_t m : c.mutated) clone_mutated(stack[m], clones);
-  c.op.callBoxed(stack);
+  if (c.script) call_script(*c.script, stack);
+  else c.op.callBoxed(stack);
   size_t at = 0;
   for (IValue &v : stack) {
-    if (v.isTensorList()) {
+    if (c.script) { // opened already
+      keep(c, at, std::move(v), regs);
+    } else if (v.isTensorList()) {
       for (const at::Tensor &t : v.toTensorList()) keep(c, at, t, regs);
     } else if (v.isList()) {
       for (const IValue &i : v.toListRef()) keep(c, at, i, regs);
@@ -214,126 +218,24 @@ void make_call(const Call &c, torch::jit::Stack &stack, Registers &regs) {
       keep(c, at, std::move(v), regs);
     }
   }
+  stack.clear();
   for (IValue &v : clones) keep(c, at, std::move(v), regs);
   if (at != c.results.size())
-    fail(c.op.schema().name() + " gave " + std::to_string(at) + " results, the program expects " + std::to_string(c.results.size()));
-  for (uint32_t f : c.frees) regs[f] = IValue();
+    fail((c.script ? c.script->key : c.op.schema().name()) + " gave " + std::to_string(at) + " results, the program expects " + std::to_string(c.results.size()));
 }
 
-// ---------------------------------------------------------------- the boundary
-
-struct Lent {
-  const char *begin, *end;
-};
-using Lents = c10::SmallVector<Lent, 16>;
-
-at::ScalarType dtype_of(const cierge_torch_value &v) {
-  if (v.dtype < 0 || v.dtype >= (int)c10::ScalarType::NumOptions) fail("no such dtype: " + std::to_string(v.dtype));
-  return (at::ScalarType)v.dtype;
-}
-
-at::Tensor lend(const cierge_torch_value &v, Lents &lents) {
-  at::ScalarType t = dtype_of(v);
-  c10::IntArrayRef size(v.size, (size_t)v.rank);
-  size_t bytes = c10::elementSize(t), extent = bytes;
-  int64_t numel = c10::multiply_integers(size);
-  if (!numel) return at::empty(size, t);
-  if (!v.data) fail("an input has no memory");
-  if (v.stride) {
-    for (int k = 0; k < v.rank; k++) {
-      if (v.stride[k] < 0) fail("an input has a negative stride");
-      extent += (size_t)(v.size[k] - 1) * (size_t)v.stride[k] * bytes;
+void run_calls(cierge_torch_run &run, int *failed) {
+  const cierge_torch_region &r = run.region;
+  for (size_t k = 0; k < r.calls.size(); k++) {
+    const Call &c = r.calls[k];
+    *failed = (int)k;
+    if (!r.reuses || !call_into_kept(run, k)) {
+      make_call(c, run);
+      if (r.reuses) note_result(run, k);
     }
-  } else extent = (size_t)numel * bytes;
-  // What from_blob does, without its detours: a storage that frees nothing, and a tensor over it.
-  auto impl = c10::make_intrusive<c10::TensorImpl>(
-      c10::Storage(c10::Storage::use_byte_size_t(), extent, c10::DataPtr(v.data, c10::Device(at::kCPU)), nullptr, false),
-      c10::DispatchKeySet(c10::DispatchKey::CPU), c10::scalarTypeToTypeMeta(t));
-  if (v.stride) impl->set_sizes_and_strides(size, c10::IntArrayRef(v.stride, (size_t)v.rank));
-  else impl->set_sizes_contiguous(size);
-  at::Tensor x(std::move(impl));
-  if ((uintptr_t)v.data % std::min<size_t>(bytes, 8)) return x.clone(); // PyTorch's kernels take alignment for granted
-  lents.push_back({(const char *)v.data, (const char *)v.data + extent});
-  return x;
-}
-
-IValue input(const cierge_torch_value &v, Lents &lents) {
-  switch (v.kind) {
-  case 0: return v.handle ? IValue(*(at::Tensor *)v.handle) : IValue(lend(v, lents));
-  case 1: return v.i;
-  case 2: return v.f;
-  case 3: return v.i != 0;
-  case 4: return IValue();
-  default: fail("no such kind of input: " + std::to_string(v.kind));
+    for (uint32_t f : c.frees) let_go(run, f);
   }
-}
-
-Lent memory_of(const at::Tensor &t) {
-  const char *p = (const char *)t.const_data_ptr();
-  return {p, p + (size_t)t.numel() * t.element_size()};
-}
-
-bool overlap(const Lent &a, const Lent &b) { return a.begin < b.end && b.begin < a.end; }
-
-// A plain tensor in C order that shares memory with no lent input and no other output.
-at::Tensor settle(at::Tensor t, const Lents &taken) {
-  if (t.layout() != at::kStrided || t.is_quantized() || t.is_nested()) fail("a sparse, quantised or nested tensor cannot leave its region");
-  if (!t.device().is_cpu()) fail("a result lies on the device " + t.device().str());
-  if (t.is_conj()) t = t.resolve_conj();
-  if (t.is_neg()) t = t.resolve_neg();
-  if (t._is_zerotensor()) t = at::zeros(t.sizes(), t.options());
-  if (!t.is_contiguous()) t = t.contiguous();
-  if (!t.numel()) return t;
-  Lent m = memory_of(t);
-  for (const Lent &l : taken)
-    if (overlap(m, l)) return t.clone(at::MemoryFormat::Contiguous);
-  return t;
-}
-
-void output_number(const IValue &v, cierge_torch_value *out) {
-  *out = {};
-  if (v.isInt()) out->kind = 1, out->i = v.toInt();
-  else if (v.isDouble()) out->kind = 2, out->f = v.toDouble();
-  else if (v.isBool()) out->kind = 3, out->i = v.toBool();
-  else if (v.isNone()) out->kind = 4;
-  else fail("a result of kind " + v.tagKind() + " cannot leave its region");
-}
-
-void describe(const at::Tensor &t, cierge_torch_value *out) {
-  *out = {};
-  out->dtype = (int)t.scalar_type();
-  out->rank = (int)t.dim();
-  at::Tensor *handle = new at::Tensor(t);
-  out->handle = handle;
-  out->size = handle->sizes().data();
-}
-
-void release(cierge_torch_value *out, int n) {
-  for (int k = 0; k < n; k++) {
-    if (out[k].kind == 0) delete (at::Tensor *)out[k].handle;
-    out[k] = {};
-  }
-}
-
-void outputs(const cierge_torch_region &r, Registers &regs, Lents &taken, cierge_torch_value *out) {
-  int done = 0;
-  try {
-    for (uint32_t o : r.outputs) {
-      const IValue &v = regs[o];
-      if (!v.isTensor()) output_number(v, &out[done]);
-      else if (!v.toTensor().defined()) out[done] = {}, out[done].kind = 4;
-      else {
-        at::Tensor t = settle(v.toTensor(), taken);
-        describe(t, &out[done]);
-        out[done].data = t.mutable_data_ptr();
-        if (r.outputs.size() > 1 && t.numel()) taken.push_back(memory_of(t));
-      }
-      done++;
-    }
-  } catch (...) {
-    release(out, done);
-    throw;
-  }
+  *failed = -1;
 }
 
 // Below autograd, unless an operator's only kernel is there; never with the caller's autocast.
@@ -344,69 +246,74 @@ struct Guards {
       : excluded(with_autograd ? c10::autocast_dispatch_keyset : c10::autocast_dispatch_keyset | c10::autograd_dispatch_keyset_with_ADInplaceOrView) {}
 };
 
-void check_counts(const cierge_torch_region &r, int n_in) {
-  if (n_in != (int)r.n_inputs) fail("the region takes " + std::to_string(r.n_inputs) + " inputs, not " + std::to_string(n_in));
-}
+// All registers but the constants': after a call, whatever became of it.
+struct Clearing {
+  cierge_torch_run &run;
+  bool done = false;
+  ~Clearing() {
+    run.stack.clear();
+    if (done)
+      for (uint32_t reg : run.region.left) run.registers[reg] = IValue();
+    else {
+      for (size_t k = 0; k < run.registers.size(); k++)
+        if (k >= run.region.n_inputs || !run.region.constant[k]) run.registers[k] = IValue();
+      run.changed = true; // what was noted of this call is not whole
+    }
+    try {
+      end_loans(run);
+    } catch (...) {
+      for (Lent &l : run.lent) l = Lent();
+    }
+  }
+};
 
 } // namespace
 
-void run_calls(const cierge_torch_region &r, Registers &regs, int *failed) {
-  torch::jit::Stack stack;
-  stack.reserve(r.max_args + 4);
-  for (size_t k = 0; k < r.calls.size(); k++) {
-    *failed = (int)k;
-    make_call(r.calls[k], stack, regs);
-  }
-  *failed = -1;
-}
-
-void run_region(const cierge_torch_region &r, const cierge_torch_value *in, int n_in, cierge_torch_value *out, int n_out, int threads,
-                int *failed) {
-  check_counts(r, n_in);
+void run_region(cierge_torch_run &run, const cierge_torch_value *in, int n_in, cierge_torch_value *out, int n_out, int threads, int *failed) {
+  const cierge_torch_region &r = run.region;
   if (n_out != (int)r.outputs.size()) fail("the region gives " + std::to_string(r.outputs.size()) + " outputs, not " + std::to_string(n_out));
   // The count of threads belongs to OpenMP's calling thread (and to MKL): it is changed only where it differs, and stays.
   if (threads > 0 && at::get_num_threads() != threads) at::set_num_threads(threads);
   Guards guards(r.with_autograd);
-  Registers regs(r.n_registers);
-  Lents taken;
-  for (int k = 0; k < n_in; k++) regs[(size_t)k] = input(in[k], taken);
-  run_calls(r, regs, failed);
-  outputs(r, regs, taken, out);
+  Clearing clearing{run};
+  take_inputs(run, in, n_in);
+  if (r.script) run_script(run, failed);
+  else {
+    if (r.reuses) begin_reuse(run);
+    run_calls(run, failed);
+  }
+  give_outputs(run, out);
+  if (r.reuses) end_reuse(run);
+  clearing.done = true;
 }
 
 int infer_types(const cierge_torch_region &r, const cierge_torch_value *in, int n_in, cierge_torch_value *out, int max_out) {
-  check_counts(r, n_in);
-  if ((int)r.outputs.size() > max_out) fail("more results than there is room for");
+  if (n_in != (int)r.n_inputs) fail("the region takes " + std::to_string(r.n_inputs) + " inputs, not " + std::to_string(n_in));
   Guards guards(r.with_autograd);
-  Registers regs(r.n_registers);
-  Lents none;
+  cierge_torch_run run(r);
   for (int k = 0; k < n_in; k++) {
     const cierge_torch_value &v = in[k];
-    if (v.kind || v.handle) {
-      regs[(size_t)k] = input(v, none);
-      continue;
-    }
-    auto options = at::TensorOptions(dtype_of(v)).device(at::kMeta);
+    IValue &x = run.registers[(size_t)k];
+    if (v.kind == 0 && v.handle) x = *(at::Tensor *)v.handle;
+    else if (v.kind == 1) x = v.i;
+    else if (v.kind == 2) x = v.f;
+    else if (v.kind == 3) x = v.i != 0;
+    if (v.kind || v.handle) continue;
+    if (v.dtype < 0 || v.dtype >= (int)c10::ScalarType::NumOptions) fail("no such dtype: " + std::to_string(v.dtype));
+    auto options = at::TensorOptions((at::ScalarType)v.dtype).device(at::kMeta);
     c10::IntArrayRef size(v.size, (size_t)v.rank);
-    regs[(size_t)k] = v.stride ? at::empty_strided(size, c10::IntArrayRef(v.stride, (size_t)v.rank), options) : at::empty(size, options);
+    x = v.stride ? at::empty_strided(size, c10::IntArrayRef(v.stride, (size_t)v.rank), options) : at::empty(size, options);
   }
   int failed;
-  run_calls(r, regs, &failed);
-  int done = 0;
-  try {
-    for (uint32_t o : r.outputs) {
-      const IValue &v = regs[o];
-      if (!v.isTensor()) output_number(v, &out[done]);
-      else if (!v.toTensor().defined()) out[done] = {}, out[done].kind = 4;
-      else if (v.toTensor().layout() != at::kStrided || v.toTensor().is_quantized()) fail("a result is sparse or quantised");
-      else describe(v.toTensor(), &out[done]);
-      done++;
-    }
-  } catch (...) {
-    release(out, done);
-    throw;
-  }
-  return done;
+  run_calls(run, &failed);
+  return give_types(run, out, max_out);
 }
 
 } // namespace cierge
+
+cierge_torch_run::cierge_torch_run(const cierge_torch_region &r)
+    : region(r), registers(r.n_registers), lent(r.n_inputs), call_kind(r.calls.size(), cierge::NOT_SEEN),
+      register_kind(r.n_registers, cierge::NO_KIND) {
+  stack.reserve(r.max_args + 4);
+  for (size_t k = 0; k < r.constants.size(); k++) registers[k] = r.constants[k];
+}

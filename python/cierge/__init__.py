@@ -41,7 +41,8 @@ class _Spec(C.Structure):
 
 
 class _LoadOptions(C.Structure):
-    _fields_ = [("size", C.c_size_t), ("libtorch", C.c_char_p), ("lazy", C.c_int), ("torch_libraries", C.POINTER(C.c_char_p))]
+    _fields_ = [("size", C.c_size_t), ("libtorch", C.c_char_p), ("lazy", C.c_int), ("torch_libraries", C.POINTER(C.c_char_p)),
+                ("allow_unsafe_ops", C.POINTER(C.c_char_p))]
 
 
 class _ContextOptions(C.Structure):
@@ -85,6 +86,7 @@ def _library():
             ("cierge_inspect", p, [C.c_char_p, C.POINTER(p)]), ("cierge_verify", p, [C.c_char_p]), ("cierge_text_free", None, [p]),
             ("cierge_options_new", p, [C.POINTER(p)]), ("cierge_options_add", p, [p, C.c_char_p, C.c_char_p]),
             ("cierge_options_free", None, [p]), ("cierge_compile", p, [C.c_char_p, C.c_char_p, p]),
+            ("cierge_compile_text", p, [C.c_char_p, C.c_size_t, C.c_char_p, C.c_char_p, p]),
             ("cierge_explain", p, [C.c_char_p, p, C.POINTER(p)]),
         ):
             f = getattr(_lib, name)
@@ -125,6 +127,12 @@ class _Options:
 def compile(model, out, **options):
     o = _Options(options)
     _check(_library().cierge_compile(os.fsencode(model), os.fsencode(out), o.handle))
+
+
+def compile_text(text, out, path=None, **options):
+    """Compiles a program in the text form; path: where it would lie. Options weights and blobs say where those are."""
+    o, text = _Options(options), text.encode() if isinstance(text, str) else text
+    _check(_library().cierge_compile_text(text, len(text), path and os.fsencode(path), os.fsencode(out), o.handle))
 
 
 def explain(model, **options):
@@ -251,10 +259,10 @@ class Context:
 
 
 class Program:
-    def __init__(self, path, libtorch=None, lazy=False, torch_libraries=()):
+    def __init__(self, path, libtorch=None, lazy=False, torch_libraries=(), allow_unsafe_ops=()):
         lib, self._handle = _library(), C.c_void_p()
-        libs = (C.c_char_p * (len(torch_libraries) + 1))(*[os.fsencode(x) for x in torch_libraries], None)
-        o = _LoadOptions(C.sizeof(_LoadOptions), os.fsencode(libtorch) if libtorch else None, int(lazy), libs)
+        libs, allow = ((C.c_char_p * (len(t) + 1))(*[os.fsencode(x) for x in t], None) for t in (torch_libraries, allow_unsafe_ops))
+        o = _LoadOptions(C.sizeof(_LoadOptions), os.fsencode(libtorch) if libtorch else None, int(lazy), libs, allow)
         _check(lib.cierge_load(os.fsencode(path), C.byref(o), C.byref(self._handle)))
         self.inputs = [Spec(lib.cierge_input_spec(self._handle, i).contents) for i in range(lib.cierge_input_count(self._handle))]
         self.outputs = [Spec(lib.cierge_output_spec(self._handle, i).contents) for i in range(lib.cierge_output_count(self._handle))]

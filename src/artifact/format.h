@@ -11,13 +11,15 @@
 #include <stdint.h>
 
 #define CG_FORMAT_MAGIC "CIERGE\r\n"
-#define CG_FORMAT_VERSION 1u
+#define CG_FORMAT_VERSION 2u
 #define CG_FORMAT_MAX_SECTIONS 64
 
 #define CG_SECTION_PLAN "plan"       // plan_write.c
 #define CG_SECTION_KERNELS "kernels" // an ELF shared object; absent when no kernel is needed
 #define CG_SECTION_WEIGHTS "weights" // constants, each 64-byte aligned
 #define CG_SECTION_TORCH "torch"     // u32 count, then for each region: u64 size, bytes (backend/torch/program.h)
+#define CG_SECTION_BLOBS "blobs"     // bytes that scripts are made of: u32 count, then for each: u64 size, bytes
+#define CG_SECTION_LIBRARIES "libs"   // libraries of custom operators: u32 count, then for each: text name, u64 size, bytes
 #define CG_SECTION_SOURCE "source"   // generated C, for `--emit c` and debugging; optional
 
 typedef struct {

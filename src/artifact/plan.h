@@ -61,12 +61,14 @@ typedef enum {
   CG_STEP_IF,       // in[0] ? fn[0](in[1…]) : fn[1](in[1…]) -> out
   CG_STEP_WHILE,    // carried = in; while fn[0](carried, extra) carried = fn[1](carried, extra) -> out; n_carried says how many
   CG_STEP_CALL,     // fn[0](in…) -> out
+  CG_STEP_SCAN,     // in: n_carried values, n_scanned tensors of one length, others; for each i: carried, y = fn[0](carried, scanned[i], others);
+                    // out: carried, then each y of all iterations along a new first dimension. No iteration: an error, as in PyTorch
   CG_STEP_COUNT
 } cg_plan_step_kind;
 
 // Scalar operators: the closed table, shared by the compiler's constant folding and the runtime (artifact/scalar.h).
 typedef struct {
-  uint32_t out, dim, symbol; // after a TORCH, IF, WHILE or CALL step: integer value `symbol` := size of output `out` in dimension `dim`
+  uint32_t out, dim, symbol; // after a TORCH, IF, WHILE, SCAN or CALL step: integer value `symbol` := size of output `out` in dimension `dim`
 } cg_plan_bind;
 
 typedef struct {
@@ -75,15 +77,20 @@ typedef struct {
   uint32_t *out, n_out;
   uint32_t *param, n_param;  // KERNEL: expression indices, passed as int64 array
   uint32_t kernel;           // KERNEL: index into plan->kernel; TORCH: region index; SCALAR: cg_scalar_op
-  uint32_t fn[2];            // IF, WHILE, CALL
-  uint32_t n_carried;        // WHILE
-  cg_plan_bind *bind;        // TORCH, IF, WHILE, CALL
+  uint32_t fn[2];            // IF, WHILE, SCAN, CALL: cg_plan_callees says how many
+  uint32_t n_carried;        // WHILE, SCAN
+  uint32_t n_scanned;        // SCAN
+  cg_plan_bind *bind;        // TORCH, IF, WHILE, SCAN, CALL
   uint32_t n_bind;
   uint32_t site;             // for messages: index into plan->site
   const char *text;          // ASSERT: message
   // Filled by the compiler for the report: estimated cost.
   double estimate_ns;
 } cg_plan_step;
+
+static inline int cg_plan_callees(cg_plan_step_kind kind) {
+  return kind == CG_STEP_IF || kind == CG_STEP_WHILE ? 2 : kind == CG_STEP_CALL || kind == CG_STEP_SCAN ? 1 : 0;
+}
 
 typedef struct { uint32_t target, value; } cg_plan_update; // STATE or PARAM value := value, at the end of the call
 
@@ -131,14 +138,30 @@ typedef struct {
 } cg_plan_kernel;
 
 typedef struct {
-  const char *mode;        // "ops"
+  const char *mode;        // "ops", "script"
   uint32_t n_nodes;
   const char *name;        // "torch_0"
 } cg_plan_region;
 
 typedef struct {
-  const char *op, *schema, *library, *hash; // a custom operator that the program needs
+  const char *op, *schema; // a custom operator that the program needs
+  const char *library;     // the file that defines it, without folders; CG_PYTHON_LIBRARY where Python does
+  const char *hash;        // of the library's content; "" where that is not known
 } cg_plan_custom;
+#define CG_PYTHON_LIBRARY "Python"
+
+typedef struct {
+  const char *name;
+  bool stateful;           // it keeps something from call to call
+} cg_plan_method;
+
+// A TorchScript module that regions call. Two of the same bytes have a state each.
+typedef struct {
+  const char *name;        // as the program calls it
+  const char *hash;        // of its bytes (base/hash.h)
+  uint32_t blob;           // where they are in section blobs
+  cg_plan_method *method; uint32_t n_methods;
+} cg_plan_script;
 
 typedef struct cg_plan {
   cg_plan_fn **fn; uint32_t n_fns;  // fn[0] is main
@@ -148,6 +171,7 @@ typedef struct cg_plan {
   cg_plan_kernel *kernel; uint32_t n_kernels;
   cg_plan_region *region; uint32_t n_regions;
   cg_plan_custom *custom; uint32_t n_custom;
+  cg_plan_script *script; uint32_t n_scripts;
   uint32_t n_states;
   const char *target;      // "x86-64-v3"; "" when there are no kernels
   const char *producer;    // "cierge 0.1.0"

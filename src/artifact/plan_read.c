@@ -203,6 +203,7 @@ static bool read_step(decoder *d, cg_plan_step *s) {
   s->fn[0] = cg_read_u32(&d->r);
   s->fn[1] = cg_read_u32(&d->r);
   s->n_carried = cg_read_u32(&d->r);
+  s->n_scanned = cg_read_u32(&d->r);
   s->n_bind = cg_read_count(&d->r, 12);
   if (!(s->bind = ARRAY(d, cg_plan_bind, s->n_bind))) return false;
   for (uint32_t i = 0; i < s->n_bind; i++) {
@@ -228,7 +229,7 @@ static bool check_step(decoder *d, const cg_plan_fn *f, uint32_t fn_index, const
   if (!below(d, s->in, s->n_in, f->n_values, "value") || !below(d, s->out, s->n_out, f->n_values, "value") ||
       !below(d, s->param, s->n_param, f->n_exprs, "expression") || !check_table_index(d, s))
     return false;
-  int fns = s->kind == CG_STEP_CALL ? 1 : s->kind == CG_STEP_IF || s->kind == CG_STEP_WHILE ? 2 : 0;
+  int fns = cg_plan_callees(s->kind);
   for (int i = 0; i < fns; i++) // callees come behind their callers, so calls cannot go round in circles
     if (s->fn[i] >= d->p->n_fns || s->fn[i] <= fn_index) return bad(d, "function %s calls function %u of %u", f->name, s->fn[i], d->p->n_fns);
   for (uint32_t i = 0; i < s->n_bind; i++) {
@@ -246,7 +247,7 @@ static bool read_fn(decoder *d, cg_plan_fn *f) {
   f->name = text(d);
   f->n_values = cg_read_count(&d->r, 6);
   f->n_exprs = cg_read_count(&d->r, 5);
-  f->n_steps = cg_read_count(&d->r, 50);
+  f->n_steps = cg_read_count(&d->r, 54);
   f->n_updates = cg_read_count(&d->r, 8);
   if (!fine(d)) return false;
   if (!(f->expr = ARRAY(d, cg_plan_expr, f->n_exprs))) return false;
@@ -322,7 +323,7 @@ static bool check_depth(decoder *d) {
   for (uint32_t i = p->n_fns; i-- > 0;) {
     for (uint32_t k = 0; k < p->fn[i]->n_steps; k++) {
       const cg_plan_step *s = &p->fn[i]->step[k];
-      int fns = s->kind == CG_STEP_CALL ? 1 : s->kind == CG_STEP_IF || s->kind == CG_STEP_WHILE ? 2 : 0;
+      int fns = cg_plan_callees(s->kind);
       for (int j = 0; j < fns; j++)
         if (depth[s->fn[j]] + 1 > depth[i]) depth[i] = depth[s->fn[j]] + 1;
     }
@@ -423,6 +424,25 @@ static bool read_custom(decoder *d) {
   return fine(d);
 }
 
+static bool read_scripts(decoder *d) {
+  cg_plan *p = d->p;
+  p->n_scripts = cg_read_count(&d->r, 18);
+  if (!(p->script = ARRAY(d, cg_plan_script, p->n_scripts))) return false;
+  for (uint32_t i = 0; i < p->n_scripts; i++) {
+    cg_plan_script *s = &p->script[i];
+    s->name = text(d);
+    s->hash = text(d);
+    s->blob = cg_read_u32(&d->r);
+    s->n_methods = cg_read_count(&d->r, 6);
+    if (!(s->method = ARRAY(d, cg_plan_method, s->n_methods))) return false;
+    for (uint32_t k = 0; k < s->n_methods; k++) {
+      s->method[k].name = text(d);
+      s->method[k].stateful = cg_read_u8(&d->r) != 0;
+    }
+  }
+  return fine(d);
+}
+
 // Every parameter of main is one user input, of the same type; symbols are integers of main.
 static bool check_main(decoder *d) {
   const cg_plan *p = d->p;
@@ -468,7 +488,7 @@ static bool read_plan(decoder *d, uint32_t torch_regions) {
   p->nodes_scalar = cg_read_u32(&d->r);
   if (!fine(d)) return false;
   if (p->n_states > (size_t)(d->r.end - d->r.at)) return bad(d, "%u states", p->n_states);
-  bool ok = read_symbols(d) && read_inputs(d) && read_sites(d) && read_kernels(d) && read_regions(d, torch_regions) && read_custom(d) && read_fns(d);
+  bool ok = read_symbols(d) && read_inputs(d) && read_sites(d) && read_kernels(d) && read_regions(d, torch_regions) && read_custom(d) && read_scripts(d) && read_fns(d);
   if (!ok) return fine(d) && false;
   p->report = text(d);
   if (!fine(d)) return false;

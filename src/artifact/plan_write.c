@@ -59,6 +59,7 @@ static void write_step(cg_str *b, const cg_plan_step *s) {
   cg_write_u32(b, s->fn[0]);
   cg_write_u32(b, s->fn[1]);
   cg_write_u32(b, s->n_carried);
+  cg_write_u32(b, s->n_scanned);
   cg_write_u32(b, s->n_bind);
   for (uint32_t i = 0; i < s->n_bind; i++) {
     cg_write_u32(b, s->bind[i].out);
@@ -138,6 +139,18 @@ static void write_tables(cg_str *b, const cg_plan *p) {
     cg_write_text(b, p->custom[i].schema);
     cg_write_text(b, p->custom[i].library);
     cg_write_text(b, p->custom[i].hash);
+  }
+  cg_write_u32(b, p->n_scripts);
+  for (uint32_t i = 0; i < p->n_scripts; i++) {
+    const cg_plan_script *s = &p->script[i];
+    cg_write_text(b, s->name);
+    cg_write_text(b, s->hash);
+    cg_write_u32(b, s->blob);
+    cg_write_u32(b, s->n_methods);
+    for (uint32_t k = 0; k < s->n_methods; k++) {
+      cg_write_text(b, s->method[k].name);
+      cg_write_u8(b, s->method[k].stateful);
+    }
   }
 }
 

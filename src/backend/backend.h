@@ -27,6 +27,19 @@ typedef struct {
   uint64_t size, offset;           // offset in the weights section
 } cg_emit_weight;
 
+// A library of custom operators that the artifact carries.
+typedef struct {
+  const char *name;
+  const void *data;
+  size_t size;
+} cg_emit_library;
+
+// The steps first … last - 1 of plan->fn[fn], which a region became.
+typedef struct {
+  uint32_t fn, first, last;
+  const cg_fn *region;
+} cg_emit_span;
+
 struct cg_emitter {
   cg_session *s;
   cg_pipeline *pipeline;
@@ -35,11 +48,14 @@ struct cg_emitter {
   cg_plan_fn *fn;                  // the plan function that is being filled
   cg_emit_scope *scope;
   cg_emit_map states, sites;
+  CG_VEC(cg_emit_span) spans;
   void *state[8];                  // one slot for each backend, by its index in cg_backends
   CG_VEC(cg_emit_weight) weights;
   uint64_t weights_size;
   // Sections that backends fill
   CG_VEC(cg_str) torch_programs;   // by region index
+  CG_VEC(const cg_blob *) blobs;   // of plan->script, each content once
+  CG_VEC(cg_emit_library) libraries;
   cg_str kernel_source;            // C text of all kernels
   const void *kernel_object;       // the shared object they became
   size_t kernel_object_size;
@@ -63,6 +79,7 @@ int cg_emit_arg(cg_emitter *e, const cg_arg *a);           // a value, or a lite
 void cg_emit_bind(cg_emitter *e, const cg_value *v, int index); // v is plan value `index` from now on
 // Step pointers stay valid until the next cg_emit_step; plan values until the next one is made.
 cg_plan_step *cg_emit_step(cg_emitter *e, cg_plan_step_kind kind, const cg_node *n); // appended to the current function
+int cg_emit_script(cg_emitter *e, const cg_node *n);       // index of the script that a torchop calls, in plan->script
 int cg_emit_site(cg_emitter *e, const cg_node *n);         // index of a place for run-time messages
 // A C function for the artifact's kernel object, which is compiled when all regions are lowered (backend/c/compile.c): its index in
 // plan->kernel. text: file-scope C that defines `symbol`, a cg_kernel_fn of default visibility, clear of all other names;
@@ -78,6 +95,8 @@ typedef struct {
 
 uint32_t cg_emit_new_plan_fn(cg_emitter *e, const char *name);
 void cg_emit_bind_symbol(cg_emitter *e, const cg_symbol *y, int index);
+// Whether a parameter or a step so far gives this number its value.
+bool cg_emit_is_set(const cg_plan_fn *f, uint32_t value);
 // Emits f and the regions that it calls as a new function of the plan.
 cg_emitted_fn cg_emit_fn(cg_emitter *e, cg_fn *f);
 // The symbols that any of these functions needs from outside become further parameters of all of them, in one order.

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "artifact/scalar.h"
+#include "ir/control.h"
 
 static bool is_item(const cg_node *n) { return cg_node_is_op(n, "aten::item") || cg_node_is_op(n, "aten::_local_scalar_dense"); }
 
@@ -29,7 +30,7 @@ static bool claims(const cg_node *n) {
   }
   if (is_item(n)) return item_fits(n);
   if (cg_node_is_op(n, "aten::_assert_scalar")) return true;
-  return !strcmp(n->schema->key, "higher_order.cond") || !strcmp(n->schema->key, "higher_order.while_loop");
+  return cg_is_control(n);
 }
 
 static const char *claim(cg_pipeline *p, const cg_node *n) {
@@ -81,51 +82,67 @@ static uint32_t condition(cg_emitter *e, const cg_node *n, const cg_arg *a) {
 
 // ---------------------------------------------------------------- control flow
 
-static cg_fn *graph_arg(cg_emitter *e, const cg_node *n, int i) {
-  if (i >= n->nargs || n->arg[i].kind != CG_A_FN)
-    cg_fail_at(e->s, CIERGE_BAD_MODEL, n->at, "%s: argument %d is not a sub-graph", n->schema->key, i);
-  return n->arg[i].fn;
-}
-
-static void pass_symbols(cg_emitter *e, const cg_emitted_fn *fn, u32_vec *in) {
-  int *values, count = cg_emit_share_symbols(e, fn, 2, &values);
+static void pass_symbols(cg_emitter *e, const cg_emitted_fn *fn, int nfns, u32_vec *in) {
+  int *values, count = cg_emit_share_symbols(e, fn, nfns, &values);
   for (int i = 0; i < count; i++) CG_PUSH(e->s, in, (uint32_t)values[i]);
 }
 
-static void lower_cond(cg_emitter *e, const cg_node *n) {
-  cg_fn *yes = graph_arg(e, n, 1), *no = graph_arg(e, n, 2);
-  u32_vec in = {0}, out = {0};
-  CG_PUSH(e->s, &in, condition(e, n, &n->arg[0]));
-  for (int i = 3; i < n->nargs; i++) operands(e, &n->arg[i], &in);
-  cg_emitted_fn fn[2] = {cg_emit_fn(e, yes), cg_emit_fn(e, no)};
-  pass_symbols(e, fn, &in);
-  outputs(e, n, &out);
-  cg_plan_step *s = step(e, CG_STEP_IF, n, &in, &out);
-  s->fn[0] = fn[0].index, s->fn[1] = fn[1].index;
+static void emit_args(cg_emitter *e, const cg_arg_vec *args, u32_vec *out) {
+  for (int i = 0; i < args->n; i++) {
+    int v = cg_emit_arg(e, &args->at[i]);
+    CG_PUSH(e->s, out, (uint32_t)v);
+  }
 }
 
-static void lower_while(cg_emitter *e, const cg_node *n) {
-  cg_fn *test = graph_arg(e, n, 0), *body = graph_arg(e, n, 1);
+static bool spoken_of(const cg_emitter *e, const cg_symbol *y, int before) {
+  for (int i = 0; i < before; i++)
+    if (e->scope->wanted.at[i] == y) return true;
+  return false;
+}
+
+// A size that the program learns from a result's shape, where the branches of a cond give different ones. The first `outer`
+// symbols that the function asked for are known without it.
+static void bind_sizes(cg_emitter *e, const cg_node *n, uint32_t step, int outer) {
+  CG_VEC(cg_plan_bind) binds = {0};
+  for (int i = 0; i < n->nresults; i++) {
+    const cg_type *t = &n->result[i]->type;
+    for (int d = 0; t->kind == CG_T_TENSOR && d < t->rank; d++) {
+      const cg_expr *x = t->dim[d];
+      if (x->kind != CG_X_SYM || !x->symbol->unbacked || spoken_of(e, x->symbol, outer)) continue;
+      cg_plan_bind b = {(uint32_t)i, (uint32_t)d, (uint32_t)cg_emit_symbol(e, x->symbol)};
+      e->fn->step[step].bind = binds.at, e->fn->step[step].n_bind = (uint32_t)binds.n;
+      if (!cg_emit_is_set(e->fn, b.symbol)) CG_PUSH(e->s, &binds, b);
+    }
+  }
+  e->fn->step[step].bind = binds.at, e->fn->step[step].n_bind = (uint32_t)binds.n;
+}
+
+static void lower_control(cg_emitter *e, const cg_node *n) {
+  static const cg_plan_step_kind kinds[] = {[CG_CONTROL_COND] = CG_STEP_IF, [CG_CONTROL_WHILE] = CG_STEP_WHILE, [CG_CONTROL_SCAN] = CG_STEP_SCAN};
+  cg_control c;
   u32_vec in = {0}, out = {0};
-  if (n->nargs > 2) operands(e, &n->arg[2], &in);
-  uint32_t carried = (uint32_t)in.n;
-  for (int i = 3; i < n->nargs; i++) operands(e, &n->arg[i], &in);
-  cg_emitted_fn fn[2] = {cg_emit_fn(e, test), cg_emit_fn(e, body)};
-  pass_symbols(e, fn, &in);
+  cg_emitted_fn fn[2];
+  const char *why = cg_control_read(n, &c);
+  if (why) cg_fail_at(e->s, CIERGE_BAD_MODEL, n->at, "%s: %s", cg_node_text(e->s, n), why);
+  if (c.kind == CG_CONTROL_COND) CG_PUSH(e->s, &in, condition(e, n, c.pred));
+  emit_args(e, &c.carried, &in);
+  emit_args(e, &c.scanned, &in);
+  emit_args(e, &c.extra, &in);
+  for (int i = 0; i < c.nfns; i++) fn[i] = cg_emit_fn(e, c.fn[i]);
+  pass_symbols(e, fn, c.nfns, &in);
+  int outer = e->scope->wanted.n;
   outputs(e, n, &out);
-  cg_plan_step *s = step(e, CG_STEP_WHILE, n, &in, &out);
-  s->fn[0] = fn[0].index, s->fn[1] = fn[1].index;
-  s->n_carried = carried;
+  cg_plan_step *s = step(e, kinds[c.kind], n, &in, &out);
+  for (int i = 0; i < c.nfns; i++) s->fn[i] = fn[i].index;
+  s->n_carried = (uint32_t)c.carried.n;
+  s->n_scanned = (uint32_t)c.scanned.n;
+  bind_sizes(e, n, e->fn->n_steps - 1, outer);
 }
 
 void cg_host_lower(cg_emitter *e, const cg_node *n) {
   const char *key = n->schema->key;
-  if (!strcmp(key, "higher_order.cond")) {
-    lower_cond(e, n);
-    return;
-  }
-  if (!strcmp(key, "higher_order.while_loop")) {
-    lower_while(e, n);
+  if (cg_is_control(n)) {
+    lower_control(e, n);
     return;
   }
   u32_vec in = {0}, out = {0};

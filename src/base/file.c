@@ -87,12 +87,12 @@ _Noreturn static void fail(cg_writer *w, const char *what) {
 
 // The file that `path` leads to: renaming onto a link would replace the link.
 static char *target(cg_session *s, const char *path) {
+  struct stat st; // asked first: /dev/stderr may lead to a pipe, which has no path
+  if (!stat(path, &st) && !S_ISREG(st.st_mode))
+    cg_fail(s, CIERGE_IO, "%s: %s", path, S_ISDIR(st.st_mode) ? "is a directory" : "is not a regular file");
   char *real = realpath(path, NULL);
   if (!real) return cg_strdup(s, path);
   cg_defer(s, free, real);
-  struct stat st;
-  if (!stat(real, &st) && !S_ISREG(st.st_mode))
-    cg_fail(s, CIERGE_IO, "%s: %s", path, S_ISDIR(st.st_mode) ? "is a directory" : "is not a regular file");
   return real;
 }
 

@@ -164,6 +164,8 @@ static void read_member(cg_zip *z, uint64_t *at, uint64_t end, int index) {
   if (method != 0 && method != 8) fail_member(z, name, *at, cg_format(z->s, "it is compressed by method %u, not deflate", method));
   if (u16(p + 34) && u16(p + 34) != 0xffff) fail_member(z, name, *at, "it is on another disk");
   if (!m->deflated && m->size != m->packed) fail_member(z, name, *at, "it is stored, but its two sizes differ");
+  // a bit of the attributes makes others take a member for a folder (bit 4, as DOS has it), and its data for nobody's
+  if (m->size && (u32(p + 38) & 0x10 || name[name_size - 1] == '/')) fail_member(z, name, *at, "it says that it is a folder, and has content");
   // deflate codes at most 258 bytes in 2 bits
   if (m->deflated && m->size / 1032 > m->packed) fail_member(z, name, *at, "it cannot inflate to the size it states");
   check_local(z, m, flags, method);

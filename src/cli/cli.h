@@ -12,6 +12,16 @@ int cg_cmd_inspect(int argc, char **argv);
 int cg_cmd_explain(int argc, char **argv);
 int cg_cmd_bench(int argc, char **argv);
 int cg_cmd_ops(int argc, char **argv);
+int cg_cmd_blob(int argc, char **argv);
+
+// An option of the command line beside those of compiling. argument NULL: a flag, whose *value becomes "".
+typedef struct {
+  const char *name, *argument;
+  const char **value;
+  const char *help;
+} cg_cli_option;
+// Fills the options and the values of `more`; the MODEL is argv[optind]. A code >= 0 ends the command. "output" is also -o.
+int cg_compile_args(int argc, char **argv, cierge_options *o, int n, const cg_cli_option *more);
 
 // "cierge: message" on stderr; gives the exit code and frees the status (NULL: 0).
 int cg_finish(cierge_status *status);

@@ -1,73 +1,77 @@
-// cierge compile, explain, inspect, verify, ops.
+// cierge compile, inspect, verify, ops; and the options of compiling, for whoever takes them.
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli/cli.h"
-#include "compile/compile.h"
+#include "compile/report.h"
 #include "ops/op.h"
 
-static void help(const char *command) {
+static void help(const char *command, int n, const cg_cli_option *more) {
   printf("cierge %s: its options are\n", command);
+  for (int i = 0; i < n; i++) printf("  --%s%s%s\n        %s\n", more[i].name, more[i].argument ? " " : "", more[i].argument ? more[i].argument : "", more[i].help);
   for (int i = 0; i < cg_option_count; i++) {
     const cg_option_row *r = &cg_option_rows[i];
     printf("  --%s%s%s\n        %s\n", r->name, r->argument ? " " : "", r->argument ? r->argument : "", r->help);
   }
 }
 
-static int parse_with(const struct option *long_options, int argc, char **argv, cierge_options *o, const char **out) {
+static int parse_with(const struct option *all, int argc, char **argv, cierge_options *o, int n, const cg_cli_option *more) {
   opterr = 0;
   int index, c;
-  while ((c = getopt_long(argc, argv, "o:h", long_options, &index)) != -1) {
-    if (c == 'h') return help(argv[0]), 0;
-    if (c == '?') return cg_usage(argv[0], "what is '%s'?", argv[optind - 1]);
-    if (c == 'o') *out = optarg;
+  while ((c = getopt_long(argc, argv, "o:h", all, &index)) != -1) {
+    if (c == 'o')
+      for (index = 0; index < n && strcmp(more[index].name, "output");) index++;
+    if (c == 'h') return help(argv[0], n, more), 0;
+    if (c == '?' || (c == 'o' && index == n)) return cg_usage(argv[0], "what is '%s'?", argv[optind - 1]);
+    if (index < n) *more[index].value = more[index].argument ? optarg : "";
     else {
-      cierge_status *s = cierge_options_add(o, long_options[index].name, optarg);
+      cierge_status *s = cierge_options_add(o, all[index].name, optarg);
       if (s) return cg_finish(s);
     }
   }
-  return -1;
+  return optind + 1 == argc ? -1 : cg_usage(argv[0], "one MODEL is expected");
 }
 
-// Fills options and *out (-o), leaves the operands from optind on. A code >= 0 ends the command.
-static int parse(int argc, char **argv, cierge_options *o, const char **out) {
-  struct option *long_options = calloc((size_t)cg_option_count + 3, sizeof *long_options);
-  if (!long_options) return cg_usage(argv[0], "out of memory");
-  for (int i = 0; i < cg_option_count; i++) long_options[i] = (struct option){cg_option_rows[i].name, !!cg_option_rows[i].argument, NULL, 0};
-  long_options[cg_option_count] = (struct option){"help", 0, NULL, 'h'};
-  long_options[cg_option_count + 1] = (struct option){"output", 1, NULL, 'o'};
-  int code = parse_with(long_options, argc, argv, o, out);
-  free(long_options);
+int cg_compile_args(int argc, char **argv, cierge_options *o, int n, const cg_cli_option *more) {
+  struct option *all = calloc((size_t)(cg_option_count + n) + 2, sizeof *all);
+  if (!all) return cg_usage(argv[0], "out of memory");
+  int count = 0;
+  for (int i = 0; i < n; i++) all[count++] = (struct option){more[i].name, !!more[i].argument, NULL, 0};
+  for (int i = 0; i < cg_option_count; i++) all[count++] = (struct option){cg_option_rows[i].name, !!cg_option_rows[i].argument, NULL, 0};
+  all[count] = (struct option){"help", 0, NULL, 'h'};
+  int code = parse_with(all, argc, argv, o, n, more);
+  free(all);
   return code;
+}
+
+typedef struct {
+  cierge_options *o;
+  const char *model, *out;
+} job;
+
+// As cierge_compile, and it says on stderr what stays in LibTorch.
+static void compile(cg_session *s, void *u) {
+  job *j = u;
+  cg_compilation c = cg_compile_to(s, j->o, j->model, j->out);
+  cg_report r = cg_report_make(c.pipeline, c.m, j->model);
+  if (*cg_report_summary(&r)) fprintf(stderr, "cierge: note: %s%s\n", cg_report_summary(&r), r.torch ? "; `cierge explain` says which and why" : "");
+  for (int i = 0; i < c.pipeline->notes.n; i++) fprintf(stderr, "cierge: note: %s\n", c.pipeline->notes.at[i]);
 }
 
 int cg_cmd_compile(int argc, char **argv) {
-  cierge_options *o;
-  const char *out = NULL;
-  cierge_status *s = cierge_options_new(&o);
+  job j = {0};
+  const cg_cli_option more[] = {{"output", "OUT.cierge", &j.out, "(-o) the artifact to write"}};
+  cierge_status *s = cierge_options_new(&j.o);
   if (s) return cg_finish(s);
-  int code = parse(argc, argv, o, &out);
-  if (code < 0 && optind + 1 != argc) code = cg_usage(argv[0], "one MODEL is expected");
-  if (code < 0 && !out) code = cg_usage(argv[0], "-o OUT.cierge is missing");
-  if (code < 0) code = cg_finish(cierge_compile(argv[optind], out, o));
-  cierge_options_free(o);
-  return code;
-}
-
-int cg_cmd_explain(int argc, char **argv) {
-  cierge_options *o;
-  const char *out = NULL;
-  char *text = NULL;
-  cierge_status *s = cierge_options_new(&o);
-  if (s) return cg_finish(s);
-  int code = parse(argc, argv, o, &out);
-  if (code < 0 && optind + 1 != argc) code = cg_usage(argv[0], "one MODEL is expected");
-  if (code < 0) code = cg_finish(cierge_explain(argv[optind], o, &text));
-  if (text) fputs(text, stdout);
-  cierge_text_free(text);
-  cierge_options_free(o);
+  int code = cg_compile_args(argc, argv, j.o, 1, more);
+  if (code < 0 && !j.out) code = cg_usage(argv[0], "-o OUT.cierge is missing");
+  if (code < 0) {
+    j.model = argv[optind];
+    code = cg_in_session(compile, &j);
+  }
+  cierge_options_free(j.o);
   return code;
 }
 
@@ -97,7 +101,8 @@ int cg_cmd_ops(int argc, char **argv) {
   if (argc != 1) return cg_usage(argv[0], "it takes no arguments");
   static const struct { unsigned trait; const char *name; } traits[] = {
       {CG_OP_POINTWISE, "pointwise"}, {CG_OP_REDUCTION, "reduction"}, {CG_OP_VIEW, "view"}, {CG_OP_ANCHOR, "anchor"},
-      {CG_OP_RANDOM, "random"}, {CG_OP_EFFECT, "effect"}, {CG_OP_STRIDE_SENSITIVE, "stride-sensitive"}, {CG_OP_COMPOSITE, "composite"}};
+      {CG_OP_RANDOM, "random"}, {CG_OP_EFFECT, "effect"}, {CG_OP_STRIDE_SENSITIVE, "stride-sensitive"}, {CG_OP_COMPOSITE, "composite"},
+      {CG_OP_OPAQUE, "opaque"}};
   for (size_t i = 0; i < cg_op_count(); i++) {
     const cg_op *op = cg_op_at(i);
     bool native = op->lower || op->decompose || op->body_float || op->body_int || op->body_bool;

@@ -17,8 +17,9 @@ static const struct {
      "      [--reset-between] [--sequence a.npz b.npz …] [--seed S] [--lazy] [--libtorch DIR] [--torch-library LIB.so]…"},
     {"verify", cg_cmd_verify, "OUT.cierge"},
     {"inspect", cg_cmd_inspect, "OUT.cierge|MODEL"},
-    {"explain", cg_cmd_explain, "MODEL [options of compile]"},
+    {"explain", cg_cmd_explain, "MODEL [--measure --inputs in.npz] [--json] [--html OUT.html] [options of compile: see cierge explain --help]"},
     {"bench", cg_cmd_bench, "OUT.cierge [--inputs in.npz] [--against torch:MODEL.pt2] [--threads N] [--rounds N]"},
+    {"blob", cg_cmd_blob, "[-d PROGRAM.blobs] SCRIPT.pt…   the line of a text program for an archive of TorchScript; copies it there"},
     {"ops", cg_cmd_ops, ""},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };

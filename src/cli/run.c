@@ -11,7 +11,7 @@
 
 typedef struct {
   const char *artifact, *inputs, *outputs, *libtorch, *seed;
-  CG_VEC(const char *) sequence, libraries;
+  CG_VEC(const char *) sequence, libraries, unsafe;
   long threads, repeat;
   bool reset_between, lazy;
 } run_args;
@@ -24,10 +24,14 @@ static long count(cg_session *s, const char *name, const char *text) {
   return v;
 }
 
+static void unsafe_names(cg_session *s, run_args *a, char *names) {
+  for (char *save, *name = strtok_r(names, ",", &save); name; name = strtok_r(NULL, ",", &save)) CG_PUSH(s, &a->unsafe, (const char *)name);
+}
+
 static void parse(cg_session *s, int argc, char **argv, run_args *a) {
   static const struct option options[] = {{"inputs", 1, 0, 'i'}, {"outputs", 1, 0, 'o'}, {"threads", 1, 0, 't'}, {"repeat", 1, 0, 'r'},
                                           {"sequence", 0, 0, 's'}, {"seed", 1, 0, 'S'}, {"reset-between", 0, 0, 'R'}, {"lazy", 0, 0, 'l'},
-                                          {"libtorch", 1, 0, 'L'}, {"torch-library", 1, 0, 'T'}, {0, 0, 0, 0}};
+                                          {"libtorch", 1, 0, 'L'}, {"torch-library", 1, 0, 'T'}, {"allow-unsafe-ops", 1, 0, 'U'}, {0, 0, 0, 0}};
   opterr = 0;
   bool sequence = false;
   a->repeat = 1;
@@ -47,6 +51,7 @@ static void parse(cg_session *s, int argc, char **argv, run_args *a) {
     case 'R': a->reset_between = true; break;
     case 'l': a->lazy = true; break;
     case 'L': a->libtorch = optarg; break;
+    case 'U': unsafe_names(s, a, optarg); break;
     case 'T': CG_PUSH(s, &a->libraries, (const char *)optarg); break;
     default: cg_fail(s, CIERGE_USAGE, "run: what is '%s'?", argv[optind - 1]);
     }
@@ -86,7 +91,8 @@ static void run(cg_session *s, void *u) {
   run_args a = {0};
   parse(s, argc, *av, &a);
   CG_PUSH(s, &a.libraries, NULL);
-  cierge_load_options lo = {.size = sizeof lo, .libtorch = a.libtorch, .lazy = a.lazy, .torch_libraries = a.libraries.at};
+  CG_PUSH(s, &a.unsafe, NULL);
+  cierge_load_options lo = {.size = sizeof lo, .libtorch = a.libtorch, .lazy = a.lazy, .torch_libraries = a.libraries.at, .allow_unsafe_ops = a.unsafe.at};
   cierge_program *p;
   cg_check(s, cierge_load(a.artifact, &lo, &p));
   cg_defer(s, drop_program, p);

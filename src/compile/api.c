@@ -3,13 +3,15 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "compile/compile.h"
+#include "compile/report.h"
 #include "ir/text.h"
 #include "runtime/status.h"
 
 typedef struct {
   cierge_options *o;
   const char *model, *out;
+  const char *program; // the text of the model; NULL: it is a file
+  size_t size;
   char **text;
 } job;
 
@@ -53,21 +55,37 @@ void cierge_options_free(cierge_options *o) {
   cg_heap_free(o);
 }
 
-static void save_text(cg_session *s, const char *path, const char *text) {
+void cg_save_text(cg_session *s, const char *path, const char *text) {
   cg_writer *w = cg_writer_open(s, path);
   cg_writer_add(w, text, strlen(text));
   cg_writer_commit(w);
 }
 
+static const char *full_report(cg_compilation *c) {
+  cg_str b = cg_str_new(c->m->s);
+  cg_report r = cg_report_make(c->pipeline, c->m, c->e->plan->model);
+  cg_report_json(&b, &r, true);
+  return cg_str_text(&b);
+}
+
+static cg_compilation write_out(cg_session *s, cierge_options *o, cg_compilation c, const char *out) {
+  cg_write_artifact(&c, out);
+  if (o->opt.report) cg_save_text(s, o->opt.report, full_report(&c));
+  if (!o->opt.emit) return c;
+  cg_str text = cg_str_new(s);
+  if (!strcmp(o->opt.emit, "ir")) cg_print_module(&text, c.m);
+  fputs(!strcmp(o->opt.emit, "ir") ? cg_str_text(&text) : cg_str_text(&c.e->kernel_source), stdout);
+  return c;
+}
+
+cg_compilation cg_compile_to(cg_session *s, cierge_options *o, const char *model, const char *out) {
+  return write_out(s, o, cg_compile_model(s, o, model, false), out);
+}
+
 static void compile(cg_session *s, void *u) {
   job *j = u;
-  cg_compilation c = cg_compile_model(s, j->o, j->model, false);
-  cg_write_artifact(&c, j->out);
-  if (j->o->opt.report) save_text(s, j->o->opt.report, c.e->plan->report);
-  if (!j->o->opt.emit) return;
-  cg_str text = cg_str_new(s);
-  if (!strcmp(j->o->opt.emit, "ir")) cg_print_module(&text, c.m);
-  fputs(!strcmp(j->o->opt.emit, "ir") ? cg_str_text(&text) : cg_str_text(&c.e->kernel_source), stdout);
+  if (j->program) write_out(s, j->o, cg_compile_text(s, j->o, j->model, j->program, j->size), j->out);
+  else cg_compile_to(s, j->o, j->model, j->out);
 }
 
 cierge_status *cierge_compile(const char *model, const char *out_path, const cierge_options *options) {
@@ -75,11 +93,17 @@ cierge_status *cierge_compile(const char *model, const char *out_path, const cie
   return in_session(compile, &(job){.o = (cierge_options *)options, .model = model, .out = out_path});
 }
 
+cierge_status *cierge_compile_text(const char *text, size_t size, const char *path, const char *out_path, const cierge_options *options) {
+  if (!text || !out_path) return cg_status_new(CIERGE_USAGE, "cierge_compile_text: an argument is NULL");
+  return in_session(compile, &(job){.o = (cierge_options *)options, .model = path ? path : "program.cir", .out = out_path, .program = text, .size = size});
+}
+
 static void explain(cg_session *s, void *u) {
   job *j = u;
   cg_compilation c = cg_compile_model(s, j->o, j->model, true);
   cg_str b = cg_str_new(s);
-  cg_report_text(&b, c.m);
+  cg_report r = cg_report_make(c.pipeline, c.m, c.m->source);
+  cg_report_text(&b, &r);
   char *copy = cg_heap_alloc(b.n + 1);
   if (!copy) cg_fail(s, CIERGE_NO_MEMORY, "out of memory");
   memcpy(copy, cg_str_text(&b), b.n + 1);

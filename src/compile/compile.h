@@ -26,14 +26,14 @@ typedef struct {
 } cg_compilation;
 // Reads and compiles a model up to the plan (or, where `analyse_only`, up to partitioning).
 cg_compilation cg_compile_model(cg_session *s, cierge_options *o, const char *model, bool analyse_only);
+// The same for a text program in memory; path: where it would lie.
+cg_compilation cg_compile_text(cg_session *s, cierge_options *o, const char *path, const char *text, size_t size);
 // The same for a module that was read already.
 cg_compilation cg_compile_module(cg_pipeline *p, cg_module *m, bool analyse_only);
 void cg_write_artifact(cg_compilation *c, const char *path);
+// Compiles, writes the artifact and whatever else the options ask for (api.c).
+cg_compilation cg_compile_to(cg_session *s, cierge_options *o, const char *model, const char *out);
+void cg_save_text(cg_session *s, const char *path, const char *text); // api.c; atomically
 
-// report.c
-typedef enum { CG_PLACE_NATIVE, CG_PLACE_TORCH, CG_PLACE_HOST, CG_PLACE_GONE } cg_place;
-cg_place *cg_report_places(cg_module *m); // where each imported node ended: [m->origins.n]
-void cg_report_counts(cg_module *m, cg_plan *plan);
-void cg_report_text(cg_str *b, cg_module *m);
-void cg_report_json(cg_str *b, cg_module *m, const char *model);
+void cg_blobs_section(cg_emitter *e, cg_str *b); // emit_script.c
 #endif

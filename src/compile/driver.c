@@ -4,7 +4,7 @@
 #include "artifact/artifact.h"
 #include "backend/host.h"
 #include "backend/torch/torch.h"
-#include "compile/compile.h"
+#include "compile/report.h"
 #include "frontend/frontend.h"
 #include "ir/text.h"
 
@@ -88,16 +88,28 @@ static void emit(cg_emitter *e) {
   inputs(e);
   for (int i = 0; cg_backends[i]; i++)
     if (cg_backends[i]->finish) cg_backends[i]->finish(e);
-  cg_report_counts(e->m, e->plan);
+  cg_report r = cg_report_make(e->pipeline, e->m, e->plan->model);
+  cg_report_counts(&r, e->plan);
+  cg_report_estimates(&r, e);
   cg_str report = cg_str_new(s);
-  cg_report_json(&report, e->m, e->plan->model);
+  cg_report_json(&report, &r, false);
   e->plan->report = cg_str_text(&report);
 }
 
-cg_compilation cg_compile_model(cg_session *s, cierge_options *o, const char *model, bool analyse_only) {
+static cg_pipeline *pipeline(cg_session *s, cierge_options *o) {
   cg_pipeline *p = CG_NEW(s, cg_pipeline);
   *p = (cg_pipeline){.s = s, .opt = &o->opt, .host = &cg_backend_host};
   p->torch = cg_torch_connect(p);
+  return p;
+}
+
+cg_compilation cg_compile_text(cg_session *s, cierge_options *o, const char *path, const char *text, size_t size) {
+  cg_pipeline *p = pipeline(s, o);
+  return cg_compile_module(p, cg_frontend_parse(p, path, text, size, o->weights), false);
+}
+
+cg_compilation cg_compile_model(cg_session *s, cierge_options *o, const char *model, bool analyse_only) {
+  cg_pipeline *p = pipeline(s, o);
   return cg_compile_module(p, cg_frontend_read(p, model, o->entry, o->weights), analyse_only);
 }
 
@@ -132,15 +144,23 @@ static void torch_section(cg_emitter *e, cg_str *b) {
 
 void cg_write_artifact(cg_compilation *c, const char *path) {
   cg_emitter *e = c->e;
-  cg_artifact_part part[5];
+  cg_artifact_part part[7];
   int n = 0;
-  cg_str plan = cg_str_new(e->s), torch = cg_str_new(e->s);
+  cg_str plan = cg_str_new(e->s), torch = cg_str_new(e->s), blobs = cg_str_new(e->s), libraries = cg_str_new(e->s);
   cg_plan_write(&plan, e->plan);
   part[n++] = (cg_artifact_part){CG_SECTION_PLAN, plan.at, plan.n, 64};
   if (e->kernel_object_size) part[n++] = (cg_artifact_part){CG_SECTION_KERNELS, e->kernel_object, e->kernel_object_size, 64};
   if (e->torch_programs.n) {
     torch_section(e, &torch);
     part[n++] = (cg_artifact_part){CG_SECTION_TORCH, torch.at, torch.n, 64};
+  }
+  if (e->blobs.n) {
+    cg_blobs_section(e, &blobs);
+    part[n++] = (cg_artifact_part){CG_SECTION_BLOBS, blobs.at, blobs.n, 64};
+  }
+  if (e->libraries.n) {
+    cg_torch_libraries_section(e, &libraries);
+    part[n++] = (cg_artifact_part){CG_SECTION_LIBRARIES, libraries.at, libraries.n, 64};
   }
   if (e->weights_size) part[n++] = (cg_artifact_part){CG_SECTION_WEIGHTS, weights_section(e), e->weights_size, 4096};
   cg_artifact_write(e->s, path, n, part);

@@ -13,16 +13,21 @@ static void param(cg_emitter *e, cg_value *p, uint32_t index) {
   e->fn->param[e->fn->n_params++] = (uint32_t)i;
 }
 
-static void call(cg_emitter *e, const cg_node *n) {
+static void call(cg_emitter *e, uint32_t index, const cg_node *n) {
   cg_fn *callee = n->callee;
   for (int i = 0; i < n->nargs; i++) cg_emit_bind(e, callee->param.at[i], cg_emit_arg(e, &n->arg[i]));
   const cg_backend *b = cg_backend_find(callee->backend);
   if (!b) cg_fail(e->s, CIERGE_BAD_MODEL, "@%s: there is no backend \"%s\"", callee->name, callee->backend ? callee->backend : "");
+  uint32_t first = e->fn->n_steps;
   b->lower(e, callee);
+  cg_emit_span span = {index, first, e->fn->n_steps, callee};
+  CG_PUSH(e->s, &e->spans, span);
   for (int i = 0; i < n->nresults; i++) cg_emit_bind(e, n->result[i], cg_emit_arg(e, &callee->result.at[i]));
 }
 
-static bool set_by_step(const cg_plan_fn *f, uint32_t value) {
+bool cg_emit_is_set(const cg_plan_fn *f, uint32_t value) {
+  for (uint32_t i = 0; i < f->n_params; i++)
+    if (f->param[i] == value) return true;
   for (uint32_t i = 0; i < f->n_steps; i++) {
     const cg_plan_step *s = &f->step[i];
     for (uint32_t k = 0; k < s->n_bind; k++)
@@ -33,18 +38,12 @@ static bool set_by_step(const cg_plan_fn *f, uint32_t value) {
   return false;
 }
 
-static bool is_param(const cg_plan_fn *f, uint32_t value) {
-  for (uint32_t i = 0; i < f->n_params; i++)
-    if (f->param[i] == value) return true;
-  return false;
-}
-
 // Of the symbols that were spoken of, those that nothing in the function gives a value to.
 static void keep_unset(cg_emitter *e) {
   int n = 0;
   for (int i = 0; i < e->scope->wanted.n; i++) {
     uint32_t v = (uint32_t)cg_emit_symbol(e, e->scope->wanted.at[i]);
-    if (!set_by_step(e->fn, v) && !is_param(e->fn, v)) e->scope->wanted.at[n++] = e->scope->wanted.at[i];
+    if (!cg_emit_is_set(e->fn, v)) e->scope->wanted.at[n++] = e->scope->wanted.at[i];
   }
   e->scope->wanted.n = n;
 }
@@ -70,7 +69,7 @@ cg_emitted_fn cg_emit_fn(cg_emitter *e, cg_fn *f) {
   e->fn->param = CG_NEW_ARRAY(s, uint32_t, f->param.n + 1);
   for (int i = 0; i < f->param.n; i++) param(e, f->param.at[i], (uint32_t)i);
   for (cg_node *n = f->first; n; n = n->next) {
-    if (n->callee) call(e, n);
+    if (n->callee) call(e, out.index, n);
     else if (n->backend == &cg_backend_host) cg_host_lower(e, n);
     else cg_fail_at(s, CIERGE_INTERNAL, n->at, "%s was not given to a backend", n->schema->key);
   }

@@ -3,22 +3,37 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "artifact/unsafe.h"
 #include "compile/compile.h"
 
 static void set_torch_ops(cierge_options *o, const char *v) {
   for (const char *end; *v; v = *end ? end + 1 : end) {
     end = strchrnul(v, ',');
-    char *key = cg_strndup(&o->s, v, (size_t)(end - v));
-    if (!strstr(key, "::")) { // "aten.add.Tensor", as the IR's text spells it
-      char *dot = strchr(key, '.');
-      if (!dot) cg_fail(&o->s, CIERGE_USAGE, "--torch-ops: '%s' is no operator name (aten.add.Tensor)", key);
-      *dot = 0;
-      key = cg_format(&o->s, "%s::%s", key, dot + 1);
-    }
-    size_t n = strlen(key);
-    if (n > 8 && !strcmp(key + n - 8, ".default")) key[n - 8] = 0;
-    CG_PUSH(&o->s, &o->opt.torch_ops, (const char *)key);
+    const char *name = cg_strndup(&o->s, v, (size_t)(end - v));
+    if (!strstr(name, "::") && !strchr(name, '.')) cg_fail(&o->s, CIERGE_USAGE, "--torch-ops: '%s' is no operator name (aten.add.Tensor)", name);
+    CG_PUSH(&o->s, &o->opt.torch_ops, name);
   }
+}
+
+static void set_allow_unsafe(cierge_options *o, const char *v) {
+  for (const char *end; *v; v = *end ? end + 1 : end) {
+    end = strchrnul(v, ',');
+    const char *name = cg_strndup(&o->s, v, (size_t)(end - v));
+    if (!cg_unsafe_name(name)) cg_fail(&o->s, CIERGE_USAGE, "--allow-unsafe-ops: '%s' is no operator that would be refused (aten::save), and no namespace of such (c10d::)", name);
+    CG_PUSH(&o->s, &o->opt.allow_unsafe, name);
+  }
+}
+
+static void set_min_region(cierge_options *o, const char *v) {
+  char *end;
+  long n = strtol(v, &end, 10);
+  if (end == v || *end || n < 1 || n > 1000000) cg_fail(&o->s, CIERGE_USAGE, "--min-region takes a number above 0, not '%s'", v);
+  o->opt.min_region = (int)n;
+}
+
+static void set_torch_mode(cierge_options *o, const char *v) {
+  if (strcmp(v, "auto") && strcmp(v, "ops") && strcmp(v, "script")) cg_fail(&o->s, CIERGE_USAGE, "--torch-mode '%s': it is auto, ops or script", v);
+  o->opt.torch_mode = strcmp(v, "auto") ? cg_strdup(&o->s, v) : NULL;
 }
 
 static void set_backends(cierge_options *o, const char *v) {

@@ -1,17 +1,21 @@
-// The report: where every node of the model ended, and why it stayed in LibTorch.
+// The report's facts: where every node of the model ended, and what each region costs.
+#include "compile/report.h"
+
 #include <string.h>
 
 #include "backend/host.h"
-#include "compile/compile.h"
+#include "pass/cost.h"
 
-cg_place *cg_report_places(cg_module *m) {
+static bool is_torch(const char *backend) { return backend && !strcmp(backend, "torch"); }
+
+static cg_place *places(cg_module *m) {
   cg_place *place = CG_NEW_ARRAY(m->s, cg_place, m->origins.n + 1);
   for (int i = 0; i <= m->origins.n; i++) place[i] = CG_PLACE_GONE;
   for (int k = 0; k < m->fns.n; k++)
     for (const cg_node *n = m->fns.at[k]->first; n; n = n->next) {
       if (!n->origin || !n->backend || n->callee) continue;
       cg_place *p = &place[n->origin - 1];
-      if (!strcmp(n->backend->name, "torch")) *p = CG_PLACE_TORCH; // one piece in LibTorch: the node stayed there
+      if (is_torch(n->backend->name)) *p = CG_PLACE_TORCH; // one piece in LibTorch: the node stayed there
       else if (*p == CG_PLACE_TORCH) continue;
       else if (n->backend == &cg_backend_host) *p = *p == CG_PLACE_NATIVE ? *p : CG_PLACE_HOST;
       else *p = CG_PLACE_NATIVE;
@@ -19,105 +23,119 @@ cg_place *cg_report_places(cg_module *m) {
   return place;
 }
 
-typedef struct { uint32_t native, torch, host, gone, total; } counts;
-
-static counts count(cg_module *m, const cg_place *place) {
-  counts c = {.total = (uint32_t)m->origins.n};
-  for (int i = 0; i < m->origins.n; i++) {
-    c.native += place[i] == CG_PLACE_NATIVE;
-    c.torch += place[i] == CG_PLACE_TORCH;
-    c.host += place[i] == CG_PLACE_HOST;
-    c.gone += place[i] == CG_PLACE_GONE;
+static void count(cg_report *r) {
+  r->place = places(r->m);
+  r->total = (uint32_t)r->m->origins.n;
+  for (uint32_t i = 0; i < r->total; i++) {
+    r->native += r->place[i] == CG_PLACE_NATIVE;
+    r->torch += r->place[i] == CG_PLACE_TORCH;
+    r->host += r->place[i] == CG_PLACE_HOST;
+    r->gone += r->place[i] == CG_PLACE_GONE;
   }
-  return c;
 }
 
-void cg_report_counts(cg_module *m, cg_plan *plan) {
-  counts c = count(m, cg_report_places(m));
-  plan->nodes_total = c.total;
-  plan->nodes_native = c.native + c.gone; // folded into constants, sizes or the kernels around them
-  plan->nodes_torch = c.torch;
-  plan->nodes_scalar = c.host;
-}
-
-static void place_text(cg_str *b, const cg_node *n) {
-  if (n->at.file) cg_str_addf(b, "%s:%d", n->at.file, n->at.line);
-  if (n->module_path && *n->module_path) cg_str_addf(b, "%s%s", n->at.file ? ", in " : "in ", n->module_path);
-}
-
-// "2 in c, 1 in LibTorch"
-static void add_regions(cg_str *b, const cg_module *m) {
-  const char *sep = "";
-  for (int i = 0; cg_backends[i]; i++) {
-    const char *name = cg_backends[i]->name;
-    int n = 0;
-    for (int k = 0; k < m->fns.n; k++) n += m->fns.at[k]->backend && !strcmp(m->fns.at[k]->backend, name);
-    if (n) cg_str_addf(b, "%s%d in %s", sep, n, strcmp(name, "torch") ? name : "LibTorch"), sep = ", ";
+static cg_report_region facts(cg_module *m, const cg_fn *caller, const cg_node *call) {
+  const cg_fn *f = call->callee;
+  cg_report_region x = {.fn = f, .caller = caller, .torch = is_torch(f->backend)};
+  const cg_backend *b = call->backend;
+  for (const cg_node *n = f->first; n; n = n->next) x.estimate_ns += cg_cost_node_ns(n, b);
+  if (b && b->cost) x.boundary_ns = b->cost->region;
+  for (int i = 0; i < f->param.n; i++) {
+    x.bytes_in += cg_cost_bytes(m, &f->param.at[i]->type);
+    if (b) x.boundary_ns += cg_cost_crossing_ns(m, f->param.at[i], b, false);
   }
-  if (!*sep) cg_str_add(b, "none");
+  for (int i = 0; i < f->result.n; i++) {
+    if (f->result.at[i].kind != CG_A_VALUE) continue;
+    const cg_value *v = f->result.at[i].value;
+    x.bytes_out += cg_cost_bytes(m, &v->type);
+    if (b) x.boundary_ns += cg_cost_crossing_ns(m, v, b, true);
+  }
+  return x;
 }
 
-void cg_report_text(cg_str *b, cg_module *m) {
-  counts c = count(m, cg_report_places(m));
-  double all = c.total ? c.total : 1;
-  cg_str_addf(b, "%u nodes: %u native (%.1f %%), %u left in LibTorch (%.1f %%), %u scalars and control\n", c.total, c.native + c.gone,
-              100 * (c.native + c.gone) / all, c.torch, 100 * c.torch / all, c.host);
-  cg_str_add(b, "regions: ");
-  add_regions(b, m);
-  cg_str_addc(b, '\n');
-  if (c.total && !(c.native)) cg_str_add(b, "nothing was compiled to native code: the whole program runs in LibTorch\n");
-  for (int k = 0; k < m->fns.n; k++) {
-    const cg_fn *f = m->fns.at[k];
-    if (!f->backend || strcmp(f->backend, "torch")) continue;
-    cg_str_addf(b, "\n@%s: %d nodes, %d values in, %d out\n", f->name, f->nnodes, f->param.n, f->result.n);
-    for (const cg_node *n = f->first; n; n = n->next) {
-      cg_str_addf(b, "  %-36s %s", n->schema->key, n->why_not ? n->why_not : "");
-      cg_str_add(b, "  (");
-      place_text(b, n);
-      cg_str_add(b, ")\n");
+cg_report cg_report_make(cg_pipeline *p, cg_module *m, const char *model) {
+  cg_report r = {.p = p, .m = m, .model = model};
+  count(&r);
+  for (int k = 0; k < m->fns.n; k++)
+    for (const cg_node *n = m->fns.at[k]->first; n; n = n->next) {
+      if (!n->callee) continue;
+      cg_report_region x = facts(m, m->fns.at[k], n);
+      *(x.torch ? &r.torch_ns : &r.native_ns) += x.estimate_ns;
+      r.boundary_ns += x.boundary_ns;
+      CG_PUSH(m->s, &r.region, x);
+    }
+  return r;
+}
+
+cg_report_region *cg_report_region_of(cg_report *r, const cg_fn *f) {
+  for (int i = 0; i < r->region.n; i++)
+    if (r->region.at[i].fn == f) return &r->region.at[i];
+  return NULL;
+}
+
+void cg_report_counts(const cg_report *r, cg_plan *plan) {
+  plan->nodes_total = r->total;
+  plan->nodes_native = r->native + r->gone; // folded into constants, sizes or the kernels around them
+  plan->nodes_torch = r->torch;
+  plan->nodes_scalar = r->host;
+}
+
+// A kernel has an estimate of its own, from its loops.
+void cg_report_estimates(const cg_report *r, cg_emitter *e) {
+  for (int i = 0; i < e->spans.n; i++) {
+    const cg_emit_span *x = &e->spans.at[i];
+    const cg_report_region *region = cg_report_region_of((cg_report *)r, x->region);
+    for (uint32_t k = x->first; region && k < x->last; k++) {
+      cg_plan_step *s = &e->plan->fn[x->fn]->step[k];
+      if (s->kind == CG_STEP_TORCH) s->estimate_ns = region->estimate_ns + region->boundary_ns;
     }
   }
 }
 
-static void json_text(cg_str *b, const char *t) {
-  cg_str_addc(b, '"');
-  for (const unsigned char *p = (const unsigned char *)(t ? t : ""); *p; p++)
-    if (*p == '"' || *p == '\\') cg_str_addf(b, "\\%c", *p);
-    else if (*p < 32) cg_str_addf(b, "\\u%04x", *p);
-    else cg_str_addc(b, (char)*p);
-  cg_str_addc(b, '"');
+// ---------------------------------------------------------------- reasons
+
+const char *cg_report_reason(const cg_node *n) { return n->why_not ? n->why_not : "no native backend is enabled"; }
+
+typedef struct {
+  const cg_symbol *symbol;
+  bool found;
+} symbol_search;
+
+static void speaks_of(cg_value *v, void *u) {
+  symbol_search *s = u;
+  for (int i = 0; v->type.kind == CG_T_TENSOR && i < v->type.rank; i++) s->found |= cg_x_has_symbol(v->type.dim[i], s->symbol);
+  s->found |= v->type.value && cg_x_has_symbol(v->type.value, s->symbol);
 }
 
-void cg_report_json(cg_str *b, cg_module *m, const char *model) {
-  counts c = count(m, cg_report_places(m));
-  cg_str_add(b, "{\n  \"model\": ");
-  json_text(b, model);
-  cg_str_addf(b, ",\n  \"nodes\": {\"total\": %u, \"native\": %u, \"torch\": %u, \"host\": %u, \"folded\": %u},\n  \"regions\": [", c.total, c.native,
-              c.torch, c.host, c.gone);
-  bool first = true;
-  for (int k = 0; k < m->fns.n; k++) {
-    const cg_fn *f = m->fns.at[k];
-    if (!f->backend) continue;
-    cg_str_addf(b, "%s\n    {\"name\": ", first ? "" : ",");
-    json_text(b, f->name);
-    cg_str_addf(b, ", \"backend\": \"%s\", \"nodes\": %d, \"inputs\": %d, \"outputs\": %d", f->backend, f->nnodes, f->param.n, f->result.n);
-    first = false;
-    if (!strcmp(f->backend, "torch")) {
-      cg_str_add(b, ", \"left\": [");
-      for (const cg_node *n = f->first; n; n = n->next) {
-        cg_str_addf(b, "%s\n      {\"op\": ", n == f->first ? "" : ",");
-        json_text(b, n->schema->key);
-        cg_str_add(b, ", \"reason\": ");
-        json_text(b, n->why_not);
-        cg_str_add(b, ", \"file\": ");
-        json_text(b, n->at.file);
-        cg_str_addf(b, ", \"line\": %d, \"module\": ", n->at.line);
-        json_text(b, n->module_path);
-        cg_str_add(b, "}");
-      }
-      cg_str_add(b, "]");
+// nonzero and the like: a size of the result is in none of the inputs.
+static bool shows_new_size(const cg_node *n) {
+  for (int k = 0; k < n->nresults; k++)
+    for (int d = 0; n->result[k]->type.kind == CG_T_TENSOR && d < n->result[k]->type.rank; d++) {
+      const cg_expr *x = n->result[k]->type.dim[d];
+      symbol_search s = {x->symbol, false};
+      if (x->kind != CG_X_SYM || !x->symbol->unbacked) continue;
+      cg_node_each_input(n, speaks_of, &s);
+      if (!s.found) return true;
     }
-    cg_str_add(b, "}");
-  }
-  cg_str_add(b, "\n  ]\n}\n");
+  return false;
+}
+
+const char *cg_report_kind(const cg_node *n) {
+  static const struct { const char *text, *kind; } kinds[] = {
+      {"the user's rule", "user's rule"}, {"not worth", "not worth it"}, {"LibTorch is faster", "not worth it"}, {"by running it", "value-dependent shape"},
+      {"dtype", "dtype"}, {"no native", "no native kernel"}, {"no kernel", "no native kernel"}};
+  if (!n->why_not) return "no native backend";
+  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+    if (strstr(n->why_not, kinds[i].text)) return i > 4 && shows_new_size(n) ? "value-dependent shape" : kinds[i].kind;
+  return "its arguments";
+}
+
+const char *cg_report_summary(const cg_report *r) {
+  double time = r->native_ns + r->torch_ns + r->boundary_ns, share = time ? 100 * (time - r->native_ns) / time : 0;
+  uint32_t native = r->native + r->gone;
+  if (!r->torch) return r->total && !r->native && !r->host && !r->region.n ? "nothing is left to run: every node was folded away" : "";
+  const char *how = !r->native                                ? "nothing was compiled to native code: "
+                    : native * 5 < r->total || share > 90 ? "little was compiled to native code: "
+                                                          : "";
+  return cg_format(r->m->s, "%s%u of %u nodes stay in LibTorch (%.0f %% of the estimated time, boundaries included)", how, r->torch, r->total, share);
 }

@@ -82,7 +82,8 @@ static const char *checked_text(const cg_json *where, yyjson_val *v) {
 }
 
 cg_json cg_json_union(const cg_json *object) {
-  if (!yyjson_is_obj(object->v) || yyjson_obj_size(object->v) != 1) unexpected(object, "an object with one member");
+  if (!yyjson_is_obj(object->v)) unexpected(object, "an object with one member");
+  if (yyjson_obj_size(object->v) != 1) cg_json_fail(object, CIERGE_BAD_MODEL, "expected one member, found %zu", yyjson_obj_size(object->v));
   yyjson_obj_iter it = yyjson_obj_iter_with(object->v);
   yyjson_val *key = yyjson_obj_iter_next(&it);
   return (cg_json){.source = object->source, .up = object, .key = checked_text(object, key), .v = yyjson_obj_iter_get_val(key)};
@@ -99,8 +100,9 @@ const char *cg_json_text(const cg_json *j) {
 int64_t cg_json_int(const cg_json *j) { return cg_json_int_in(j, INT64_MIN, INT64_MAX); }
 
 int64_t cg_json_int_in(const cg_json *j, int64_t lo, int64_t hi) {
-  if (!yyjson_is_int(j->v)) unexpected(j, "an integer of 64 bits");
-  if (yyjson_is_uint(j->v) && yyjson_get_uint(j->v) > INT64_MAX) unexpected(j, "an integer of 64 bits");
+  if (!yyjson_is_int(j->v)) unexpected(j, "an integer");
+  if (yyjson_is_uint(j->v) && yyjson_get_uint(j->v) > INT64_MAX)
+    cg_json_fail(j, CIERGE_BAD_MODEL, "%llu does not fit into a signed integer of 64 bits", (unsigned long long)yyjson_get_uint(j->v));
   int64_t v = yyjson_get_sint(j->v);
   if (v < lo || v > hi) cg_json_fail(j, CIERGE_BAD_MODEL, "%lld is not between %lld and %lld", (long long)v, (long long)lo, (long long)hi);
   return v;

@@ -75,6 +75,10 @@ const cg_schema *cg_pt2_schema(cg_pt2_graph *g, const cg_json *node);
 
 const cg_schema *cg_pt2_schema_of(cg_pt2_graph *g, const cg_json *target, const cg_json *node); // node NULL: nothing to guess from
 
+// pt2_prims.c: the ATen operator that stands for torch._prims' one, NULL: none; what the argument `name` of that is called in ATen,
+// "": it says nothing here. Of other targets: NULL, name.
+const char *cg_pt2_prim(const char *target);
+const char *cg_pt2_prim_arg(cg_session *s, const char *target, const char *name);
 // pt2_auto.c: reads the node if it is an auto_functionalized one.
 bool cg_pt2_auto_functionalized(cg_pt2_graph *g, const cg_json *node);
 

@@ -161,13 +161,14 @@ static void take_token(cg_pt2_graph *g, const cg_json *node, const cg_schema *c,
 static void read_args(cg_pt2_graph *g, const cg_json *node, const cg_schema *c, int skip, args *out, bool *given) {
   cg_session *s = g->r->s;
   bool scalar = !strstr(c->key, "::") && strncmp(c->key, "higher_order.", 13);
-  cg_json inputs = cg_json_get(node, "inputs"), item;
+  cg_json inputs = cg_json_get(node, "inputs"), target = cg_json_get(node, "target"), item;
   int position = -skip;
   for (int i = 0; i < c->nargs; i++) CG_PUSH(s, out, cg_a_none());
   for (cg_json_iter it = cg_json_items(&inputs); cg_json_next(&it, &item); position++) {
     if (position < 0) continue;
     cg_json name = cg_json_get(&item, "name"), arg = cg_json_get(&item, "arg");
-    const char *word = cg_json_text(&name);
+    const char *given_as = cg_json_text(&name), *word = cg_pt2_prim_arg(s, cg_json_text(&target), given_as);
+    if (*given_as && !*word) continue;
     int i = scalar || !*word ? position : cg_schema_arg_index(c, word);
     if (i < 0) cg_json_fail(&name, CIERGE_BAD_MODEL, "there is no argument '%.100s': %s", word, c->text);
     if (i >= c->nargs && !c->variadic_args) cg_json_fail(&item, CIERGE_BAD_MODEL, "too many arguments: %s", c->text);

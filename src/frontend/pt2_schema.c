@@ -78,7 +78,7 @@ static const cg_schema *from_node(cg_pt2_graph *g, const cg_json *node, const ch
 
 _Noreturn static void only_python(const cg_json *target, const char *key) {
   cg_json_fail(target, CIERGE_MISSING,
-               "'%.200s' exists only in Python: decompose it before saving (ep.run_decompositions()), or register it with TORCH_LIBRARY and pass --torch-library",
+               "'%.200s' exists only in Python: decompose it before saving (ep.run_decompositions()), register it with TORCH_LIBRARY and pass --torch-library, or compile and run from Python (import cierge), where it is registered",
                key);
 }
 
@@ -105,7 +105,7 @@ static const cg_schema *guess(cg_pt2_graph *g, const cg_json *target, const cg_j
 }
 
 const cg_schema *cg_pt2_schema_of(cg_pt2_graph *g, const cg_json *target, const cg_json *node) {
-  const char *key = key_of(g, target);
+  const char *prim = cg_pt2_prim(cg_json_text(target)), *key = prim ? prim : key_of(g, target);
   if (strlen(key) > 1000) cg_json_fail(target, CIERGE_BAD_MODEL, "the operator's name is too long");
   const cg_schema *c = cg_map_has(&g->r->guessed, key) ? NULL : cg_schema_find(g->r->s, &g->r->m->schemas, key);
   if (c) return c;

@@ -356,7 +356,7 @@ static X call(parser *p, const char *name) {
       if (!arg.at[k].kind) return arg.at[k];
     return apply(p, functions[i].f, arg.at, arg.n);
   }
-  return unknown(p, name);
+  return unknown(p, cg_format(p->s, "the function %s", name));
 }
 
 static X literal(parser *p) {
@@ -398,7 +398,7 @@ static X atom(parser *p) {
   const char *name = cg_strndup(p->s, word, (size_t)(p->at - word));
   if (!strcmp(name, "true") || !strcmp(name, "True")) return boolean(number(p, 1));
   if (!strcmp(name, "false") || !strcmp(name, "False")) return boolean(number(p, 0));
-  return take(p, "(") ? call(p, name) : unknown(p, name);
+  return take(p, "(") ? call(p, name) : unknown(p, cg_format(p->s, "the name %s", name));
 }
 
 static X unary(parser *p) {

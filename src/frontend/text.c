@@ -1,7 +1,9 @@
-// Programs in the text form: m.cir, and its weights from a safetensors file, m.safetensors unless another one is named.
+// Programs in the text form: m.cir, its weights from a safetensors file, m.safetensors unless another one is named, and its blobs,
+// each from a file HASH.pt in the folder m.blobs unless another one is named.
 #include <string.h>
 
 #include "base/file.h"
+#include "base/hash.h"
 #include "frontend/frontend.h"
 #include "frontend/safetensors.h"
 #include "ir/text.h"
@@ -34,14 +36,29 @@ static void attach(cg_session *s, const char *path, cg_constant *c, const cg_saf
   c->size = w->bytes;
 }
 
-static const char *beside(cg_session *s, const char *path) {
+static const char *beside(cg_session *s, const char *path, const char *ending) {
   size_t n = strlen(path);
   if (n > 4 && !strcmp(path + n - 4, ".cir")) n -= 4;
-  return cg_format(s, "%.*s.safetensors", (int)n, path);
+  return cg_format(s, "%.*s.%s", (int)n, path, ending);
+}
+
+static void read_blobs(cg_module *m, const char *folder) {
+  cg_session *s = m->s;
+  for (int i = 0; i < m->blobs.n; i++) {
+    cg_blob *b = m->blobs.at[i];
+    if (b->data) continue;
+    cg_file f = cg_file_map(s, cg_format(s, "%s/%s.pt", folder, b->hash));
+    if (f.size != b->size)
+      cg_fail_at(s, CIERGE_BAD_MODEL, (cg_span){.file = f.path}, "it has %llu bytes, and the program says that @%s has %llu", (unsigned long long)f.size, b->name,
+                 (unsigned long long)b->size);
+    cg_hash h = cg_hash_of(f.data, f.size);
+    if (strcmp(h.text, b->hash)) cg_fail_at(s, CIERGE_BAD_MODEL, (cg_span){.file = f.path}, "its content has the hash %s: it is not @%s, or damaged", h.text, b->name);
+    b->data = f.data;
+  }
 }
 
 // Reports count imported nodes: in a text that was written by hand these are its own.
-static void number_nodes(cg_module *m) {
+void cg_number_origins(cg_module *m) {
   for (int k = 0; k < m->fns.n; k++)
     for (cg_node *n = m->fns.at[k]->first; n; n = n->next) {
       if (!n->schema) continue;
@@ -51,15 +68,20 @@ static void number_nodes(cg_module *m) {
 }
 
 cg_module *cg_frontend_text(cg_pipeline *p, const char *path, const char *weights) {
+  cg_file f = cg_file_map(p->s, path);
+  return cg_frontend_parse(p, path, (const char *)f.data, f.size, weights);
+}
+
+cg_module *cg_frontend_parse(cg_pipeline *p, const char *path, const char *text, size_t size, const char *weights) {
   cg_session *s = p->s;
-  cg_file f = cg_file_map(s, path);
-  cg_module *m = cg_parse_module(s, path, (const char *)f.data, f.size);
+  cg_module *m = cg_parse_module(s, path, text, size);
   if (!m->source) m->source = path;
-  if (!m->origins.n) number_nodes(m);
+  if (!m->origins.n) cg_number_origins(m);
+  read_blobs(m, p->opt->blobs ? p->opt->blobs : beside(s, path, "blobs"));
   bool wanted = false;
   for (int i = 0; i < m->constants.n; i++) wanted |= !m->constants.at[i]->data;
   if (!wanted) return m;
-  const char *from = weights ? weights : beside(s, path);
+  const char *from = weights ? weights : beside(s, path, "safetensors");
   cg_map all = cg_safetensors_read(s, from);
   for (int i = 0; i < m->constants.n; i++) {
     cg_constant *c = m->constants.at[i];

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "ir/ir.h"
 
 // The operator table is above this folder; nodes carry their row of it (ops/op.h declares the same).
@@ -36,7 +37,7 @@ const char *cg_fresh_name(cg_module *m, const char *stem) {
   look_at_newest(m);
   const char *name;
   do name = cg_format(m->s, *stem ? "%s_%d" : "%s%d", stem, m->next_id++);
-  while (cg_map_has(&m->constant_by_name, name) || cg_fn_find(m, name));
+  while (cg_map_has(&m->constant_by_name, name) || cg_fn_find(m, name) || cg_blob_find(m, name));
   return name;
 }
 
@@ -73,7 +74,7 @@ cg_value *cg_param_new(cg_fn *f, const char *name, cg_type type) {
 }
 
 cg_constant *cg_constant_new(cg_module *m, const char *name, cg_type type, const uint8_t *data, uint64_t size) {
-  if (cg_map_has(&m->constant_by_name, name)) cg_fail(m->s, CIERGE_BAD_MODEL, "two constants are called '%s'", name);
+  if (cg_map_has(&m->constant_by_name, name) || cg_blob_find(m, name)) cg_fail(m->s, CIERGE_BAD_MODEL, "two constants are called '%s'", name);
   cg_constant *c = CG_NEW(m->s, cg_constant);
   *c = (cg_constant){.name = cg_strdup(m->s, name), .type = type, .data = data, .size = size};
   c->value = CG_NEW(m->s, cg_value);
@@ -81,6 +82,24 @@ cg_constant *cg_constant_new(cg_module *m, const char *name, cg_type type, const
   CG_PUSH(m->s, &m->constants, c);
   cg_map_set(m->s, &m->constant_by_name, name, c);
   return c;
+}
+
+cg_blob *cg_blob_new(cg_module *m, const char *name, const char *hash, const uint8_t *data, uint64_t size) {
+  if (cg_map_has(&m->constant_by_name, name) || cg_blob_find(m, name)) cg_fail(m->s, CIERGE_BAD_MODEL, "two constants are called '%s'", name);
+  cg_blob *b = CG_NEW(m->s, cg_blob);
+  *b = (cg_blob){.name = cg_strdup(m->s, name), .hash = hash ? cg_strdup(m->s, hash) : NULL, .data = data, .size = size};
+  if (data) {
+    cg_hash h = cg_hash_of(data, size);
+    b->hash = cg_strdup(m->s, h.text);
+  }
+  CG_PUSH(m->s, &m->blobs, b);
+  return b;
+}
+
+cg_blob *cg_blob_find(const cg_module *m, const char *name) {
+  for (int i = 0; i < m->blobs.n; i++)
+    if (!strcmp(m->blobs.at[i]->name, name)) return m->blobs.at[i];
+  return NULL;
 }
 
 // ---------------------------------------------------------------- Nodes

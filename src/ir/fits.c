@@ -44,6 +44,7 @@ static bool one_fits(cg_schema_kind want, const cg_arg *a) {
   case CG_S_DEVICE: return a->kind == CG_A_DEVICE;
   case CG_S_MEMORY_FORMAT: return a->kind == CG_A_MEMORY_FORMAT;
   case CG_S_GRAPH: return a->kind == CG_A_FN;
+  case CG_S_BLOB: return a->kind == CG_A_BLOB;
   default: return false; // a Generator is none
   }
 }

@@ -56,11 +56,34 @@ struct cg_value {
   int mark;                    // scratch
 };
 
+// What is known of a method of a blob's module (pass/script.c asks LibTorch, which reads its graph and runs nothing).
+typedef struct cg_script {
+  const char *method;
+  bool stateful;               // it reads or changes attributes that some method of the module changes
+  bool draws, effect;          // random numbers; anything else that must happen (it may raise, print, change its module)
+  int nargs;
+  bool *writes;                // [nargs] it may write to this argument, or to something in it
+  int nreturns;                // tuples opened
+  int *shares;                 // [nreturns] which argument that may share memory with; -1: none
+  int nops;
+  const char **op;             // operators besides PyTorch's own that it uses
+} cg_script;
+
+// Bytes that a program carries: an archive as torch.jit.save writes it, known by its content.
+typedef struct cg_blob {
+  const char *name;            // without '@'; no constant has it
+  const char *hash;            // base/hash.h
+  const uint8_t *data;         // NULL: not there (text without its bytes)
+  uint64_t size;
+  CG_VEC(cg_script) scripts;   // the methods that somebody asked for
+  void *loaded;                // by whom they were asked: backend/torch/script.c
+} cg_blob;
+
 // ---------------------------------------------------------------- Arguments
 
 typedef enum {
   CG_A_NONE, CG_A_VALUE, CG_A_INT, CG_A_FLOAT, CG_A_BOOL, CG_A_COMPLEX, CG_A_STR, CG_A_DTYPE, CG_A_LAYOUT, CG_A_DEVICE,
-  CG_A_MEMORY_FORMAT, CG_A_LIST, CG_A_FN
+  CG_A_MEMORY_FORMAT, CG_A_LIST, CG_A_FN, CG_A_BLOB
 } cg_arg_kind;
 
 typedef struct cg_arg cg_arg;
@@ -77,6 +100,7 @@ struct cg_arg {
     int memory_format;         // c10's: 0 contiguous, 1 preserve, 2 channels_last, 3 channels_last_3d
     struct { cg_arg *at; int n; } list; // LIST
     cg_fn *fn;                 // FN: a sub-graph
+    cg_blob *blob;             // BLOB
   };
 };
 
@@ -117,6 +141,7 @@ CG_VEC_TYPE(cg_arg_vec, cg_arg);
 CG_VEC_TYPE(cg_update_vec, cg_update);
 CG_VEC_TYPE(cg_fn_vec, cg_fn *);
 CG_VEC_TYPE(cg_constant_vec, cg_constant *);
+CG_VEC_TYPE(cg_blob_vec, cg_blob *);
 
 struct cg_fn {
   const char *name;            // without '@'
@@ -127,6 +152,7 @@ struct cg_fn {
   cg_update_vec update;        // mutations, functionalised: "update @buf = %v"
   const char *backend;         // a lifted region: "c", "torch"; NULL otherwise
   const char *mode;            // "ops", "script"; NULL otherwise
+  const char *mode_why;        // for the report; NULL: unknown
   int nnodes;
 };
 
@@ -153,6 +179,7 @@ struct cg_module {
   cg_fn *main;
   cg_constant_vec constants;
   cg_map constant_by_name;
+  cg_blob_vec blobs;
   CG_VEC(cg_input) inputs;     // user inputs of main, in order
   CG_VEC(cg_origin) origins;
   const char *source;          // the file it came from
@@ -169,6 +196,9 @@ cg_fn *cg_fn_find(const cg_module *m, const char *name);
 cg_value *cg_param_new(cg_fn *f, const char *name, cg_type type);
 // Two constants of one name: CIERGE_BAD_MODEL.
 cg_constant *cg_constant_new(cg_module *m, const char *name, cg_type type, const uint8_t *data, uint64_t size);
+// The hash is of `data`; `data` NULL: bytes of this hash are to be found elsewhere. A name that a constant or blob has: CIERGE_BAD_MODEL.
+cg_blob *cg_blob_new(cg_module *m, const char *name, const char *hash, const uint8_t *data, uint64_t size);
+cg_blob *cg_blob_find(const cg_module *m, const char *name); // NULL: none
 // A node before `before` (NULL: at the end), with room for the schema's arguments (all NONE) and nresults results of unknown type.
 cg_node *cg_node_new(cg_fn *f, cg_node *before, const cg_schema *schema, int nargs, int nresults);
 // The same by key, arguments given; copies `at`, `module_path` from `like` (may be NULL). Missing arguments get the schema's defaults.
@@ -196,6 +226,7 @@ static inline cg_arg cg_a_value(cg_value *v) { return (cg_arg){.kind = CG_A_VALU
 static inline cg_arg cg_a_expr(const cg_expr *e) { return (cg_arg){.kind = CG_A_INT, .i = e}; }
 static inline cg_arg cg_a_float(double f) { return (cg_arg){.kind = CG_A_FLOAT, .f = f}; }
 static inline cg_arg cg_a_bool(bool b) { return (cg_arg){.kind = CG_A_BOOL, .b = b}; }
+static inline cg_arg cg_a_blob(cg_blob *b) { return (cg_arg){.kind = CG_A_BLOB, .blob = b}; }
 static inline cg_arg cg_a_dtype(cg_dtype t) { return (cg_arg){.kind = CG_A_DTYPE, .dtype = t}; }
 cg_arg cg_a_int(cg_module *m, int64_t v);
 cg_arg cg_a_list(cg_module *m, int n, const cg_arg *at);
@@ -220,4 +251,10 @@ const cg_arg *cg_arg_list_at(const cg_arg *a, int i);
 // Uses: how many arguments, results and updates of its function hold each value; fills value->mark.
 void cg_fn_count_uses(cg_fn *f);
 bool cg_node_is_op(const cg_node *n, const char *key); // "aten::relu"
+enum { CG_TORCHOP_INPUTS = 2 };    // a torchop's script and method come first, then its inputs
+bool cg_node_is_torchop(const cg_node *n);
+// What is known of the method that a torchop runs; NULL: nothing.
+const cg_script *cg_node_script(const cg_node *n);
+// Whether a torchop may write to its argument i; where nothing is known of its method it may write to all tensors.
+bool cg_script_writes(const cg_node *n, int i);
 #endif

@@ -85,3 +85,25 @@ void cg_fn_count_uses(cg_fn *f) {
 }
 
 bool cg_node_is_op(const cg_node *n, const char *key) { return n->schema && !strcmp(n->schema->key, key); }
+
+bool cg_node_is_torchop(const cg_node *n) { return cg_node_is_op(n, "torchop"); }
+
+const cg_script *cg_node_script(const cg_node *n) {
+  if (!cg_node_is_torchop(n) || n->arg[0].kind != CG_A_BLOB || n->arg[1].kind != CG_A_STR) return NULL;
+  const cg_blob *b = n->arg[0].blob;
+  for (int i = 0; i < b->scripts.n; i++)
+    if (!strcmp(b->scripts.at[i].method, n->arg[1].str.text)) return &b->scripts.at[i];
+  return NULL;
+}
+
+static bool holds_tensors(const cg_arg *a) {
+  for (int i = 0; a->kind == CG_A_LIST && i < a->list.n; i++)
+    if (!holds_tensors(&a->list.at[i])) return false;
+  return a->kind == CG_A_LIST ? a->list.n > 0 : a->kind == CG_A_VALUE && (a->value->type.kind == CG_T_TENSOR || a->value->type.kind == CG_T_OTHER);
+}
+
+bool cg_script_writes(const cg_node *n, int i) {
+  const cg_script *s = cg_node_script(n);
+  int k = i - CG_TORCHOP_INPUTS;
+  return k >= 0 && holds_tensors(&n->arg[i]) && (!s || (k < s->nargs && s->writes[k]));
+}

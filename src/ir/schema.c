@@ -38,7 +38,7 @@ static const char *const own[] = {
     "higher_order.wrap_with_set_grad_enabled(bool enable_grad, Graph wrapped_func, ...) -> ...",
     ("higher_order.wrap_with_autocast(str device_type, ScalarType? dtype, bool enabled, bool? cache_enabled, "
      "Graph wrapped_func, ...) -> ..."),
-    "torchop(*, str script, ...) -> ...",
+    "torchop(*, Blob script, str method=\"forward\", ...) -> ...",
 };
 
 enum { N_ATEN = sizeof aten / sizeof *aten, N_OWN = sizeof own / sizeof *own };
@@ -150,7 +150,7 @@ static const struct {
     {"SymFloat", CG_S_FLOAT, true}, {"bool", CG_S_BOOL, false}, {"SymBool", CG_S_BOOL, true},
     {"Scalar", CG_S_SCALAR, false}, {"number", CG_S_SCALAR, false}, {"str", CG_S_STR, false},
     {"ScalarType", CG_S_DTYPE, false}, {"Layout", CG_S_LAYOUT, false}, {"Device", CG_S_DEVICE, false},
-    {"MemoryFormat", CG_S_MEMORY_FORMAT, false}, {"Generator", CG_S_GENERATOR, false}, {"Graph", CG_S_GRAPH, false},
+    {"MemoryFormat", CG_S_MEMORY_FORMAT, false}, {"Generator", CG_S_GENERATOR, false}, {"Graph", CG_S_GRAPH, false}, {"Blob", CG_S_BLOB, false},
     {"Any", CG_S_ANY, false},
 };
 

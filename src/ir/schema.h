@@ -11,6 +11,7 @@ typedef enum {
   CG_S_TENSOR, CG_S_INT, CG_S_FLOAT, CG_S_BOOL, CG_S_SCALAR, // Scalar: int, float, bool or complex
   CG_S_STR, CG_S_DTYPE, CG_S_LAYOUT, CG_S_DEVICE, CG_S_MEMORY_FORMAT, CG_S_GENERATOR,
   CG_S_GRAPH,   // a sub-graph of a control node
+  CG_S_BLOB,    // bytes that the program carries: torchop's script
   CG_S_ANY,     // whatever value: control nodes and torchop
   CG_S_OTHER,   // Storage, Stream, QScheme, classes …: text only
 } cg_schema_kind;
@@ -54,7 +55,7 @@ typedef struct cg_schema {
 
 // Keys: "ns::name" or "ns::name.overload" for the dispatcher's operators (custom ones too); dots only for cierge's own
 // ("_operator.add", "higher_order.cond") or neither ("torchop"). Where "..." stands among the arguments, a node's
-// declared arguments come first, then the others: torchop's script is argument 0, its inputs are 1 and up.
+// declared arguments come first, then the others: torchop's script and method are arguments 0 and 1, its inputs 2 and up.
 
 // Parses a schema text; fails the session with CIERGE_BAD_MODEL naming the column where it does not read.
 const cg_schema *cg_schema_parse(cg_session *s, const char *text);

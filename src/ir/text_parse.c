@@ -2,6 +2,7 @@
 // What a rule is made of (sizes, types, arguments) is in text_terms.c.
 #include <string.h>
 
+#include "base/hash.h"
 #include "ir/text_parser.h"
 #include "ir/verify.h"
 
@@ -442,12 +443,36 @@ static void origin(cg_text_parser *p) {
   CG_PUSH(p->s, &p->m->origins, o);
 }
 
+static void check_new(cg_text_parser *p, const char *name, const char *at) {
+  if (cg_map_has(&p->m->constant_by_name, name)) cg_lex_fail(&p->l, at, "there is a constant @%s already", name);
+  if (cg_blob_find(p->m, name)) cg_lex_fail(&p->l, at, "there is a blob @%s already", name);
+}
+
+static void blob(cg_text_parser *p) {
+  cg_lex_blanks(&p->l);
+  const char *at = p->l.at;
+  if (!cg_lex_take(&p->l, '@')) cg_lex_expected(&p->l, "@name");
+  const char *name = cg_lex_name(&p->l, "a blob's name");
+  check_new(p, name, at);
+  cg_lex_need(&p->l, '=');
+  cg_lex_blanks(&p->l);
+  at = p->l.at;
+  const char *hash = cg_lex_string(&p->l, NULL);
+  if (!cg_hash_is(hash)) cg_lex_fail(&p->l, at, "a blob's hash has %d digits of 0-9 and a-f", CG_HASH_DIGITS);
+  if (!cg_lex_take_word(&p->l, "size")) cg_lex_expected(&p->l, "size");
+  cg_lex_blanks(&p->l);
+  at = p->l.at;
+  int64_t size = cg_lex_int(&p->l, "how many bytes it has");
+  if (size < 0) cg_lex_fail(&p->l, at, "the size is negative");
+  cg_blob_new(p->m, name, hash, NULL, (uint64_t)size);
+}
+
 static void constant(cg_text_parser *p, int kind) {
   cg_lex_blanks(&p->l);
   const char *at = p->l.at;
   if (!cg_lex_take(&p->l, '@')) cg_lex_expected(&p->l, "@name");
   const char *name = cg_lex_name(&p->l, "a constant's name");
-  if (cg_map_has(&p->m->constant_by_name, name)) cg_lex_fail(&p->l, at, "there is a constant @%s already", name);
+  check_new(p, name, at);
   cg_lex_need(&p->l, ':');
   cg_type t = cg_text_type(p, true);
   cg_constant *c = cg_constant_new(p->m, name, t, NULL, cg_text_storage_size(&t));
@@ -474,8 +499,8 @@ static void input(cg_text_parser *p) {
 }
 
 static bool declaration(cg_text_parser *p) {
-  static void (*const rule[])(cg_text_parser *) = {module_line, symbol, schema, origin, input, function};
-  static const char *const word[] = {"module", "sym", "schema", "origin", "input", "fn"};
+  static void (*const rule[])(cg_text_parser *) = {module_line, symbol, schema, origin, blob, input, function};
+  static const char *const word[] = {"module", "sym", "schema", "origin", "blob", "input", "fn"};
   static const char *const kind[] = {[CG_CONST_PARAM] = "param", [CG_CONST_BUFFER] = "buffer", [CG_CONST_TENSOR] = "const"};
   for (size_t i = 0; i < sizeof rule / sizeof *rule; i++) {
     if (!cg_lex_take_word(&p->l, word[i])) continue;
@@ -539,10 +564,24 @@ cg_module *cg_parse_module(cg_session *s, const char *file, const char *text, si
   cg_text_parser p = {.l = cg_lexer_new(s, cg_strdup(s, file), text, size), .s = s, .m = cg_module_new(s), .own_places = true};
   while (declaration(&p)) {}
   if (cg_lex_peek(&p.l) || p.l.at != p.l.end)
-    cg_lex_expected(&p.l, "module, sym, schema, origin, param, buffer, const, input or fn");
+    cg_lex_expected(&p.l, "module, sym, schema, origin, param, buffer, const, blob, input or fn");
   finish_fns(&p);
   for (int i = 0; i < p.calls.n; i++) finish_call(&p, &p.calls.at[i]);
   finish_inputs(&p);
   if (p.own_places) p.m->source = p.l.file;
   return p.m;
+}
+
+void cg_text_feed(cg_text_parser *p, const char *line) {
+  p->l = cg_lexer_new(p->s, "the imported program", line, strlen(line));
+  if (cg_lex_take_word(&p->l, "value")) {
+    if (!cg_lex_take(&p->l, '%')) cg_lex_expected(&p->l, "%value");
+    const char *at = p->l.at, *name = cg_lex_name(&p->l, "a value's name");
+    cg_lex_need(&p->l, ':');
+    cg_type t = cg_text_type(p, true);
+    define(p, cg_param_new(p->fn, name, t), name, at);
+  } else if (!declaration(p)) {
+    node(p);
+  }
+  if (cg_lex_peek(&p->l) || p->l.at != p->l.end) cg_lex_expected(&p->l, "the line's end");
 }

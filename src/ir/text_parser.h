@@ -35,6 +35,8 @@ typedef struct {
   CG_VEC(cg_text_input) inputs;
 } cg_text_parser;
 
+// A declaration, a node of p->fn, or `value %x: TYPE`, a parameter of it: for programs that come line by line.
+void cg_text_feed(cg_text_parser *p, const char *line);
 void cg_text_enter(cg_text_parser *p); // one level deeper; p->depth-- leaves it
 // Runs f, which may throw a text without a place: it gets that of `at`. Only its first line is kept.
 void cg_text_with_place(cg_text_parser *p, const char *at, void (*f)(cg_session *, void *), void *u);

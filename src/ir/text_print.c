@@ -140,6 +140,7 @@ void cg_print_arg(cg_str *b, const cg_arg *a) {
     cg_str_add(b, "fn ");
     add_name(b, '@', a->fn->name);
     return;
+  case CG_A_BLOB: add_name(b, '@', a->blob->name); return;
   }
 }
 
@@ -162,6 +163,7 @@ static bool same_arg(const cg_arg *a, const cg_arg *b) {
   case CG_A_DTYPE: return a->dtype == b->dtype;
   case CG_A_MEMORY_FORMAT: return a->memory_format == b->memory_format;
   case CG_A_FN: return a->fn == b->fn;
+  case CG_A_BLOB: return a->blob == b->blob;
   case CG_A_LIST: break;
   }
   if (a->list.n != b->list.n) return false;
@@ -364,6 +366,14 @@ static void add_constant(cg_str *b, const cg_constant *c) {
   cg_str_addc(b, '\n');
 }
 
+static void add_blob(cg_str *b, const cg_blob *blob) {
+  cg_str_add(b, "blob ");
+  add_name(b, '@', blob->name);
+  cg_str_add(b, " = ");
+  add_quoted(b, blob->hash);
+  cg_str_addf(b, " size %llu\n", (unsigned long long)blob->size);
+}
+
 // Whether the user's inputs are just main's parameters: the text need not say it.
 static bool inputs_are_params(const cg_module *m) {
   int n = m->main ? m->main->param.n : 0;
@@ -399,6 +409,7 @@ void cg_print_module(cg_str *b, const cg_module *m) {
   add_schemas(b, m);
   for (int i = 0; i < m->origins.n; i++) add_origin(b, &m->origins.at[i], i + 1);
   for (int i = 0; i < m->constants.n; i++) add_constant(b, m->constants.at[i]);
+  for (int i = 0; i < m->blobs.n; i++) add_blob(b, m->blobs.at[i]);
   add_inputs(b, m);
   for (int i = 0; i < m->fns.n; i++) {
     if (b->n > start) cg_str_addc(b, '\n');

@@ -210,6 +210,15 @@ static cg_arg fn_arg(cg_text_parser *p) {
   return a;
 }
 
+// @name of a blob: true, and *a.
+static bool blob_arg(cg_text_parser *p, cg_arg *a) {
+  const char *start = p->l.at++;
+  cg_blob *b = cg_blob_find(p->m, cg_lex_name(&p->l, "a constant's name"));
+  if (b) *a = cg_a_blob(b);
+  else p->l.at = start;
+  return b;
+}
+
 // A word that is no symbol and no function of expressions: true, and *a.
 static bool word_arg(cg_text_parser *p, cg_arg *a) {
   const char *word = cg_lex_peek_word(&p->l, false);
@@ -232,6 +241,7 @@ static bool word_arg(cg_text_parser *p, cg_arg *a) {
 cg_arg cg_text_argument(cg_text_parser *p) {
   cg_arg a;
   char c = cg_lex_peek(&p->l);
+  if (c == '@' && blob_arg(p, &a)) return a;
   if (c == '%' || c == '@') return cg_a_value(cg_text_value(p));
   if (cg_lex_take(&p->l, '[')) return list(p);
   if (c == '"') return string_arg(p, CG_A_STR);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "ir/control.h"
 #include "ir/text.h"
 
 typedef struct {
@@ -77,7 +78,8 @@ static void check_use(cg_value *v, void *u) {
 }
 
 static void check_arg(checker *c, const cg_arg *a) {
-  if ((unsigned)a->kind > CG_A_FN) broken(c, "an argument of no kind");
+  if ((unsigned)a->kind > CG_A_BLOB) broken(c, "an argument of no kind");
+  if (a->kind == CG_A_BLOB && (!a->blob || cg_blob_find(c->m, a->blob->name) != a->blob)) broken(c, "a blob that is not in the module");
   if (a->kind == CG_A_VALUE) check_use(a->value, c);
   else if (a->kind == CG_A_INT) check_expr(c, a->i);
   else if (a->kind == CG_A_FN && !in_module(c, a->fn)) broken(c, "a sub-graph that is not in the module");
@@ -121,6 +123,9 @@ static void check_node(checker *c, cg_node *n, bool typed) {
   for (int i = 0; i < n->nargs; i++) check_arg(c, &n->arg[i]);
   if (n->schema) check_operator(c, n);
   else check_call(c, n);
+  cg_control control;
+  const char *why = typed && cg_is_control(n) ? cg_control_read(n, &control) : NULL;
+  if (why) broken(c, "%s", why);
   if (n->origin < 0 || n->origin > c->m->origins.n) broken(c, "origin %d of %d", n->origin, c->m->origins.n);
   for (int i = 0; i < n->nresults; i++) {
     cg_value *v = n->result[i];
@@ -166,6 +171,11 @@ static void check_module(checker *c) {
     if (!cg_map_set(m->s, &names, k->name, k)) broken(c, "two constants are called @%s", k->name);
     check_type(c, &k->type, k->name);
   }
+  for (int i = 0; i < m->blobs.n; i++) {
+    const cg_blob *b = m->blobs.at[i];
+    if (!b->hash) broken(c, "blob @%s has no hash", b->name);
+    if (!cg_map_set(m->s, &names, b->name, (void *)b)) broken(c, "two constants are called @%s", b->name);
+  }
   names = (cg_map){0};
   bool has_main = false;
   for (int i = 0; i < m->fns.n; i++) {
@@ -184,7 +194,9 @@ static void check_module(checker *c) {
 
 void cg_verify(cg_module *m, const char *after) {
   checker c = {.m = m, .after = after};
-  bool typed = strcmp(after, "read") && strcmp(after, "functionalise");
+  static const char *const untyped[] = {"read", "safety", "scripts", "functionalise"};
+  bool typed = true;
+  for (size_t i = 0; i < sizeof untyped / sizeof *untyped; i++) typed &= strcmp(after, untyped[i]) != 0;
   check_module(&c);
   for (int i = 0; i < m->fns.n; i++) check_fn(&c, m->fns.at[i], typed);
 }

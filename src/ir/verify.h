@@ -1,7 +1,7 @@
 // Checks a module's invariants after each pass (in tests and with --verify); throws CIERGE_INTERNAL naming the node.
 //   definitions before uses; names unique; arguments fit the schema's types; all defaults present;
-//   every result has a type (from the pass "infer" on); results and updates defined; calls fit their callee,
-//   and no function calls itself; no symbol undeclared.
+//   every result has a type (from the pass "infer" on); results and updates defined; calls fit their callee, control nodes
+//   their sub-graphs (from "infer" on),   and no function calls itself; no symbol undeclared.
 #ifndef CG_IR_VERIFY_H
 #define CG_IR_VERIFY_H
 #include "ir/ir.h"

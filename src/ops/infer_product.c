@@ -130,7 +130,7 @@ const char *cg_infer_conv(cg_module *m, cg_node *n) {
     if (w.same) continue; // stride 1, padded to the same size
     dim[first + i] = w.transposed ? transposed_size(m, in, size, w.stride[i], pad2, w.dilation[i], w.more[i])
                                   : conv_size(m, in, size, w.stride[i], pad2, w.dilation[i]);
-    if (cg_x_is_int(dim[first + i]) && dim[first + i]->value < 0) return "kernel size can't be greater than actual input size";
+    if (cg_x_is_int(dim[first + i]) && dim[first + i]->value < !w.transposed) return "kernel size can't be greater than actual input size";
   }
   cg_r_set(n, 0, x->dtype, x->rank, dim);
   return NULL;

@@ -6,6 +6,14 @@
 
 // ---------------------------------------------------------------- cat, stack
 
+enum { FEW = 3 }; // so many pieces are told apart element by element; more have loops of their own
+
+static const char *join(te_compute *out) {
+  out->kind = TE_KERNEL;
+  out->kernel = "join";
+  return NULL;
+}
+
 static bool skipped(const cg_type *t) { return t->rank == 1 && cg_x_is(t->dim[0], 0); }
 
 // Piece i covers [start[i], start[i+1]) of dim d; found by halving.
@@ -44,7 +52,7 @@ const char *cg_lower_cat(te *t, const cg_node *n, te_compute *out) {
   CG_RULE(cg_r_dim_of(te_module(t), n, "dim", n->result[0]->type.rank, &d));
   for (int i = 0; i < count; i++)
     if (!x[i]) return "an item of the list is no tensor";
-  return te_map(out, cat_element);
+  return count > FEW ? join(out) : te_map(out, cat_element);
 }
 
 static te_expr *stack_pick(te *t, const cg_node *n, cg_value **x, int lo, int hi, te_expr *which, te_expr **in) {
@@ -65,7 +73,10 @@ static te_expr *stack_element(te *t, const cg_node *n, int k, te_expr **idx) {
   return stack_pick(t, n, x, 0, count, idx[d], in);
 }
 
-const char *cg_lower_stack(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, te_map(out, stack_element); }
+const char *cg_lower_stack(te *t, const cg_node *n, te_compute *out) {
+  (void)t;
+  return cg_arg_list_len(cg_node_arg(n, "tensors")) > FEW ? join(out) : te_map(out, stack_element);
+}
 
 // ---------------------------------------------------------------- padding
 

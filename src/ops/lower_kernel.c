@@ -12,6 +12,7 @@ const char *cg_lower_conv(te *t, const cg_node *n, te_compute *out) { return (vo
 const char *cg_lower_scan(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, kernel(out, "scan"); }
 const char *cg_lower_sort(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, kernel(out, "sort"); }
 const char *cg_lower_topk(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, kernel(out, "sort"); }
+const char *cg_lower_recurrent(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, kernel(out, "recurrent"); }
 const char *cg_lower_search(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, kernel(out, "search"); }
 const char *cg_lower_scatter_serial(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, kernel(out, "scatter_serial"); }
 

@@ -9,7 +9,7 @@
 enum {
   POINT = CG_OP_POINTWISE, REDUCTION = CG_OP_REDUCTION, VIEW = CG_OP_VIEW, ANCHOR = CG_OP_ANCHOR, RANDOM = CG_OP_RANDOM,
   EFFECT = CG_OP_EFFECT, STRIDES = CG_OP_STRIDE_SENSITIVE, UNDEFINED = CG_OP_NONDETERMINISTIC_VALUES, CONTROL = CG_OP_CONTROL,
-  SCALAR = CG_OP_SCALAR, NONE = 0,
+  SCALAR = CG_OP_SCALAR, OPAQUE = CG_OP_OPAQUE, NONE = 0,
 };
 
 static const cg_op table[] = {
@@ -46,8 +46,16 @@ static bool is_off(const cg_node *n, const char *flag) {
   return cg_arg_double(cg_node_arg(n, flag), &v) && v == 0;
 }
 
+bool cg_node_has_effect(const cg_node *n) {
+  const cg_script *s = cg_node_script(n);
+  if (n->op && n->op->traits & CG_OP_OPAQUE) return !s || s->stateful || s->effect || !n->nresults;
+  return (n->op && n->op->traits & CG_OP_EFFECT) || !n->nresults;
+}
+
 bool cg_node_draws(const cg_node *n) {
   if (!n->schema) return false;
+  const cg_script *s = cg_node_script(n);
+  if (n->op && n->op->traits & CG_OP_OPAQUE) return !s || s->draws;
   if (!(n->op && n->op->traits & CG_OP_RANDOM) && !cg_schema_may_draw(n->schema)) return false;
   return !is_off(n, "train") && !is_off(n, "training") && !is_off(n, "dropout_p");
 }

@@ -18,6 +18,7 @@ enum {
   CG_OP_COMPOSITE = 1 << 8,      // decomposed before partitioning (row has `decompose`)
   CG_OP_CONTROL = 1 << 9,        // has sub-graphs
   CG_OP_SCALAR = 1 << 10,        // int, float, bool in and out: the runtime computes it itself
+  CG_OP_OPAQUE = 1 << 11,        // a program of its own: never merged; what it does besides, cg_node_has_effect says
 };
 
 typedef struct cg_infer cg_infer;
@@ -42,6 +43,8 @@ typedef struct cg_op {
 const cg_op *cg_op_find(const char *key);
 // Whether this call draws random numbers: dropout does in training alone, attention where its dropout is not 0.
 bool cg_node_draws(const cg_node *n);
+// Whether it does something besides giving results: such a node is never removed, merged or moved past another one.
+bool cg_node_has_effect(const cg_node *n);
 size_t cg_op_count(void);
 const cg_op *cg_op_at(size_t i); // sorted by key
 

@@ -62,6 +62,11 @@ bool cg_node_writes(const cg_node *n, int i);
 
 // shared_state.c: buffers that lie over one storage, and one of them is written to, become views of one.
 void cg_share_state(cg_module *m);
+// resize.c: what resize_, resize_as_ and set_ do to `self` (and take from their second argument, source, NULL: it has none);
+// false: n is none of them, or what it does is not known at compile time.
+bool cg_change_memory(cg_aliasing *c, cg_node *n, cg_name *self, cg_name *source);
 // inline.c: graphs wrapped by no_grad() and the like become part of their function.
 void cg_inline_wrappers(cg_module *m);
+// autocast.c: makes the casts in f and its sub-graphs that torch.autocast('cpu', lower) makes.
+void cg_autocast(cg_module *m, cg_fn *f, cg_dtype lower);
 #endif

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "pass/pass.h"
+#include "pass/steer.h"
 
 typedef struct {
   const cg_constant *k;
@@ -109,12 +109,6 @@ static bool fold(cg_module *m, cg_node *norm) {
   return true;
 }
 
-static bool left_to_torch(const cg_pipeline *p, const cg_node *n) {
-  for (int i = 0; i < p->opt->torch_ops.n; i++)
-    if (!strcmp(p->opt->torch_ops.at[i], n->schema->key)) return true;
-  return false;
-}
-
 void cg_pass_fold_norm(cg_pipeline *p, cg_module *m) {
   if (!p->opt->native) return; // LibTorch gets the model as it is
   for (int i = 0; i < m->fns.n; i++) {
@@ -122,8 +116,8 @@ void cg_pass_fold_norm(cg_pipeline *p, cg_module *m) {
     cg_fn_count_uses(f);
     for (cg_node *n = f->first, *next; n; n = next) {
       next = n->next;
-      cg_value *x = is_norm(n) && !left_to_torch(p, n) ? cg_arg_tensor(cg_node_arg(n, "input")) : NULL;
-      if (x && x->def && !left_to_torch(p, x->def) && fold(m, n)) cg_fn_count_uses(f);
+      cg_value *x = is_norm(n) && !cg_steer_rule(p, n) ? cg_arg_tensor(cg_node_arg(n, "input")) : NULL;
+      if (x && x->def && !cg_steer_rule(p, x->def) && fold(m, n)) cg_fn_count_uses(f);
     }
   }
 }

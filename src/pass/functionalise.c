@@ -39,6 +39,7 @@ static bool updates_statistics(const cg_node *n) {
 }
 
 bool cg_node_writes(const cg_node *n, int i) {
+  if (cg_node_is_torchop(n)) return cg_script_writes(n, i);
   if (i >= n->schema->nargs || n->arg[i].kind == CG_A_NONE) return false;
   const cg_schema_arg *a = &n->schema->arg[i];
   if (a->alias_write || a->is_out) return true;
@@ -276,14 +277,18 @@ static void run_on_clones(ctx *x, cg_node *n, const target_vec *t) {
 }
 
 static void write_node(ctx *x, cg_node *n) {
-  refuse(x, n);
   target_vec t = targets_of(x, n);
+  cg_value *second = n->nargs > 1 ? cg_arg_tensor(&n->arg[1]) : NULL;
+  cg_name *source = second ? cg_name_of(&x->c, second) : NULL;
   for (int i = 0; i < n->nargs; i++) refresh(x, &n->arg[i], n);
   name_written_results(n, &t);
   cg_value *v;
-  if (in_place_view(x, n, &t) || train_batch_norm(x, n, &t)) {
+  if (in_place_view(x, n, &t) || (t.n == 1 && cg_change_memory(&x->c, n, t.at[0].name, source)) || train_batch_norm(x, n, &t)) {
     cg_node_remove(n);
-  } else if (t.n == 1 && (v = functional(x, n))) {
+    return;
+  }
+  refuse(x, n);
+  if (t.n == 1 && (v = functional(x, n))) {
     cg_alias_write(&x->c, t.at[0].name->is, v, n, n);
     cg_node_remove(n);
     if (n->nresults == 1) cg_value_rename(x->m, v, n->result[0]->name);

@@ -80,7 +80,17 @@ static void infer_node(cg_pipeline *p, cg_module *m, cg_node *n) {
              cg_node_text(p->s, n), why ? why : "no Meta kernel", n->schema->key);
 }
 
+// Sub-graphs first: a control node's results are theirs.
+static void infer_fn(cg_pipeline *p, cg_module *m, cg_fn *f, cg_map *done) {
+  if (!cg_map_set(p->s, done, f->name, f)) return;
+  for (cg_node *n = f->first; n; n = n->next) {
+    for (int i = 0; i < n->nargs; i++)
+      if (n->arg[i].kind == CG_A_FN) infer_fn(p, m, n->arg[i].fn, done);
+    infer_node(p, m, n);
+  }
+}
+
 void cg_pass_infer(cg_pipeline *p, cg_module *m) {
-  for (int i = 0; i < m->fns.n; i++)
-    for (cg_node *n = m->fns.at[i]->first; n; n = n->next) infer_node(p, m, n);
+  cg_map done = {0};
+  for (int i = 0; i < m->fns.n; i++) infer_fn(p, m, m->fns.at[i], &done);
 }

@@ -1,16 +1,26 @@
 // Graphs that torch.no_grad() and the like wrap become part of the function around them: gradients are not recorded here,
-// and what such a graph writes to is the function's.
+// and what such a graph writes to is the function's. Those of torch.autocast get its casts (autocast.c).
 #include <string.h>
 
 #include "pass/alias.h"
 
-// Where the wrapped graph is among n's arguments, its inputs right behind it; -1: n wraps nothing, or changes what it wraps.
+// Where the wrapped graph is among n's arguments, its inputs right behind it; -1: n wraps nothing.
 static int wrapped(const cg_node *n) {
   if (!n->schema) return -1;
   if (!strcmp(n->schema->key, "higher_order.wrap_with_set_grad_enabled")) return 1;
-  if (strcmp(n->schema->key, "higher_order.wrap_with_autocast")) return -1;
-  const cg_arg *enabled = cg_node_arg(n, "enabled");
-  return enabled && enabled->kind == CG_A_BOOL && !enabled->b ? 4 : -1;
+  return strcmp(n->schema->key, "higher_order.wrap_with_autocast") ? -1 : 4;
+}
+
+// What n, a wrapper, changes about the nodes of g: the autocast of another device does nothing to tensors here.
+static void apply(cg_module *m, const cg_node *n, cg_fn *g) {
+  const cg_arg *device = cg_node_arg(n, "device_type"), *dtype = cg_node_arg(n, "dtype"), *enabled = cg_node_arg(n, "enabled");
+  if (!device || device->kind != CG_A_STR || device->str.n != 3 || memcmp(device->str.text, "cpu", 3)) return;
+  if (enabled->kind != CG_A_BOOL) cg_fail_at(m->s, CIERGE_BAD_MODEL, n->at, "%s: whether it is enabled is not known", n->schema->key);
+  cg_dtype lower = dtype->kind == CG_A_DTYPE ? dtype->dtype : CG_BF16;
+  if (!enabled->b) return;
+  if (lower != CG_BF16 && lower != CG_F16)
+    cg_fail_at(m->s, CIERGE_BAD_MODEL, n->at, "%s: the CPU's autocast knows bfloat16 and float16, not %s", n->schema->key, cg_dtypes[lower].torch_name);
+  cg_autocast(m, g, lower);
 }
 
 static int uses_of(const cg_module *m, const cg_fn *f) {
@@ -47,6 +57,7 @@ static cg_node *inline_node(cg_module *m, cg_node *n, int at) {
   cg_fn *f = n->fn, *g = n->arg[at].kind == CG_A_FN ? n->arg[at].fn : NULL;
   if (!g || g->param.n != n->nargs - at - 1 || g->result.n != n->nresults || g->update.n || uses_of(m, g) != 1)
     cg_fail_at(m->s, CIERGE_BAD_MODEL, n->at, "%s: its graph does not fit its arguments and results, or is shared", cg_node_text(m->s, n));
+  apply(m, n, g);
   for (int i = 0; i < g->param.n; i++) substitute_all(g, g->param.at[i], &n->arg[at + 1 + i]);
   cg_node *first = g->first ? g->first : n->next;
   while (g->first) {

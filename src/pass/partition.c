@@ -1,19 +1,9 @@
-// Claims every node for a backend and lifts what a backend runs into functions: regions.
-//
-// Regions are made by scheduling: run everything that is ready on one backend, then everything that has become
-// ready on the next. Each such batch is one region. It is as big as the dependences allow, convex by
-// construction (it is an interval of a valid order), and no two regions can need each other.
-// Nodes with effects, and those that draw random numbers, keep their order.
+// Claims every node for a backend, gives back claims that are not worth their boundary (worth.c), and lifts each run of
+// nodes of one backend (schedule.c) into a function: a region.
 #include <string.h>
 
-#include "ops/op.h"
-#include "pass/pass.h"
-
-static bool in_list(const char *const *at, int n, const char *key) {
-  for (int i = 0; i < n; i++)
-    if (!strcmp(at[i], key)) return true;
-  return false;
-}
+#include "pass/partition.h"
+#include "pass/steer.h"
 
 // ---------------------------------------------------------------- claims
 
@@ -36,18 +26,19 @@ static const char *add_reason(reasons *r, const cg_backend *b, const char *why) 
 }
 
 static void claim(cg_pipeline *p, cg_node *n) {
-  if (!n->schema) return;
+  if (!n->schema)
+    cg_fail_at(p->s, CIERGE_BAD_MODEL, n->at, "@%s is called here: a program that was partitioned before is not compiled again", n->callee->name);
   n->why_not = NULL;
   if (!p->host->claim(p, n)) {
     n->backend = p->host;
     return;
   }
-  bool forced = in_list(p->opt->torch_ops.at, p->opt->torch_ops.n, n->schema->key);
+  const char *rule = cg_steer_rule(p, n);
   reasons all = {.named = cg_str_new(p->s)};
   for (int i = 0; p->opt->backends[i]; i++) {
     const cg_backend *b = p->opt->backends[i];
     bool torch = !strcmp(b->name, "torch");
-    const char *why = forced && !torch ? "the user's rule (--torch-ops)" : b->claim(p, n);
+    const char *why = rule && !torch ? rule : b->claim(p, n);
     if (!why) {
       n->backend = b;
       if (torch && p->opt->require_native)
@@ -59,120 +50,6 @@ static void claim(cg_pipeline *p, cg_node *n) {
   }
   bool refused = p->opt->require_native || !torch_listed(p);
   cg_fail_at(p->s, refused ? CIERGE_REFUSED : CIERGE_MISSING, n->at, "no backend can run %s: %s", cg_node_text(p->s, n), n->why_not ? n->why_not : "none is enabled");
-}
-
-// ---------------------------------------------------------------- dependences
-
-typedef CG_VEC(int) int_vec;
-
-typedef struct {
-  cg_node *node;
-  int waits;      // how many nodes must come first and have not yet
-  int_vec after;  // which nodes wait for this one
-} slot;
-
-typedef struct {
-  cg_session *s;
-  slot *slot;
-  int n, at;      // at: the node whose inputs are being looked at
-  int *definer;   // by symbol index: the node that gives an unbacked symbol its value; -1: not seen yet
-} graph;
-
-static void depend(graph *g, int before, int after) {
-  if (before < 0 || before == after) return;
-  CG_PUSH(g->s, &g->slot[before].after, after);
-  g->slot[after].waits++;
-}
-
-static void input_edge(cg_value *v, void *u) {
-  graph *g = u;
-  if (v->def && v->def->fn == g->slot[g->at].node->fn) depend(g, v->def->order, g->at);
-}
-
-// The first node that shows an unbacked symbol defines it; all others that speak of it wait for that one.
-static void symbol_edges(graph *g, const cg_expr *e) {
-  if (!e) return;
-  if (e->kind == CG_X_SYM && e->symbol->unbacked) {
-    int *d = &g->definer[e->symbol->index];
-    if (*d < 0) *d = g->at;
-    else depend(g, *d, g->at);
-  }
-  for (int i = 0; i < e->nargs; i++) symbol_edges(g, e->arg[i]);
-}
-
-static void symbol_edges_arg(graph *g, const cg_arg *a) {
-  if (a->kind == CG_A_INT) symbol_edges(g, a->i);
-  else if (a->kind == CG_A_LIST)
-    for (int i = 0; i < a->list.n; i++) symbol_edges_arg(g, &a->list.at[i]);
-}
-
-static void symbol_edges_type(graph *g, const cg_type *t) {
-  if (t->kind == CG_T_TENSOR)
-    for (int i = 0; i < t->rank; i++) symbol_edges(g, t->dim[i]);
-  symbol_edges(g, t->value);
-}
-
-static graph dependences(cg_session *s, cg_fn *f) {
-  graph g = {.s = s, .n = cg_fn_number(f)};
-  g.slot = CG_NEW_ARRAY(s, slot, g.n ? g.n : 1);
-  int nsymbols = f->module->exprs.symbols.n;
-  g.definer = CG_NEW_ARRAY(s, int, nsymbols + 1);
-  for (int i = 0; i < nsymbols; i++) g.definer[i] = -1;
-  int last_draw = -1, last_effect = -1;
-  for (cg_node *n = f->first; n; n = n->next) {
-    g.at = n->order;
-    g.slot[g.at].node = n;
-    cg_node_each_input(n, input_edge, &g);
-    for (int i = 0; i < n->nargs; i++) symbol_edges_arg(&g, &n->arg[i]);
-    for (int i = 0; i < n->nresults; i++) symbol_edges_type(&g, &n->result[i]->type);
-    if (cg_node_draws(n)) depend(&g, last_draw, g.at), last_draw = g.at;
-    if ((n->op && n->op->traits & CG_OP_EFFECT) || !n->nresults) depend(&g, last_effect, g.at), last_effect = g.at;
-  }
-  return g;
-}
-
-// ---------------------------------------------------------------- scheduling
-
-typedef struct {
-  int *order, *batch; // [n]: nodes in their new order, and which batch each is in
-  int n, batches;     // batches: how many are regions of a backend (host batches cost nothing)
-} schedule;
-
-// Takes every ready node of `b`, and what becomes ready by that, in the original order.
-static int drain(const graph *g, int *waits, bool *done, const cg_backend *b, schedule *out, int batch) {
-  int taken = 0;
-  for (bool again = true; again;) {
-    again = false;
-    for (int i = 0; i < g->n; i++) {
-      if (done[i] || waits[i] || g->slot[i].node->backend != b) continue;
-      done[i] = true;
-      out->order[out->n] = i;
-      out->batch[out->n++] = batch;
-      taken++;
-      for (int k = 0; k < g->slot[i].after.n; k++) {
-        int j = g->slot[i].after.at[k];
-        waits[j]--;
-        if (j < i) again = true;
-      }
-    }
-  }
-  return taken;
-}
-
-static schedule schedule_from(const graph *g, const cg_pipeline *p, int first) {
-  const cg_backend *const *backends = p->opt->backends;
-  cg_session *s = g->s;
-  schedule out = {CG_NEW_ARRAY(s, int, g->n + 1), CG_NEW_ARRAY(s, int, g->n + 1), 0, 0};
-  int *waits = CG_NEW_ARRAY(s, int, g->n + 1), count = 0, batch = 0;
-  bool *done = CG_NEW_ARRAY(s, bool, g->n + 1);
-  for (int i = 0; i < g->n; i++) waits[i] = g->slot[i].waits;
-  while (backends[count]) count++;
-  for (int turn = first, idle = 0; out.n < g->n; turn = (turn + 1) % count) {
-    if (drain(g, waits, done, p->host, &out, batch)) batch++, idle = 0;
-    if (drain(g, waits, done, backends[turn], &out, batch)) batch++, out.batches++, idle = 0;
-    else if (++idle > count) cg_fail(s, CIERGE_INTERNAL, "partition: the graph has a cycle");
-  }
-  return out;
 }
 
 // ---------------------------------------------------------------- lifting
@@ -257,9 +134,10 @@ static void lift_batch(cg_pipeline *p, cg_fn *f, int n, cg_node **node) {
     CG_PUSH(p->s, &l.region->result, cg_a_value(inner));
     cg_replace_uses(f, inner, outer);
   }
+  if (b->settle) b->settle(p, l.region);
 }
 
-static void lift_all(cg_pipeline *p, cg_fn *f, const graph *g, const schedule *sched) {
+static void lift_all(cg_pipeline *p, cg_fn *f, const cg_graph *g, const cg_schedule *sched) {
   cg_node **node = CG_NEW_ARRAY(p->s, cg_node *, g->n + 1);
   for (int i = 0; i < g->n; i++) node[i] = g->slot[sched->order[i]].node;
   for (int i = 0, j; i < g->n; i = j) {
@@ -270,19 +148,85 @@ static void lift_all(cg_pipeline *p, cg_fn *f, const graph *g, const schedule *s
   }
 }
 
-static void partition_fn(cg_pipeline *p, cg_fn *f) {
-  if (!f->first) return;
-  for (cg_node *n = f->first; n; n = n->next) claim(p, n);
-  graph g = dependences(p->s, f);
-  schedule best = {0};
-  for (int i = 0; p->opt->backends[i]; i++) {
-    schedule s = schedule_from(&g, p, i);
-    if (!i || s.batches < best.batches) best = s;
+// ---------------------------------------------------------------- the pass
+
+// Nodes that share a value which cannot leave LibTorch run there, and so does what lies between them.
+static void claim_units(cg_pipeline *p, const cg_graph *g, const cg_backend *torch) {
+  for (int i = 0; i < g->n; i++) {
+    cg_node *n = g->slot[i].node;
+    int unit = g->slot[i].unit;
+    bool alone = unit == i;
+    for (int k = i + 1; alone && k < g->n; k++) alone = g->slot[k].unit != i;
+    if (alone || n->backend == torch) continue;
+    const char *why = "it lies between nodes that share a value which cannot leave LibTorch";
+    if (p->opt->require_native) cg_fail_at(p->s, CIERGE_REFUSED, n->at, "%s would stay in LibTorch, and --require-native forbids it: %s", cg_node_text(p->s, n), why);
+    const char *not = torch ? torch->claim(p, n) : "LibTorch is not among the backends";
+    if (not) cg_fail_at(p->s, CIERGE_MISSING, n->at, "%s: %s, and LibTorch cannot run it: %s", cg_node_text(p->s, n), why, not);
+    n->backend = torch, n->why_not = why;
   }
-  lift_all(p, f, &g, &best);
+}
+
+static const cg_backend *torch_of(const cg_pipeline *p) {
+  for (int i = 0; p->opt->backends[i]; i++)
+    if (!strcmp(p->opt->backends[i]->name, "torch")) return p->opt->backends[i];
+  return NULL;
+}
+
+// What other values of --min-region would give, for the report.
+static void try_min_regions(cg_pipeline *p, const cg_graph *g, const cg_backend *const *claimed) {
+  static const int tries[CG_MIN_REGIONS] = {1, 2, 4, 8, 16, 32, 64, 128};
+  cg_options *o = p->opt;
+  int given = o->min_region;
+  const cg_backend **on = CG_NEW_ARRAY(p->s, const cg_backend *, g->n + 1);
+  const char **why = CG_NEW_ARRAY(p->s, const char *, g->n + 1);
+  for (int i = 0; i < g->n; i++) why[i] = g->slot[i].node->why_not;
+  for (int t = 0; t < CG_MIN_REGIONS; t++) {
+    memcpy(on, claimed, (size_t)g->n * sizeof *on);
+    o->min_region = tries[t];
+    cg_drop_claims(p, g, on);
+    cg_schedule s = cg_schedule_nodes(g, p, on);
+    cg_min_region *row = &p->min_region[t];
+    row->n = tries[t];
+    row->ns += cg_cost_of_schedule(p, g, &s, on);
+    for (int i = 0; i < g->n; i++) {
+      bool torch = !strcmp(on[s.order[i]]->name, "torch");
+      if (on[s.order[i]] == p->host) continue;
+      row->nodes[torch]++;
+      if (!i || s.batch[i] != s.batch[i - 1]) row->regions[torch]++;
+    }
+  }
+  o->min_region = given;
+  for (int i = 0; i < g->n; i++) g->slot[i].node->why_not = why[i];
+}
+
+static void partition_fn(cg_pipeline *p, cg_fn *f, const cg_graph *g) {
+  const cg_backend **on = CG_NEW_ARRAY(p->s, const cg_backend *, g->n + 1);
+  for (int i = 0; i < g->n; i++) on[i] = g->slot[i].node->backend;
+  if (p->mixed) {
+    try_min_regions(p, g, on);
+    cg_drop_claims(p, g, on);
+  }
+  for (int i = 0; i < g->n; i++) g->slot[i].node->backend = on[i];
+  cg_schedule best = cg_schedule_nodes(g, p, on);
+  lift_all(p, f, g, &best);
 }
 
 void cg_pass_partition(cg_pipeline *p, cg_module *m) {
   int n = m->fns.n; // regions are added behind
-  for (int i = 0; i < n; i++) partition_fn(p, m->fns.at[i]);
+  cg_graph *graph = CG_NEW_ARRAY(p->s, cg_graph, n);
+  const cg_backend *torch = torch_of(p);
+  bool needed = false, native = false;
+  for (int i = 0; i < n; i++) {
+    for (cg_node *x = m->fns.at[i]->first; x; x = x->next) claim(p, x);
+    graph[i] = cg_dependences(p, m->fns.at[i]);
+    claim_units(p, &graph[i], torch);
+    for (cg_node *x = m->fns.at[i]->first; x; x = x->next) {
+      needed |= torch && x->backend == torch;
+      native |= x->backend && x->backend != torch && x->backend != p->host;
+    }
+  }
+  p->mixed = needed && native;
+  for (int i = 0; i < n; i++)
+    if (graph[i].n) partition_fn(p, m->fns.at[i], &graph[i]);
+  cg_steer_check(p, m);
 }

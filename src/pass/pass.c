@@ -9,6 +9,8 @@
 #include "ir/verify.h"
 
 const cg_pass cg_passes[] = {
+    {"safety", cg_pass_safety, "operators that reach beyond tensors are refused"},
+    {"scripts", cg_pass_scripts, "what torchop's scripts write to and keep is asked of LibTorch"},
     {"functionalise", cg_pass_functionalise, "in-place operators and views become values, mutations become updates"},
     {"infer", cg_pass_infer, "every result gets a type; what the model records is checked"},
     {"fold", cg_pass_fold, "known sizes and scalars become literals, views of constants become constants"},

@@ -19,6 +19,9 @@ struct cg_backend {
   void (*lower)(cg_emitter *e, cg_fn *f);
   // After all regions: kernels are compiled, programs closed, sections added.
   void (*finish)(cg_emitter *e);
+  const struct cg_cost *cost;      // what nodes take here (pass/cost.h); NULL: unknown, and its claims always stand
+  // When f was lifted: its mode and why (cg_fn). NULL: there is one way to run it.
+  void (*settle)(cg_pipeline *p, cg_fn *f);
 };
 
 CG_VEC_TYPE(cg_text_vec, const char *);
@@ -30,15 +33,20 @@ typedef struct {
   const cg_backend *const *backends; // in the order of preference, NULL-terminated
   bool native;                     // some backend besides LibTorch is among them
   cg_text_vec torch_libraries;
+  bool bundle;            // the artifact carries them
+  cg_text_vec allow_unsafe; // operators of artifact/unsafe.h
   cg_text_vec op_types;   // 'ns::op=(f32[s0,4]) -> (f32[s0])'
   cg_text_vec dims;       // 's0=1..64,hint=8'
   cg_text_vec specialize; // 's0=1,8'
-  cg_text_vec torch_ops;  // always LibTorch
+  cg_text_vec torch_ops, torch_modules; // always LibTorch: operators, and modules by their path
+  int min_region;         // native islands of fewer nodes stay in LibTorch; 0: the cost model decides
   const char *dump_after;          // pass name
   bool time_passes;
   const char *emit;                // "ir", "c" or NULL
   const char *report;
   const char *libtorch;            // --libtorch
+  const char *torch_mode;          // "ops", "script"; NULL: the cost model decides
+  const char *blobs;               // --blobs
   const char *cc;                  // the C compiler for kernels
   const char *fuse_precision;
 } cg_options;
@@ -46,10 +54,13 @@ typedef struct {
 // What a pass may ask of LibTorch; NULL in cg_pipeline where it is not to be had. Implemented in backend/torch.
 struct cg_torch {
   void *self;
+  const cg_options *opt;
   // Schema text of an operator that the table does not know (custom operators); NULL: LibTorch does not know it either.
   const char *(*schema)(cg_torch *t, cg_session *s, const char *key);
   // Result types by C++ Meta kernels. NULL on success, else the reason.
   const char *(*infer)(cg_torch *t, cg_module *m, cg_node *n);
+  // Adds what is known of a torchop's method to its blob. NULL on success, else why it cannot be called like this.
+  const char *(*script)(cg_torch *t, cg_module *m, const cg_node *n);
 };
 
 // Sizes that native kernels are compiled for besides the general case: from --specialize and the hints of --dim.
@@ -58,12 +69,23 @@ typedef struct {
   CG_VEC(int64_t) value;
 } cg_specialisation;
 
+// What a value of --min-region gives: native, LibTorch.
+typedef struct {
+  int n, regions[2], nodes[2];
+  double ns;
+} cg_min_region;
+enum { CG_MIN_REGIONS = 8 };
+
 struct cg_pipeline {
   cg_session *s;
   cg_options *opt;
   cg_torch *torch;
   const cg_backend *host;          // claims scalars, asserts and control flow: they stay between the regions
   CG_VEC(cg_specialisation) special;
+  // Partitioning's findings, for the report
+  bool mixed;                      // some nodes need LibTorch, and some do not
+  cg_min_region min_region[CG_MIN_REGIONS]; // where `mixed`
+  cg_text_vec notes;               // what the user should be told whatever happens
 };
 
 typedef struct {
@@ -77,6 +99,8 @@ extern const int cg_pass_count;
 // Runs all of them; dumps after the one that is asked for; verifies in between when opt->verify.
 void cg_passes_run(cg_pipeline *p, cg_module *m);
 
+void cg_pass_safety(cg_pipeline *p, cg_module *m);        // operators that reach beyond tensors are refused
+void cg_pass_scripts(cg_pipeline *p, cg_module *m);       // what torchop's scripts write to and keep is asked of LibTorch
 void cg_pass_functionalise(cg_pipeline *p, cg_module *m); // in-place operators and views become values
 void cg_pass_infer(cg_pipeline *p, cg_module *m);         // every result gets a type; recorded types are checked
 void cg_pass_decompose(cg_pipeline *p, cg_module *m);     // composites into what backends know

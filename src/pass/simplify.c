@@ -12,6 +12,7 @@ static unsigned traits(const cg_node *n) { return n->op ? n->op->traits : 0; }
 // says that it mutates, returns nothing, or may draw random numbers.
 static bool has_effect(const cg_node *n) {
   if (!n->schema) return true; // a call
+  if (traits(n) & CG_OP_OPAQUE) return cg_node_has_effect(n) || cg_node_draws(n);
   if (traits(n) & CG_OP_EFFECT || cg_node_draws(n)) return true;
   return n->nresults == 0 || n->schema->mutates || !strncmp(n->schema->key, "higher_order.", 13) ||
          strncmp(n->schema->key, "aten::", 6) != 0; // a custom operator may do anything
@@ -56,7 +57,7 @@ static void merge_equal(cg_pipeline *p, cg_fn *f) {
   cg_map seen = {0};
   for (cg_node *n = f->first, *next; n; n = next) {
     next = n->next;
-    if (has_effect(n) || (traits(n) & CG_OP_NONDETERMINISTIC_VALUES)) continue;
+    if (has_effect(n) || (traits(n) & (CG_OP_NONDETERMINISTIC_VALUES | CG_OP_OPAQUE))) continue;
     cg_str key = cg_str_new(p->s);
     cg_str_add(&key, n->schema->key);
     for (int i = 0; i < n->nargs; i++) {

@@ -149,6 +149,12 @@ static bool same_type(const cg_plan_value *a, const cg_plan_value *b) {
   return a->kind == b->kind && (a->kind != CG_V_TENSOR || (a->dtype == b->dtype && a->rank == b->rank));
 }
 
+// Whether a has the type of b's elements along its first dimension.
+static bool stack_of(const cg_plan_value *a, const cg_plan_value *b) {
+  if (a->kind == CG_V_NONE) return b->kind == CG_V_NONE;
+  return a->kind == CG_V_TENSOR && b->kind == CG_V_TENSOR && a->dtype == b->dtype && a->rank == b->rank + 1;
+}
+
 static bool arguments(checker *k, const cg_plan_step *s, uint32_t skip, uint32_t fn) {
   const cg_plan_fn *g = k->plan->fn[fn];
   if (g->n_params != s->n_in - skip) return bad(k, "function %s takes %u arguments, not %u", g->name, g->n_params, s->n_in - skip);
@@ -175,6 +181,24 @@ static bool check_while(checker *k, const cg_plan_step *s) {
   for (uint32_t i = 0; i < s->n_carried; i++)
     if (!same_type(&body->value[body->result[i]], &body->value[body->param[i]]) || !same_type(value(k, s->in[i]), value(k, s->out[i])))
       return bad(k, "carried value %u of function %s changes its type", i, body->name);
+  return true;
+}
+
+static bool check_scan(checker *k, const cg_plan_step *s) {
+  const cg_plan_fn *body = k->plan->fn[s->fn[0]];
+  uint64_t slices = s->n_carried, others = slices + s->n_scanned;
+  if (!s->n_scanned || others > s->n_in || slices > s->n_out) return bad(k, "a scan carries %u values and goes over %u of %u", s->n_carried, s->n_scanned, s->n_in);
+  if (body->n_params != s->n_in || body->n_results != s->n_out) return bad(k, "function %s is no body of its scan", body->name);
+  for (uint32_t i = 0; i < s->n_in; i++) {
+    const cg_plan_value *have = value(k, s->in[i]), *want = &body->value[body->param[i]];
+    if (i >= slices && i < others ? !stack_of(have, want) || have->kind != CG_V_TENSOR : !same_type(have, want))
+      return bad(k, "argument %u of function %s has another type", i, body->name);
+  }
+  for (uint32_t i = 0; i < s->n_out; i++) {
+    const cg_plan_value *have = value(k, s->out[i]), *given = &body->value[body->result[i]];
+    if (i >= slices ? !stack_of(have, given) : !same_type(have, given) || !same_type(given, &body->value[body->param[i]]))
+      return bad(k, "result %u of function %s has another type", i, body->name);
+  }
   return true;
 }
 
@@ -211,6 +235,7 @@ static bool check_types(checker *k, const cg_plan_step *s) {
     if (!s->n_in || !is_condition(value(k, s->in[0]))) return bad(k, "a branch without a condition");
     return arguments(k, s, 1, s->fn[0]) && arguments(k, s, 1, s->fn[1]) && results(k, s, s->fn[0]) && results(k, s, s->fn[1]);
   case CG_STEP_WHILE: return check_while(k, s);
+  case CG_STEP_SCAN: return check_scan(k, s);
   case CG_STEP_CALL: return arguments(k, s, 0, s->fn[0]) && results(k, s, s->fn[0]);
   case CG_STEP_TORCH: case CG_STEP_COUNT: break;
   }
@@ -230,7 +255,7 @@ static bool check_step(checker *k, uint32_t index) {
   if (!check_types(k, s)) return false;
   if (s->n_in + s->n_out > info->max_operands) info->max_operands = s->n_in + s->n_out;
   info->param_at[index] = info->n_params;
-  if (s->kind == CG_STEP_WHILE) info->loop_at[index] = info->n_loops++;
+  if (cg_is_loop(s)) info->loop_at[index] = info->n_loops++;
   if (s->kind == CG_STEP_KERNEL) info->n_params += s->n_param;
   for (uint32_t i = 0; i < s->n_param; i++)
     if (!read_expr(k, s->param[i])) return false;

@@ -32,7 +32,7 @@ static bool make_state(cierge_context *c) {
 cierge_status *cierge_reset(cierge_context *c) {
   if (!c) return cg_status_new(CIERGE_USAGE, "cierge_reset: the context is NULL");
   reset(c);
-  return NULL;
+  return cg_instances_reset(c);
 }
 
 // ---------------------------------------------------------------- making and freeing
@@ -54,6 +54,8 @@ static bool make_results(cierge_context *c) {
 static cierge_status *make(cierge_context *c, bool profile) {
   const cg_plan *plan = c->p->plan;
   if (!make_state(c) || !make_results(c)) return cg_no_memory();
+  cierge_status *torch = cg_torch_runs_make(c);
+  if (torch) return torch;
   c->given = cg_pool_alloc(&c->pool, plan->n_inputs, sizeof *c->given);
   c->frame = cg_pool_alloc(&c->pool, plan->n_fns, sizeof *c->frame);
   if (!c->given || !c->frame) return cg_no_memory();
@@ -86,6 +88,7 @@ void cierge_context_free(cierge_context *c) {
   if (!c) return;
   const cg_plan *plan = c->p->plan;
   for (uint32_t i = 0; c->frame && i < plan->n_fns; i++) cg_frame_free(&c->frame[i]);
+  cg_torch_runs_free(c);
   for (uint32_t i = 0; c->given && i < plan->n_inputs; i++) cg_buffer_free(&c->given[i].staging);
   for (uint32_t i = 0; c->result && i < plan->fn[0]->n_results; i++) cg_buffer_free(&c->result[i].copy);
   for (uint32_t i = 0; c->state && i < plan->n_states; i++) cg_buffer_free(&c->state[i]);

@@ -147,6 +147,7 @@ static cierge_status *run_step(cg_frame *f, const cg_plan_step *s, uint32_t i) {
   case CG_STEP_ASSERT: return run_assert(f, s);
   case CG_STEP_IF: return cg_run_if(f, s);
   case CG_STEP_WHILE: return cg_run_while(f, s, f->fn->loop_at[i]);
+  case CG_STEP_SCAN: return cg_run_scan(f, s, f->fn->loop_at[i]);
   case CG_STEP_CALL: return cg_run_call(f, s);
   case CG_STEP_COUNT: break;
   }
@@ -172,11 +173,13 @@ static uint64_t now(void) {
 cierge_status *cg_run_steps(cg_frame *f) {
   const cg_plan_fn *plan = f->fn->plan;
   for (uint32_t i = 0; i < plan->n_steps; i++) {
+    cg_arena_watch(f, i);
     uint64_t start = f->ns ? now() : 0;
     cierge_status *st = run_step(f, &plan->step[i], i);
     if (f->ns) f->ns[i] += now() - start, f->calls[i]++;
     if (st) return st;
     release(f, i);
   }
+  cg_arena_watch(f, plan->n_steps);
   return NULL;
 }

@@ -26,7 +26,7 @@ static bool make_loops(cg_frame *f, cg_pool *pool) {
   f->loop = cg_pool_alloc(pool, fn->n_loops, sizeof *f->loop);
   for (uint32_t i = 0; f->loop && i < fn->plan->n_steps; i++) {
     const cg_plan_step *s = &fn->plan->step[i];
-    if (s->kind != CG_STEP_WHILE) continue;
+    if (!cg_is_loop(s)) continue;
     cg_loop *l = &f->loop[fn->loop_at[i]];
     l->value = cg_pool_alloc(pool, s->n_in, sizeof *l->value);
     l->buffer[0] = cg_pool_alloc(pool, s->n_carried, sizeof *l->buffer[0]);
@@ -94,7 +94,7 @@ void cg_frame_free(cg_frame *f) {
   }
   for (uint32_t i = 0; f->loop && i < f->fn->plan->n_steps; i++) {
     const cg_plan_step *s = &f->fn->plan->step[i];
-    if (s->kind != CG_STEP_WHILE) continue;
+    if (!cg_is_loop(s)) continue;
     cg_loop *l = &f->loop[f->fn->loop_at[i]];
     for (int side = 0; side < 2; side++)
       for (uint32_t k = 0; l->buffer[side] && k < s->n_carried; k++) cg_buffer_free(&l->buffer[side][k]);

@@ -48,6 +48,36 @@ static void parts(cg_text *t, const cierge_program *p) {
     cg_text_add(t, "  %s: %u nodes, mode %s\n", plan->region[i].name, plan->region[i].n_nodes, plan->region[i].mode);
 }
 
+static void scripts(cg_text *t, const cierge_program *program) {
+  const cg_plan *p = program->plan;
+  if (p->n_scripts) cg_text_add(t, "scripts\n");
+  for (uint32_t i = 0; i < p->n_scripts; i++) {
+    const cg_plan_script *s = &p->script[i];
+    uint64_t size;
+    cg_script_bytes(program, i, &size);
+    cg_text_add(t, "  %s, %s, %" PRIu64 " bytes:", s->name, s->hash, size);
+    for (uint32_t k = 0; k < s->n_methods; k++) cg_text_add(t, "%s %s%s", k ? "," : "", s->method[k].name, s->method[k].stateful ? " (keeps state)" : "");
+    cg_text_add(t, "\n");
+  }
+}
+
+// Branches and loops, and how many steps their functions have.
+static void control(cg_text *t, const cg_plan *p) {
+  bool any = false;
+  for (uint32_t i = 0; i < p->n_fns; i++)
+    for (uint32_t k = 0; k < p->fn[i]->n_steps; k++) {
+      const cg_plan_step *s = &p->fn[i]->step[k];
+      int n = cg_plan_callees(s->kind);
+      if (!n) continue;
+      cg_text_add(t, "%s  %s %s:", any ? "" : "control\n", s->site < p->n_sites ? p->site[s->site].op : "", s->site < p->n_sites ? p->site[s->site].node : "");
+      for (int j = 0; j < n; j++) cg_text_add(t, "%s %s (%u steps)", j ? "," : "", p->fn[s->fn[j]]->name, p->fn[s->fn[j]]->n_steps);
+      if (s->n_carried) cg_text_add(t, ", carries %u", s->n_carried);
+      if (s->n_scanned) cg_text_add(t, ", goes over %u", s->n_scanned);
+      cg_text_add(t, "\n");
+      any = true;
+    }
+}
+
 static void needs(cg_text *t, const cierge_program *p) {
   const cg_plan *plan = p->plan;
   cg_text_add(t, "needs\n");
@@ -58,8 +88,14 @@ static void needs(cg_text *t, const cierge_program *p) {
   } else {
     cg_text_add(t, "  LibTorch: no\n");
   }
-  for (uint32_t i = 0; i < plan->n_custom; i++)
-    cg_text_add(t, "  operator %s%s%s\n", plan->custom[i].op, *plan->custom[i].library ? " from " : "", plan->custom[i].library);
+  for (uint32_t i = 0; i < plan->n_custom; i++) {
+    const cg_plan_custom *c = &plan->custom[i];
+    cg_text_add(t, "  operator %s%s%s%s%s\n", c->op, *c->library ? " from " : "", c->library, *c->hash ? ", content " : "", c->hash);
+  }
+  const char *name;
+  const uint8_t *data;
+  uint64_t size;
+  for (uint32_t i = 0; cg_library_section(p, i, &name, &data, &size); i++) cg_text_add(t, "  library %s is carried, %" PRIu64 " bytes\n", name, size);
 }
 
 static void sections(cg_text *t, const cierge_program *p) {
@@ -81,6 +117,8 @@ cierge_status *cierge_inspect(const char *path, char **text) {
   cg_text_add(&t, "%s, format %u, made by %s from %s\n", path, CG_FORMAT_VERSION, p->plan->producer, *p->plan->model ? p->plan->model : "a model");
   signature(&t, p);
   parts(&t, p);
+  scripts(&t, p);
+  control(&t, p->plan);
   needs(&t, p);
   sections(&t, p);
   cierge_program_free(p);

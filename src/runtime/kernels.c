@@ -39,40 +39,52 @@ static void fd_path(char *out, int fd) {
   sprintf(p, "/%d", fd);
 }
 
-static void *open_memory(const void *object, uint64_t size) {
-  int fd = memfd_create("cierge-kernels", MFD_CLOEXEC);
+typedef void *opener(void *u, const char *path, char *why, size_t n);
+
+static void *open_memory(const void *object, uint64_t size, opener *open, void *u, char *why, size_t n) {
+  int fd = memfd_create("cierge", MFD_CLOEXEC);
   if (fd < 0) return NULL;
   char path[256];
   fd_path(path, fd);
-  void *h = write_all(fd, object, size) ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
+  void *h = write_all(fd, object, size) ? open(u, path, why, n) : NULL;
   close(fd);
   return h;
 }
 
-static void *open_temporary(const void *object, uint64_t size, cg_failure *f) {
+static void *open_temporary(const char *what, const void *object, uint64_t size, opener *open, void *u, cg_failure *f) {
   const char *dir = getenv("TMPDIR");
-  char path[4096];
+  char path[4096], why[700] = "no reason is known";
   int n = snprintf(path, sizeof path, "%s/cierge-XXXXXX", dir && *dir ? dir : "/tmp");
   int fd = n > 0 && (size_t)n < sizeof path ? mkstemp(path) : -1;
   if (fd < 0) {
-    snprintf(f->text, sizeof f->text, "kernels cannot be loaded: no temporary file in %.512s: %s", dir && *dir ? dir : "/tmp", strerror(errno));
+    snprintf(f->text, sizeof f->text, "%s cannot be loaded: no temporary file in %.512s: %s", what, dir && *dir ? dir : "/tmp", strerror(errno));
     return NULL;
   }
   void *h = NULL;
-  if (!write_all(fd, object, size)) snprintf(f->text, sizeof f->text, "kernels cannot be loaded: %.512s: %s", path, strerror(errno));
-  else if (!(h = dlopen(path, RTLD_NOW | RTLD_LOCAL))) {
-    const char *why = dlerror();
-    snprintf(f->text, sizeof f->text, "kernels cannot be loaded: %.700s", why ? why : "no reason is known");
-  }
+  if (!write_all(fd, object, size)) snprintf(f->text, sizeof f->text, "%s cannot be loaded: %.512s: %s", what, path, strerror(errno));
+  else if (!(h = open(u, path, why, sizeof why))) snprintf(f->text, sizeof f->text, "%s cannot be loaded: %.700s", what, why);
   unlink(path);
   close(fd);
   return h;
 }
 
-void *cg_kernels_open(const void *object, uint64_t size, cg_failure *f) {
+void *cg_open_bytes(const char *what, const void *bytes, uint64_t size, opener *open, void *u, cg_failure *f) {
+  char why[700];
   f->code = CIERGE_MISSING;
-  void *h = getenv("CIERGE_NO_MEMFD") ? NULL : open_memory(object, size);
-  if (!h) h = open_temporary(object, size, f);
+  void *h = getenv("CIERGE_NO_MEMFD") ? NULL : open_memory(bytes, size, open, u, why, sizeof why);
+  return h ? h : open_temporary(what, bytes, size, open, u, f);
+}
+
+static void *open_object(void *u, const char *path, char *why, size_t n) {
+  (void)u;
+  void *h = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  const char *text = h ? NULL : dlerror();
+  if (text) snprintf(why, n, "%s", text);
+  return h;
+}
+
+void *cg_kernels_open(const void *object, uint64_t size, cg_failure *f) {
+  void *h = cg_open_bytes("kernels", object, size, open_object, NULL, f);
   if (h) pin_openmp();
   return h;
 }

@@ -8,7 +8,13 @@
 
 #include "runtime/runtime.h"
 
-static uint64_t padded(uint64_t bytes) { return (bytes + 63) & ~(uint64_t)63; }
+#ifdef __SANITIZE_ADDRESS__
+enum { GAP = 64 }; // between values, so that a step past the end of one is seen
+#else
+enum { GAP = 0 };
+#endif
+
+static uint64_t padded(uint64_t bytes) { return ((bytes + 63) & ~(uint64_t)63) + GAP; }
 
 static const cg_value_info *info(const cg_frame *f, uint32_t v) { return &f->fn->value[v]; }
 
@@ -69,13 +75,17 @@ static uint64_t lower_bound(const cg_frame *f, const uint32_t *value, uint32_t n
   return most;
 }
 
+static bool is_planned(const cg_frame *f, uint32_t i) {
+  const cg_plan_value *v = &f->fn->plan->value[i];
+  return v->kind == CG_V_TENSOR && v->storage == CG_ST_ARENA && !info(f, i)->late && info(f, i)->first != UINT32_MAX;
+}
+
 static uint32_t planned_values(const cg_frame *f, uint32_t *out, uint64_t *total) {
   const cg_plan_fn *plan = f->fn->plan;
   uint32_t n = 0;
   *total = 0;
   for (uint32_t i = 0; i < plan->n_values; i++) {
-    const cg_plan_value *v = &plan->value[i];
-    if (v->kind != CG_V_TENSOR || v->storage != CG_ST_ARENA || info(f, i)->late || info(f, i)->first == UINT32_MAX) continue;
+    if (!is_planned(f, i)) continue;
     if (__builtin_add_overflow(*total, padded(f->slot[i].bytes), total)) *total = UINT64_MAX / 2;
     out[n++] = i;
   }
@@ -102,3 +112,13 @@ cierge_status *cg_arena_plan(cg_frame *f) {
   f->arena_bound = f->ns ? lower_bound(f, order, n) : 0; // only who measures wants to know
   return NULL;
 }
+
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+// The arena is one allocation, so ASan is told by hand which parts of it a step may touch.
+void cg_arena_watch(const cg_frame *f, uint32_t step) {
+  ASAN_POISON_MEMORY_REGION(f->arena.at, f->arena.size);
+  for (uint32_t i = 0; i < f->fn->plan->n_values; i++)
+    if (is_planned(f, i) && info(f, i)->first <= step && step <= info(f, i)->last) ASAN_UNPOISON_MEMORY_REGION(f->slot[i].data, f->slot[i].bytes);
+}
+#endif

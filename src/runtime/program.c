@@ -60,7 +60,7 @@ static bool check_plan(cierge_program *p, cg_failure *f) {
   if (!p->fn) return fail(f, CIERGE_NO_MEMORY, "out of memory");
   for (uint32_t i = 0; i < p->plan->n_fns; i++)
     if (!cg_fn_check(&p->fn[i], p->plan, i, &p->pool, f)) return false;
-  return find_states(p, f) && cg_specs_make(p, f) && cg_solutions_make(p, f);
+  return cg_scripts_check(p, f) && find_states(p, f) && cg_specs_make(p, f) && cg_solutions_make(p, f);
 }
 
 cierge_status *cg_program_open(const char *path, bool check_weights, cierge_program **out) {

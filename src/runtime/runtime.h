@@ -2,7 +2,7 @@
 //
 //   program.c  load: the artifact opened, the plan decoded and checked, kernels and regions made ready
 //   check.c    what is known of each function before it runs: definition before use, types, lifetimes
-//   kernels.c  the shared object of kernels; cpu.c what this processor can do; torch.c regions
+//   kernels.c  the shared object of kernels; cpu.c what this processor can do; torch.c regions; script.c modules of TorchScript
 //   spec.c     inputs and outputs as the user sees them
 //   context.c  contexts: frames, state, reset
 //   frame.c    a function's values; sizes from symbols; memory.c the plan of the arena
@@ -36,12 +36,13 @@ typedef struct {
   bool *late_expr;      // [n_exprs]
   bool *shaping;        // [n_values] scalars that early expressions use
   uint32_t *param_at;   // [n_steps] where a kernel's parameters are in the frame's
-  uint32_t *loop_at;    // [n_steps] WHILE: number of its loop
+  uint32_t *loop_at;    // [n_steps] WHILE, SCAN: number of its loop
   uint32_t *release_at; // [n_steps + 1] where the TORCH values that step k reads last start in `release`
   uint32_t *release;
   uint32_t n_sizes, n_params, n_loops, n_planned, max_operands;
 } cg_fn_info;
 
+static inline bool cg_is_loop(const cg_plan_step *s) { return s->kind == CG_STEP_WHILE || s->kind == CG_STEP_SCAN; }
 // Fills *info from a pool. NULL: f->text says why not.
 bool cg_fn_check(cg_fn_info *info, const cg_plan *plan, uint32_t fn, cg_pool *pool, cg_failure *f);
 
@@ -65,15 +66,35 @@ struct cierge_program {
   void *kernels;               // dlopen's handle
   cg_kernel_fn *kernel;        // [n_kernels]
   const cierge_torch_api_v1 *torch;
+  const char *const *allow;    // [n_allow] the caller's --allow-unsafe-ops: valid while the program is loaded
+  int n_allow;
   cierge_torch_region **region; // [n_regions]
+  cierge_torch_script **script; // [n_scripts]
   cierge_spec *input, *output;
   uint32_t *mutated, n_mutated;
   const cg_plan_value **state; // [n_states] a value of that state; NULL: nobody speaks of it
 };
 
 void *cg_kernels_open(const void *object, uint64_t size, cg_failure *f);        // kernels.c
+// Gives `open` the path of a file of these bytes, which nobody else sees and which is gone afterwards; what `open` gives, NULL: *f
+// says of `what` why not.
+void *cg_open_bytes(const char *what, const void *bytes, uint64_t size, void *(*open)(void *u, const char *path, char *why, size_t n), void *u,
+                    cg_failure *f);
+bool cg_libraries_load(const cierge_program *p, const cierge_load_options *o, cg_failure *f); // library.c: custom operators
+// Carried library number i; false: there are not as many.
+bool cg_library_section(const cierge_program *p, uint32_t i, const char **name, const uint8_t **data, uint64_t *size);
 bool cg_torch_load(cierge_program *p, const cierge_load_options *o, cg_failure *f); // torch.c
 void cg_torch_unload(cierge_program *p);
+cierge_status *cg_torch_runs_make(cierge_context *c);
+void cg_torch_runs_free(cierge_context *c);
+// script.c. Whether the blobs are those that the plan speaks of.
+bool cg_scripts_check(const cierge_program *p, cg_failure *f);
+const uint8_t *cg_script_bytes(const cierge_program *p, uint32_t script, uint64_t *size);
+bool cg_scripts_load(cierge_program *p, cg_failure *f);
+void cg_scripts_unload(cierge_program *p);
+cierge_status *cg_instances_make(cierge_context *c);
+cierge_status *cg_instances_reset(cierge_context *c);
+void cg_instances_free(cierge_context *c);
 bool cg_specs_make(cierge_program *p, cg_failure *f);                           // spec.c
 bool cg_solutions_make(cierge_program *p, cg_failure *f);                       // bind.c
 // Opens path, decodes and checks its plan; the parts of cierge_load that run nothing.
@@ -117,7 +138,7 @@ typedef struct {
 } cg_view;
 
 typedef struct {
-  cg_view *value;              // [n_carried]
+  cg_view *value;              // [n_in] what the next iteration gets
   cg_buffer *buffer[2];        // [n_carried] each
   int64_t *sizes;              // [n_carried * CG_PLAN_MAX_RANK]
 } cg_loop;
@@ -160,6 +181,8 @@ struct cierge_context {
   int threads;
   cg_frame *frame;             // [n_fns]: calls cannot recurse, so a function needs one
   cg_buffer *state;            // [n_states]
+  cierge_torch_run **torch_run; // [n_regions]
+  cierge_torch_instance **instance; // [n_scripts] their state
   cg_given *given;             // [n_inputs]
   cg_result *result;           // [n_results of main]
   bool ran;                    // the last call went well
@@ -171,6 +194,11 @@ void cg_frame_drop_tensors(cg_frame *f);
 // Sizes of all early values from the scalars that are set; the arena planned anew where a size changed.
 cierge_status *cg_frame_shape(cg_frame *f);
 cierge_status *cg_arena_plan(cg_frame *f); // memory.c
+#ifdef __SANITIZE_ADDRESS__
+void cg_arena_watch(const cg_frame *f, uint32_t step); // memory.c; from now on only values that live in this step are accessible
+#else
+static inline void cg_arena_watch(const cg_frame *f, uint32_t step) { (void)f, (void)step; }
+#endif
 // An expression's value.
 bool cg_eval(const cg_frame *f, uint32_t expr, int64_t *out);
 // Of late tensors: sizes, and for aliases their place. Others: nothing to do.
@@ -195,6 +223,7 @@ void cg_bind_sizes(cg_frame *f, const cg_plan_step *s, uint32_t out, const int64
 cierge_status *cg_run_torch(cg_frame *f, const cg_plan_step *s); // torch.c
 cierge_status *cg_run_if(cg_frame *f, const cg_plan_step *s);    // control.c
 cierge_status *cg_run_while(cg_frame *f, const cg_plan_step *s, uint32_t loop);
+cierge_status *cg_run_scan(cg_frame *f, const cg_plan_step *s, uint32_t loop);
 cierge_status *cg_run_call(cg_frame *f, const cg_plan_step *s);
 // At the end of a function: state (and, of main, inputs) take their new values.
 cierge_status *cg_save_updates(cg_frame *f);       // update.c: values that an update may overwrite are copied first

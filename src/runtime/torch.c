@@ -120,29 +120,52 @@ static bool check_version(const cierge_program *p, cg_failure *f) {
   return false;
 }
 
-static bool load_libraries(const cierge_program *p, const cierge_load_options *o, cg_failure *f) {
-  for (const char *const *l = o->torch_libraries; l && *l; l++) {
-    char text[700] = "";
-    cierge_torch_error e = {text, sizeof text};
-    if (!p->torch->load_library(*l, &e)) continue;
-    f->code = CIERGE_MISSING;
-    snprintf(f->text, sizeof f->text, "the operator library %.256s cannot be loaded: %s", *l, text);
-    return false;
+// What is known of a region's inputs before any call: types, sizes that are numbers, and weights.
+static bool describe_inputs(cierge_program *p, const cg_plan_fn *fn, const cg_plan_step *s, cierge_torch_value *in) {
+  static const int kinds[] = {[CG_V_TENSOR] = 0, [CG_V_INT] = 1, [CG_V_FLOAT] = 2, [CG_V_BOOL] = 3, [CG_V_NONE] = 4};
+  for (uint32_t i = 0; i < s->n_in; i++) {
+    const cg_plan_value *x = &fn->value[s->in[i]];
+    cierge_torch_value *t = &in[i];
+    *t = (cierge_torch_value){.kind = kinds[x->kind]};
+    if (x->kind != CG_V_TENSOR) continue;
+    int64_t *size = cg_pool_alloc(&p->pool, x->rank, sizeof *size);
+    if (!size) return false;
+    for (uint32_t d = 0; d < x->rank; d++) {
+      const cg_plan_expr *n = &fn->expr[x->dim[d]];
+      size[d] = n->n == 1 && n->item[0].op == CG_E_INT ? n->item[0].arg : -1;
+    }
+    t->dtype = cg_dtypes[x->dtype].c10;
+    t->rank = (int)x->rank;
+    t->size = size;
+    if (x->storage == CG_ST_CONST) t->data = (void *)(p->weights + x->offset), t->stride = x->stride;
   }
   return true;
 }
 
-static bool check_custom(const cierge_program *p, cg_failure *f) {
-  char schema[4096];
-  for (uint32_t i = 0; i < p->plan->n_custom; i++) {
-    const cg_plan_custom *c = &p->plan->custom[i];
-    if (!p->torch->schema(c->op, schema, sizeof schema)) continue;
-    f->code = CIERGE_MISSING;
-    snprintf(f->text, sizeof f->text, "the artifact needs the operator %.200s, which LibTorch here does not have%s%.200s: name the library that defines it (--torch-library)",
-             c->op, *c->library ? "; it was compiled with " : "", c->library);
+static bool make_region(cierge_program *p, const cg_plan_fn *fn, const cg_plan_step *s, cg_failure *f) {
+  const cg_plan_region *r = &p->plan->region[s->kernel];
+  if (p->region[s->kernel]) {
+    f->code = CIERGE_BAD_ARTIFACT;
+    snprintf(f->text, sizeof f->text, "section plan: two steps run region %.128s", r->name);
     return false;
   }
-  return true;
+  char text[700] = "";
+  cierge_torch_error e = {text, sizeof text};
+  uint64_t bytes;
+  const uint8_t *at = region_program(p, s->kernel, &bytes);
+  cierge_torch_value *in = cg_pool_alloc(&p->pool, s->n_in, sizeof *in);
+  if (!in || !describe_inputs(p, fn, s, in)) {
+    *f = (cg_failure){CIERGE_NO_MEMORY, "out of memory"};
+    return false;
+  }
+  cierge_torch_region_options o = {.mode = r->mode, .inputs = in, .n_in = (int)s->n_in, .scripts = p->script,
+                                   .n_scripts = (int)p->plan->n_scripts, .allow = p->allow, .n_allow = p->n_allow};
+  int rc = at ? p->torch->region_new(at, bytes, &o, &p->region[s->kernel], &e) : -1;
+  if (!rc) return true;
+  p->region[s->kernel] = NULL;
+  f->code = rc == CIERGE_TORCH_UNSAFE ? CIERGE_BAD_ARTIFACT : CIERGE_MISSING;
+  snprintf(f->text, sizeof f->text, "LibTorch cannot run region %.128s: %s", r->name, text);
+  return false;
 }
 
 static bool make_regions(cierge_program *p, cg_failure *f) {
@@ -151,32 +174,53 @@ static bool make_regions(cierge_program *p, cg_failure *f) {
     *f = (cg_failure){CIERGE_NO_MEMORY, "out of memory"};
     return false;
   }
-  for (uint32_t i = 0; i < p->plan->n_regions; i++) {
-    char text[700] = "";
-    cierge_torch_error e = {text, sizeof text};
-    uint64_t bytes;
-    const uint8_t *at = region_program(p, i, &bytes);
-    if (at && !p->torch->region_new(at, bytes, &p->region[i], &e)) continue;
-    p->region[i] = NULL;
-    f->code = CIERGE_MISSING;
-    snprintf(f->text, sizeof f->text, "LibTorch cannot run region %.128s: %s", p->plan->region[i].name, text);
-    return false;
-  }
+  for (uint32_t i = 0; i < p->plan->n_fns; i++)
+    for (uint32_t k = 0; k < p->plan->fn[i]->n_steps; k++)
+      if (p->plan->fn[i]->step[k].kind == CG_STEP_TORCH && !make_region(p, p->plan->fn[i], &p->plan->fn[i]->step[k], f)) return false;
   return true;
 }
 
 bool cg_torch_load(cierge_program *p, const cierge_load_options *o, cg_failure *f) {
   if (!p->plan->n_regions) return true;
+  p->allow = o->allow_unsafe_ops;
+  while (p->allow && p->allow[p->n_allow]) p->n_allow++;
   p->torch = cg_torch_open(o->libtorch, f);
-  return p->torch && check_version(p, f) && load_libraries(p, o, f) && check_custom(p, f) && make_regions(p, f);
+  return p->torch && check_version(p, f) && cg_libraries_load(p, o, f) && cg_scripts_load(p, f) && make_regions(p, f);
 }
 
 void cg_torch_unload(cierge_program *p) {
   for (uint32_t i = 0; p->region && i < p->plan->n_regions; i++)
     if (p->region[i]) p->torch->region_free(p->region[i]);
+  cg_scripts_unload(p);
+}
+
+// ---------------------------------------------------------------- a context
+
+cierge_status *cg_torch_runs_make(cierge_context *c) {
+  const cierge_program *p = c->p;
+  cierge_status *st = cg_instances_make(c);
+  if (st) return st;
+  c->torch_run = cg_pool_alloc(&c->pool, p->plan->n_regions, sizeof *c->torch_run);
+  if (!c->torch_run) return cg_no_memory();
+  for (uint32_t i = 0; i < p->plan->n_regions; i++) {
+    char text[700] = "";
+    cierge_torch_error e = {text, sizeof text};
+    if (!p->region[i] || !p->torch->run_new(p->region[i], c->instance, &c->torch_run[i], &e)) continue;
+    c->torch_run[i] = NULL;
+    return cg_status_format(CIERGE_MISSING, "LibTorch cannot run region %.128s: %s", p->plan->region[i].name, text);
+  }
+  return NULL;
+}
+
+void cg_torch_runs_free(cierge_context *c) {
+  for (uint32_t i = 0; c->torch_run && i < c->p->plan->n_regions; i++)
+    if (c->torch_run[i]) c->p->torch->run_free(c->torch_run[i]);
+  cg_instances_free(c);
 }
 
 // ---------------------------------------------------------------- a step
+
+static bool is_constant(const cg_plan_value *v) { return v->kind == CG_V_TENSOR && v->storage == CG_ST_CONST; }
 
 static cierge_status *lend(cg_frame *f, uint32_t v, cierge_torch_value *t) {
   const cg_plan_value *x = &f->fn->plan->value[v];
@@ -230,7 +274,7 @@ static cierge_status *take(cg_frame *f, const cg_plan_step *s, uint32_t i, cierg
   uint32_t v = s->out[i];
   const cg_plan_value *x = &f->fn->plan->value[v];
   cg_scalar n;
-  if (x->kind == CG_V_NONE) return NULL;
+  if (x->kind == CG_V_NONE) return t->kind == 4 ? NULL : misfit(f, s, i, "kind");
   if (x->kind != CG_V_TENSOR) {
     if (!number_of(t, &n)) return misfit(f, s, i, "kind");
     cg_scalar_set(f, v, &n);
@@ -256,6 +300,7 @@ cierge_status *cg_run_torch(cg_frame *f, const cg_plan_step *s) {
   const cierge_program *p = f->c->p;
   cierge_torch_value *in = f->torch_values, *out = in + s->n_in;
   for (uint32_t i = 0; i < s->n_in; i++) {
+    if (is_constant(&f->fn->plan->value[s->in[i]])) continue; // the region has it
     cierge_status *st = lend(f, s->in[i], &in[i]);
     if (st) return st;
   }
@@ -263,7 +308,7 @@ cierge_status *cg_run_torch(cg_frame *f, const cg_plan_step *s) {
   char text[2048] = "";
   cierge_torch_error e = {text, sizeof text};
   int call = -1;
-  if (p->torch->region_run(p->region[s->kernel], in, (int)s->n_in, out, (int)s->n_out, f->c->threads, &call, &e))
+  if (p->torch->region_run(f->c->torch_run[s->kernel], in, (int)s->n_in, out, (int)s->n_out, f->c->threads, &call, &e))
     return cg_step_error(f, site_of_call(p, s->kernel, call, s->site), CIERGE_RUN_ERROR, text);
   cierge_status *st = NULL;
   for (uint32_t i = 0; i < s->n_out && !st; i++) st = take(f, s, i, &out[i]);

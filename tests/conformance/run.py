@@ -1,6 +1,6 @@
 """make conformance: every case through cierge's C API, judged by PyTorch's own results.
 
-    python tests/conformance/run.py [--mode auto|native|torch|v3|v2] [--dialects tf] [--every N] [--only SUBSTRING] [--out FILE]
+    python tests/conformance/run.py [--mode auto|mixed|native|torch|v3|v2] [--torch-mode auto|ops|script] [--calls N] [--dialects tf] [--every N] [--only SUBSTRING] [--out FILE]
 
 Two worker processes run many cases each; a crash or a hang (60 s) loses one case. SHARD=i/n takes every n-th case.
 Prints passed / refused / wrong / crashed and the native share; the result file (one line a case) is kept in the
@@ -128,7 +128,9 @@ def summary(results):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--mode", default="auto", choices=["auto", "native", "torch", "v3", "v2"])
+    p.add_argument("--mode", default="auto", choices=["auto", "mixed", "native", "torch", "v3", "v2"])
+    p.add_argument("--torch-mode", default="auto", choices=["auto", "ops", "script"])
+    p.add_argument("--calls", type=int, default=1, help="calls on fresh copies, of which the last one is judged (models with state: one)")
     p.add_argument("--dialects", default="tf")
     p.add_argument("--every", type=int, default=1, help="only every N-th case")
     p.add_argument("--only", help="only cases whose name contains this")
@@ -143,7 +145,7 @@ def main():
     if os.environ.get("SHARD"):
         i, n = map(int, os.environ["SHARD"].split("/"))
         ids = ids[i::n]
-    results = run(ids, ["--mode", a.mode, "--dialects", a.dialects, "--cache", a.cache], a.dialects, a.jobs)
+    results = run(ids, ["--mode", a.mode, "--torch-mode", a.torch_mode, "--calls", str(a.calls), "--dialects", a.dialects, "--cache", a.cache], a.dialects, a.jobs)
     if a.out:
         with open(a.out, "w") as f:
             for r in results:

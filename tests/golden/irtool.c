@@ -1,6 +1,6 @@
 // The tool behind tests/golden: runs one step of the compiler over a text program and prints what came out.
 //   irtool print FILE            parses, verifies, prints
-//   irtool pass NAME … FILE      the same, with these passes in between
+//   irtool pass NAME … FILE      the same, with these passes in between; --OPTION=VALUE before them is an option of compiling
 //   irtool c FILE                the C text of all kernels, for x86-64-v3
 // FILE ends where a line begins with "// expect". Messages go to stdout too; the exit code is the CLI's.
 // A place that names FILE itself is not printed: goldens would have it on every line.
@@ -44,9 +44,8 @@ static void forget_own_places(cg_module *m, const char *file) {
 }
 
 // The pass of that name; some run twice in the pipeline, and are the same then.
-static void run_pass(cg_session *s, cg_module *m, const char *name) {
-  cg_options opt = {.backends = cg_backends, .native = true};
-  cg_pipeline p = {.s = s, .opt = &opt, .host = &cg_backend_host};
+static void run_pass(cg_session *s, cg_module *m, cg_options *opt, const char *name) {
+  cg_pipeline p = {.s = s, .opt = opt, .host = &cg_backend_host};
   for (int i = 0; i < cg_pass_count; i++) {
     if (strcmp(cg_passes[i].name, name)) continue;
     cg_passes[i].run(&p, m);
@@ -67,6 +66,14 @@ static void print_c(cg_session *s, cg_module *m) {
   cg_session_end(&o.s);
 }
 
+static void drop_options(void *o) { cg_session_end(&((cierge_options *)o)->s); }
+
+// "name=value", or a flag's name.
+static void set_option(cg_session *s, cierge_options *o, const char *word) {
+  const char *eq = strchrnul(word, '=');
+  if (cg_options_set(o, cg_strndup(s, word, (size_t)(eq - word)), *eq ? eq + 1 : "")) cg_fail(s, CIERGE_USAGE, "%s", o->s.message);
+}
+
 static void run(cg_session *s, void *u) {
   job *j = u;
   cg_file f = cg_file_map(s, j->path);
@@ -77,7 +84,14 @@ static void run(cg_session *s, void *u) {
     print_c(s, m);
     return;
   }
-  for (int i = 0; i < j->npasses; i++) run_pass(s, m, j->passes[i]);
+  cierge_options *o = CG_NEW(s, cierge_options);
+  if (cg_options_init(o)) cg_fail(s, CIERGE_INTERNAL, "%s", o->s.message);
+  cg_defer(s, drop_options, o);
+  for (int i = 0; i < j->npasses; i++) {
+    const char *word = j->passes[i];
+    if (strncmp(word, "--", 2)) run_pass(s, m, &o->opt, word);
+    else set_option(s, o, word + 2);
+  }
   forget_own_places(m, file);
   cg_str b = cg_str_new(s);
   cg_print_module(&b, m);

@@ -10,6 +10,7 @@
     run.py --bless              writes what came out as what is expected (read the diff)
     run.py --tool PATH          another irtool
 For `// run: print` that succeeds, the output is read and printed once more, and must not change.
+Without files, errors.py runs too: the messages of everything that does not work on texts.
 """
 import argparse
 import difflib
@@ -18,6 +19,8 @@ import re
 import subprocess
 import sys
 import tempfile
+
+import errors
 
 here = pathlib.Path(__file__).resolve().parent
 EXPECT = re.compile(r"^// expect(?: (\d+))?:\n", re.M)
@@ -61,7 +64,7 @@ def main():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument("files", nargs="*", type=pathlib.Path)
     a.add_argument("--bless", action="store_true")
-    a.add_argument("--tool", default=str(here.parents[1] / "build/tests/irtool"))
+    a.add_argument("--tool", default=str(errors.BUILD / "tests/irtool"))
     a = a.parse_args()
     passed = failed = 0
     for path in a.files or sorted(here.glob("*.txt")):
@@ -69,6 +72,9 @@ def main():
         passed, failed = passed + (wrong is None), failed + (wrong is not None)
         if wrong is not None:
             print(f"FAILED {path.name}: {wrong}")
+    if not a.files:
+        more = errors.run(pathlib.Path(a.tool).resolve().parents[1], a.bless)
+        passed, failed = passed + more[0], failed + more[1]
     print(f"{passed} passed, {failed} failed")
     return failed != 0
 

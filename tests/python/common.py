@@ -18,6 +18,8 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 CIERGE = BUILD / "cierge"
+if "ASAN_OPTIONS" in os.environ:
+    os.environ["ASAN_OPTIONS"] += ":detect_leaks=1"  # of what is started from here; Python itself frees little at its end
 _scratch = tempfile.TemporaryDirectory()
 SCRATCH = pathlib.Path(_scratch.name)
 

@@ -9,6 +9,7 @@
 
 #include "artifact/artifact.h"
 #include "artifact/scalar.h"
+#include "base/hash.h"
 #include "base/vec.h"
 #include "ir/dtype.h"
 
@@ -17,7 +18,11 @@ typedef struct {
   cg_plan plan;
   cg_plan_fn *fn; // the current one
   cg_str weights, regions; // regions: what section torch holds behind its count
+  cg_str blobs;            // the same of section blobs
+  uint32_t n_blobs;
   const char *source; // of kernels; NULL: none
+  const char *object; // instead of what `source` compiles to
+  int trim;           // bytes that are cut off the plan; negative: added to it
 } builder;
 
 #define B_APPEND(b, at, n) ((at) = b_grow((b), (at), (n), sizeof *(at)), &(at)[(n)++])
@@ -36,7 +41,7 @@ static inline uint32_t b_fn(builder *b, const char *name) {
 }
 
 static inline void b_begin(builder *b, cg_session *s) {
-  *b = (builder){.s = s, .weights = cg_str_new(s), .regions = cg_str_new(s)};
+  *b = (builder){.s = s, .weights = cg_str_new(s), .regions = cg_str_new(s), .blobs = cg_str_new(s)};
   b->plan = (cg_plan){.target = "", .producer = "test", .model = "test", .torch_min = "", .torch_max = "", .report = ""};
   *B_APPEND(b, b->plan.site, b->plan.n_sites) = (cg_plan_site){"", "", "", 0, ""};
   b_fn(b, "main");
@@ -183,22 +188,43 @@ static inline const void *b_compile(builder *b, const char *folder, size_t *size
   return object.data;
 }
 
+// A script with one method, and its bytes.
+static inline cg_plan_script *b_script(builder *b, const char *name, const char *bytes) {
+  cg_hash h = cg_hash_of(bytes, strlen(bytes));
+  cg_plan_script *s = B_APPEND(b, b->plan.script, b->plan.n_scripts);
+  *s = (cg_plan_script){.name = name, .hash = cg_strdup(b->s, h.text), .blob = b->n_blobs++, .n_methods = 1};
+  s->method = CG_NEW(b->s, cg_plan_method);
+  *s->method = (cg_plan_method){"forward", true};
+  cg_write_u64(&b->blobs, strlen(bytes));
+  cg_str_add(&b->blobs, bytes);
+  return s;
+}
+
 static inline void b_write(builder *b, const char *path, const char *folder) {
   cg_str plan = cg_str_new(b->s);
-  cg_artifact_part part[4];
-  cg_str torch = cg_str_new(b->s);
+  cg_artifact_part part[5];
+  cg_str torch = cg_str_new(b->s), blobs = cg_str_new(b->s);
   int n = 0;
   size_t size = 0;
   cg_plan_write(&plan, &b->plan);
+  for (int i = b->trim; i < 0; i++) cg_str_addc(&plan, 0);
+  if (b->trim > 0) plan.n -= (size_t)b->trim;
   part[n++] = (cg_artifact_part){CG_SECTION_PLAN, plan.at, plan.n, 64};
-  if (b->source) {
-    const void *object = b_compile(b, folder, &size);
+  if (b->source || b->object) {
+    const void *object = b->object;
+    if (object) size = strlen(object);
+    else object = b_compile(b, folder, &size);
     part[n++] = (cg_artifact_part){CG_SECTION_KERNELS, object, size, 64};
   }
   if (b->regions.n) {
     cg_write_u32(&torch, b->plan.n_regions);
     cg_str_addn(&torch, b->regions.at, b->regions.n);
     part[n++] = (cg_artifact_part){CG_SECTION_TORCH, torch.at, torch.n, 64};
+  }
+  if (b->blobs.n) {
+    cg_write_u32(&blobs, b->n_blobs);
+    cg_str_addn(&blobs, b->blobs.at, b->blobs.n);
+    part[n++] = (cg_artifact_part){CG_SECTION_BLOBS, blobs.at, blobs.n, 64};
   }
   if (b->weights.n) part[n++] = (cg_artifact_part){CG_SECTION_WEIGHTS, b->weights.at, b->weights.n, 4096};
   cg_artifact_write(b->s, path, n, part);

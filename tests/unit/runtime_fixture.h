@@ -216,4 +216,5 @@ static inline void chain_plan(builder *b) {
   }
   b_result(b, x);
 }
+
 #endif

@@ -113,6 +113,15 @@ static void test_writer(void **state) {
   assert_int_equal(lstat(in_folder("link"), &st), 0);
   assert_true(S_ISLNK(st.st_mode));
   assert_int_equal(cg_try(&s, open_writer, "/dev/null"), CIERGE_IO);
+  int end[2];
+  char to[40];
+  const char *to_pipe = in_folder("pipe");
+  assert_int_equal(pipe(end), 0);
+  snprintf(to, sizeof to, "/proc/self/fd/%d", end[1]);
+  assert_int_equal(symlink(to, to_pipe), 0);
+  assert_int_equal(cg_try(&s, open_writer, (void *)to_pipe), CIERGE_IO); // as /dev/stderr may be
+  unlink(to_pipe);
+  close(end[0]), close(end[1]);
   assert_int_equal(cg_try(&s, open_writer, folder), CIERGE_IO);
   assert_int_equal(cg_try(&s, open_writer, (void *)in_folder("no/such")), CIERGE_IO);
   cg_session_end(&s);

@@ -1,4 +1,4 @@
-// src/runtime: inputs are bound, symbols solved from their sizes, results leave.
+// src/runtime: inputs are bound, symbols solved from their sizes, results leave, memory is written to.
 #include "base/alloc.h"
 #include "runtime_fixture.h"
 

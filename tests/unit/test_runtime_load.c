@@ -30,6 +30,38 @@ static void alien_alias(builder *b) {
   b_result(b, b_alias(b, x, CG_F32, 1, &m, -1));
 }
 
+// A scan over x by a body (c, slice) -> (c, c), with one thing wrong.
+static void scan_plan(builder *b, uint32_t carried, uint32_t scanned, uint32_t slice_rank, uint8_t result) {
+  uint32_t n[2] = {b_num(b, 4), b_num(b, 3)}, x = b_input(b, b_tensor(b, "x", CG_F32, CG_ST_PARAM, 2, n)), c = b_input(b, b_tensor(b, "c", CG_F32, CG_ST_PARAM, 1, n + 1));
+  uint32_t last = b_tensor(b, "last", CG_F32, CG_ST_ARENA, 1, n + 1), all = b_tensor(b, "all", result, CG_ST_ARENA, 2, n);
+  cg_plan_step *s = b_step(b, CG_STEP_SCAN, B_LIST(c, x), B_LIST(last, all));
+  s->n_carried = carried, s->n_scanned = scanned, s->fn[0] = 1;
+  b_result(b, all);
+  b_fn(b, "body");
+  uint32_t m = b_num(b, 3), p = b_param(b, b_tensor(b, "p", CG_F32, CG_ST_PARAM, 1, &m));
+  uint32_t d[2] = {m, m};
+  b_param(b, b_tensor(b, "q", CG_F32, CG_ST_PARAM, slice_rank, d));
+  b_result(b, p);
+  b_result(b, p);
+}
+static void scan_right(builder *b) { scan_plan(b, 1, 1, 1, CG_F32); }
+static void scan_of_nothing(builder *b) { scan_plan(b, 1, 0, 1, CG_F32); }
+static void scan_of_more(builder *b) { scan_plan(b, 1, UINT32_MAX, 1, CG_F32); }
+static void scan_carries_more(builder *b) { scan_plan(b, 3, 1, 1, CG_F32); }
+static void scan_of_planes(builder *b) { scan_plan(b, 1, 1, 2, CG_F32); }
+static void scan_of_another_type(builder *b) { scan_plan(b, 1, 1, 1, CG_F64); }
+
+static void bad_scans_are_refused(void **u) {
+  (void)u;
+  cierge_program *p;
+  cierge_program_free(program(scan_right));
+  refused(cierge_load(artifact(scan_of_nothing), NULL, &p), CIERGE_BAD_ARTIFACT, "goes over 0");
+  refused(cierge_load(artifact(scan_of_more), NULL, &p), CIERGE_BAD_ARTIFACT, "goes over 4294967295");
+  refused(cierge_load(artifact(scan_carries_more), NULL, &p), CIERGE_BAD_ARTIFACT, "carries 3");
+  refused(cierge_load(artifact(scan_of_planes), NULL, &p), CIERGE_BAD_ARTIFACT, "argument 1 of function body");
+  refused(cierge_load(artifact(scan_of_another_type), NULL, &p), CIERGE_BAD_ARTIFACT, "result 1 of function body");
+}
+
 static void bad_plans_are_refused(void **u) {
   (void)u;
   cierge_program *p;
@@ -143,7 +175,7 @@ static void misuse(void **u) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(bad_plans_are_refused), cmocka_unit_test(processors_are_checked), cmocka_unit_test(kernels_from_a_temporary_file),
+      cmocka_unit_test(bad_plans_are_refused), cmocka_unit_test(bad_scans_are_refused), cmocka_unit_test(processors_are_checked), cmocka_unit_test(kernels_from_a_temporary_file),
       cmocka_unit_test(texts), cmocka_unit_test(misuse),
   };
   return cmocka_run_group_tests(tests, set_up, tear_down);

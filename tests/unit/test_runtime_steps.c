@@ -98,6 +98,59 @@ static void sizes_that_steps_reveal(void **u) {
   cierge_program_free(p);
 }
 
+// (x f32[s0, s1], c f32[s1]): for each row: c = row + c; gives c, and the c of all rows
+static void rows_plan(builder *b) {
+  b->source = kernels;
+  uint32_t s0 = b_symbol(b, "s0", 0, 64), s1 = b_symbol(b, "s1", 1, 64), dim[2] = {b_sym(b, s0), b_sym(b, s1)};
+  uint32_t x = b_input(b, b_tensor(b, "x", CG_F32, CG_ST_PARAM, 2, dim)), c = b_input(b, b_tensor(b, "c", CG_F32, CG_ST_PARAM, 1, dim + 1));
+  uint32_t last = b_tensor(b, "last", CG_F32, CG_ST_ARENA, 1, dim + 1), all = b_tensor(b, "all", CG_F32, CG_ST_ARENA, 2, dim);
+  cg_plan_step *s = b_step(b, CG_STEP_SCAN, B_LIST(c, x, s1), B_LIST(last, all));
+  s->n_carried = 1, s->n_scanned = 1, s->fn[0] = 1;
+  b_result(b, last);
+  b_result(b, all);
+  b_fn(b, "body");
+  uint32_t n = b_scalar(b, CG_V_INT, "s1"), d = b_sym(b, n);
+  uint32_t p = b_param(b, b_tensor(b, "p", CG_F32, CG_ST_PARAM, 1, &d)), q = b_param(b, b_tensor(b, "q", CG_F32, CG_ST_PARAM, 1, &d));
+  uint32_t r = b_tensor(b, "r", CG_F32, CG_ST_ARENA, 1, &d);
+  b_param(b, n);
+  b_kernel(b, "add", B_LIST(p, q), B_LIST(r), B_LIST(d));
+  b_result(b, r);
+  b_result(b, r);
+}
+
+static void scans(void **u) {
+  (void)u;
+  cierge_program *p = program(rows_plan);
+  cierge_context *k = context(p);
+  float x[12], c[4] = {1, 2, 3, 4};
+  for (int i = 0; i < 12; i++) x[i] = (float)i;
+  static const int64_t shapes[][2] = {{3, 4}, {1, 4}, {0, 4}, {5, 2}, {6, 2}, {6, 2}};
+  for (size_t round = 0; round < 6; round++) {
+    const int64_t *n = shapes[round];
+    int64_t shape[2] = {n[0], n[1]};
+    DLTensor tx = f32(x, 2, shape), tc = f32(c, 1, shape + 1);
+    good(cierge_input_set(k, 0, &tx, 0));
+    good(cierge_input_set(k, 1, &tc, 0));
+    if (!n[0]) {
+      refused(cierge_run(k), CIERGE_RUN_ERROR, "no elements to go over");
+      continue;
+    }
+    if (round == 5) cg_heap_fail_at(0, 0);
+    good(cierge_run(k));
+    if (round == 5) assert_int_equal(cg_heap_count(), 0);
+    for (int64_t j = 0; j < n[1]; j++) {
+      float sum = c[j];
+      for (int64_t i = 0; i < n[0]; i++) {
+        sum += x[i * n[1] + j];
+        assert_float_equal(at(output(k, 1), i * n[1] + j), sum, 0);
+      }
+      assert_float_equal(at(output(k, 0), j), sum, 0);
+    }
+  }
+  cierge_context_free(k);
+  cierge_program_free(p);
+}
+
 static void branches_and_loops(void **u) {
   (void)u;
   cierge_program *p = program(control_plan);
@@ -145,7 +198,11 @@ static void the_arena_is_shared(void **u) {
   assert_float_equal(at(output(c, 0), 1000), 1000, 0);
   char *text;
   good(cierge_profile_text(c, &text));
+#ifdef __SANITIZE_ADDRESS__ // memory.c leaves gaps of 64 bytes
+  assert_non_null(strstr(text, "arena of main: 8320 bytes, at least 8320"));
+#else
   assert_non_null(strstr(text, "arena of main: 8192 bytes, at least 8192"));
+#endif
   assert_non_null(strstr(text, "kernel add"));
   cierge_text_free(text);
   cierge_context_free(c);
@@ -154,7 +211,7 @@ static void the_arena_is_shared(void **u) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(numbers_and_errors), cmocka_unit_test(sizes_that_steps_reveal), cmocka_unit_test(branches_and_loops),
+      cmocka_unit_test(numbers_and_errors), cmocka_unit_test(sizes_that_steps_reveal), cmocka_unit_test(branches_and_loops), cmocka_unit_test(scans),
       cmocka_unit_test(the_arena_is_shared),
   };
   return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -1,48 +1,14 @@
-// src/runtime: regions of LibTorch, which a small library plays.
+// src/runtime: regions of LibTorch, which a small library plays (fake_torch.c).
 #include <dlfcn.h>
 
 #include "runtime_fixture.h"
 
-// double: out = 2 * in. half: the first half of it, so its size appears only then. fail: an error. Counts live tensors.
-static const char plugin[] =
-    "#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n#include \"base/bytes.h\"\n#include \"../plugin/torch/cierge_torch.h\"\n"
-    "#define OUT __attribute__((visibility(\"default\")))\n"
-    "typedef struct { int64_t size; float *data; } tensor;\n"
-    "struct cierge_torch_region { char op; };\n"
-    "OUT int live, shared;\n"
-    "static int schema(const char *k, char *b, size_t n) { snprintf(b, n, \"%s\", k); return 0; }\n"
-    "static int region_new(const void *p, size_t n, cierge_torch_region **out, cierge_torch_error *e) {\n"
-    "  (void)e; cg_reader r = {p, (const uint8_t *)p + n, 0};\n"
-    "  for (int i = 0; i < 4; i++) cg_read_u32(&r);\n"
-    "  *out = malloc(sizeof **out); (*out)->op = cg_read_text(&r, NULL)[6]; return 0; }\n"
-    "static void region_free(cierge_torch_region *r) { free(r); }\n"
-    "static void tensor_free(cierge_torch_tensor t) { free(((tensor *)t)->data); free(t); live--; }\n"
-    "static int region_run(cierge_torch_region *r, const cierge_torch_value *in, int n_in, cierge_torch_value *out, int n_out, int threads,\n"
-    "                      int *call, cierge_torch_error *e) {\n"
-    "  (void)n_in; (void)n_out; (void)threads; *call = 0;\n"
-    "  int64_t n = in[0].size[0];\n"
-    "  const float *x = in[0].handle ? ((tensor *)in[0].handle)->data : in[0].data;\n"
-    "  shared += in[0].handle != NULL;\n"
-    "  if (r->op == 'f' && x[0] > 100) { snprintf(e->text, e->size, \"it is too much\"); return 1; }\n"
-    "  if (r->op == 'h') n /= 2;\n"
-    "  tensor *t = malloc(sizeof *t); t->size = n; t->data = malloc(n * 4 + 4); live++;\n"
-    "  for (int64_t i = 0; i < n; i++) t->data[i] = 2 * x[i];\n"
-    "  memset(out, 0, sizeof *out); out->handle = t; out->data = t->data; out->dtype = 6; out->rank = 1; out->size = &t->size; return 0; }\n"
-    "static void seed(uint64_t s) { (void)s; }\n"
-    "static int load_library(const char *p, cierge_torch_error *e) { snprintf(e->text, e->size, \"%s is no library\", p); return 1; }\n"
-    "OUT const cierge_torch_api_v1 *cierge_torch_api(void) {\n"
-    "  static const cierge_torch_api_v1 api = {.abi = CIERGE_TORCH_ABI, .version = \"2.13.1\", .schema = schema, .load_library = load_library,\n"
-    "    .region_new = region_new, .region_free = region_free, .region_run = region_run, .tensor_free = tensor_free, .seed = seed};\n"
-    "  return &api; }\n";
-
-static void compile_library(const char *name, const char *text) {
-  char c[300], command[2000], root[] = __FILE__;
-  snprintf(c, sizeof c, "%s/%s.c", folder, name);
-  root[sizeof root - sizeof "tests/unit/test_runtime_torch.c"] = 0; // where that was compiled
-  FILE *f = fopen(c, "w");
-  fputs(text, f);
-  fclose(f);
-  snprintf(command, sizeof command, "cc -O1 -shared -fPIC -I '%ssrc' -o '%s/%s' '%s'", root, folder, name, c);
+// source: a C file of this folder, NULL: an empty library
+static void compile_library(const char *name, const char *source) {
+  char command[2000], here[] = __FILE__;
+  *strrchr(here, '/') = 0;
+  if (source) snprintf(command, sizeof command, "cc -O1 -shared -fPIC -I '%s/../../src' -I '%s/../../include' -o '%s/%s' '%s/%s'", here, here, folder, name, here, source);
+  else snprintf(command, sizeof command, "echo 'int nothing;' | cc -shared -x c -o '%s/%s' -", folder, name);
   assert_int_equal(system(command), 0);
 }
 
@@ -73,6 +39,23 @@ static void newer_torch(builder *b) {
   wrong_shape(b);
   b->plan.torch_min = "2.14";
 }
+static void older_torch(builder *b) {
+  wrong_shape(b);
+  b->plan.torch_min = "2.10", b->plan.torch_max = "2.12";
+}
+static void same_torch(builder *b) {
+  wrong_shape(b);
+  b->plan.torch_min = "2.13", b->plan.torch_max = "2.13"; // 2.13.1 is a 2.13
+}
+static void python_operator(builder *b) {
+  wrong_shape(b);
+  b->plan.custom = CG_NEW(b->s, cg_plan_custom);
+  b->plan.custom[b->plan.n_custom++] = (cg_plan_custom){"py::f", "py::f(Tensor x) -> Tensor", CG_PYTHON_LIBRARY, ""};
+}
+static void lost_library(builder *b) {
+  python_operator(b);
+  b->plan.custom->library = "libmine.so", b->plan.custom->hash = "0123456789abcdef0123456789abcdef";
+}
 
 static cierge_program *torch_program(make_plan *make) {
   cierge_program *p;
@@ -83,9 +66,9 @@ static cierge_program *torch_program(make_plan *make) {
 static void regions(void **u) {
   (void)u;
   char path[300];
-  compile_library("libtorch_cpu.so", "int nothing;\n");
-  compile_library("libc10.so", "int nothing;\n");
-  compile_library("libcierge_torch.so", plugin);
+  compile_library("libtorch_cpu.so", NULL);
+  compile_library("libc10.so", NULL);
+  compile_library("libcierge_torch.so", "fake_torch.c");
   setenv("CIERGE_PLUGIN_DIR", folder, 1);
   cierge_program *p;
   refused(cierge_load(artifact(torch_plan), &(cierge_load_options){.size = sizeof(cierge_load_options), .libtorch = "none"}, &p), CIERGE_MISSING, "none");
@@ -134,8 +117,12 @@ static void regions(void **u) {
   cierge_program_free(p);
   assert_int_equal(*live, 0);
   refused(cierge_load(artifact(newer_torch), NULL, &p), CIERGE_MISSING, "needs LibTorch 2.14 or newer, here is 2.13.1");
+  refused(cierge_load(artifact(older_torch), NULL, &p), CIERGE_MISSING, "needs LibTorch 2.10 to 2.12, here is 2.13.1");
+  cierge_program_free(torch_program(same_torch));
+  refused(cierge_load(artifact(python_operator), NULL, &p), CIERGE_MISSING, "py::f, which is written in Python and not registered in this process");
+  refused(cierge_load(artifact(lost_library), NULL, &p), CIERGE_MISSING, "py::f of the library libmine.so (content 0123456789abcdef");
   const char *libraries[] = {"x.so", NULL};
-  refused(cierge_load(artifact(wrong_shape), &(cierge_load_options){.size = sizeof(cierge_load_options), .torch_libraries = libraries}, &p), CIERGE_MISSING, "x.so is no library");
+  refused(cierge_load(artifact(wrong_shape), &(cierge_load_options){.size = sizeof(cierge_load_options), .torch_libraries = libraries}, &p), CIERGE_MISSING, "x.so cannot be opened");
   dlclose(h);
   unsetenv("CIERGE_PLUGIN_DIR");
 }

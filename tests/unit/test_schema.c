@@ -158,7 +158,7 @@ static void test_fields(void **state) {
   assert_string_equal(c->ns, "higher_order");
   assert_string_equal(c->overload, "");
   c = find("torchop");
-  assert_true(c->variadic_args && c->variadic_rets && c->nargs == 1 && c->arg[0].keyword_only);
+  assert_true(c->variadic_args && c->variadic_rets && c->nargs == 2 && c->arg[0].keyword_only && c->arg[0].type.kind == CG_S_BLOB);
 }
 
 static void test_errors(void **state) {

@@ -3,6 +3,7 @@
 
 #include "backend/c/kernel_internal.h"
 #include "backend/c/prelude.h"
+#include "pass/cost.h"
 
 int cg_c_plan_value(cg_sched *c, cg_value *v) {
   cg_info *x = cg_c_info(v);
@@ -30,4 +31,4 @@ static void lower(cg_emitter *e, cg_fn *f) {
     if (f->result.at[i].kind == CG_A_VALUE) cg_c_plan_value(c, f->result.at[i].value);
 }
 
-const cg_backend cg_backend_c = {.name = "c", .claim = cg_c_claim, .lower = lower, .finish = cg_c_finish};
+const cg_backend cg_backend_c = {.name = "c", .claim = cg_c_claim, .lower = lower, .finish = cg_c_finish, .cost = &cg_cost_native};

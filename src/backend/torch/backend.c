@@ -4,6 +4,7 @@
 #include "artifact/scalar.h"
 #include "backend/torch/lower.h"
 #include "ops/op.h"
+#include "pass/cost.h"
 
 // ---------------------------------------------------------------- claims
 
@@ -38,6 +39,12 @@ static const char *unfit_schema(cg_session *s, const cg_node *n) {
     if (c->ret[i].type.kind == CG_S_STR || c->ret[i].type.kind == CG_S_GRAPH || c->ret[i].type.kind == CG_S_ANY)
       return cg_format(s, "it gives a %s", c->ret[i].type.text);
   return NULL;
+}
+
+static const char *unfit_script(cg_session *s, const cg_node *n) {
+  const char *why = NULL;
+  for (int i = CG_TORCHOP_INPUTS; i < n->nargs && !why; i++) why = unfit_arg(s, &n->arg[i], cg_format(s, "%d", i - CG_TORCHOP_INPUTS));
+  return why;
 }
 
 // as_strided reads storage, of which a region gets only what its input's elements are. Inputs in C order hold all of it
@@ -85,6 +92,7 @@ static const char *unfit_strides(const cg_node *n) {
 
 static const char *claim(cg_pipeline *p, const cg_node *n) {
   const cg_schema *c = n->schema;
+  if (cg_node_is_torchop(n)) return unfit_script(p->s, n);
   if (!c || !strstr(c->name, "::") || cg_scalar_find(c->key) >= 0) return "it is no operator of PyTorch's dispatcher";
   if (n->op && n->op->traits & CG_OP_CONTROL) return "it is control flow";
   const char *why = unfit_schema(p->s, n);
@@ -98,21 +106,9 @@ static const char *claim(cg_pipeline *p, const cg_node *n) {
 
 // ---------------------------------------------------------------- what the artifact needs
 
-static void need_custom(cg_emitter *e, const cg_schema *c) {
-  cg_plan *p = e->plan;
-  if (!strncmp(c->name, "aten::", 6)) return;
-  for (uint32_t i = 0; i < p->n_custom; i++)
-    if (!strcmp(p->custom[i].op, c->key)) return;
-  cg_str libraries = cg_str_new(e->s);
-  const cg_options *o = e->pipeline->opt;
-  for (int i = 0; i < o->torch_libraries.n; i++) {
-    const char *path = o->torch_libraries.at[i], *slash = strrchr(path, '/');
-    cg_str_addf(&libraries, "%s%s", i ? ", " : "", slash ? slash + 1 : path);
-  }
-  cg_plan_custom *all = CG_NEW_ARRAY(e->s, cg_plan_custom, p->n_custom + 1);
-  if (p->n_custom) memcpy(all, p->custom, p->n_custom * sizeof *all);
-  all[p->n_custom++] = (cg_plan_custom){.op = c->key, .schema = c->text, .library = cg_str_text(&libraries), .hash = ""};
-  p->custom = all;
+static void need_custom_of_script(cg_emitter *e, const cg_node *n) {
+  const cg_script *s = cg_node_script(n);
+  for (int i = 0; s && i < s->nops; i++) cg_torch_need(e, &(cg_schema){.key = s->op[i], .name = s->op[i], .text = s->op[i]});
 }
 
 // The programs speak of operators by their schemas, which PyTorch keeps between versions far better than its C++; what
@@ -124,8 +120,9 @@ static void finish(cg_emitter *e) {
     const cg_fn *f = e->m->fns.at[i];
     if (!f->backend || strcmp(f->backend, "torch")) continue;
     for (const cg_node *n = f->first; n; n = n->next)
-      if (n->schema) need_custom(e, n->schema);
+      if (cg_node_is_torchop(n)) need_custom_of_script(e, n);
+      else if (n->schema) cg_torch_need(e, n->schema);
   }
 }
 
-const cg_backend cg_backend_torch = {"torch", claim, cg_torch_lower, finish};
+const cg_backend cg_backend_torch = {"torch", claim, cg_torch_lower, finish, &cg_cost_torch, cg_torch_choose_mode};

@@ -132,6 +132,8 @@ static void write_integer(cg_torch_writer *w, const cg_expr *x) {
   }
 }
 
+static int script_number(cg_torch_writer *w, const cg_node *n) { return cg_emit_script(((lowering *)w)->e, n); }
+
 // ---------------------------------------------------------------- calls
 
 static int compare_u32(const void *a, const void *b) {
@@ -295,19 +297,6 @@ static void check_boundary(lowering *l) {
   }
 }
 
-static bool already_set(const cg_plan_fn *f, uint32_t value) {
-  for (uint32_t i = 0; i < f->n_params; i++)
-    if (f->param[i] == value) return true;
-  for (uint32_t i = 0; i < f->n_steps; i++) {
-    const cg_plan_step *s = &f->step[i];
-    for (uint32_t k = 0; k < s->n_bind; k++)
-      if (s->bind[k].symbol == value) return true;
-    for (uint32_t k = 0; k < s->n_out; k++)
-      if (s->out[k] == value) return true;
-  }
-  return false;
-}
-
 // Integers of the plan that get their value from a dimension of an output.
 static void bind_symbols(lowering *l, cg_plan_step *step) {
   CG_VEC(cg_plan_bind) binds = {0};
@@ -319,7 +308,7 @@ static void bind_symbols(lowering *l, cg_plan_step *step) {
       if (!is_unbacked(x) || known_outside(l, x) || has(&seen, x->symbol)) continue;
       CG_PUSH(l->s, &seen, (const cg_symbol *)x->symbol);
       cg_plan_bind b = {(uint32_t)i, (uint32_t)d, (uint32_t)cg_emit_symbol(l->e, x->symbol)};
-      if (!already_set(l->e->fn, b.symbol)) CG_PUSH(l->s, &binds, b);
+      if (!cg_emit_is_set(l->e->fn, b.symbol)) CG_PUSH(l->s, &binds, b);
     }
   }
   step->bind = binds.at, step->n_bind = (uint32_t)binds.n;
@@ -380,7 +369,7 @@ static void emit_step(lowering *l, cg_str program) {
 }
 
 void cg_torch_lower(cg_emitter *e, cg_fn *f) {
-  lowering l = {.w = {.value = write_value, .integer = write_integer}, .e = e, .s = e->s, .f = f};
+  lowering l = {.w = {.value = write_value, .integer = write_integer, .script = script_number}, .e = e, .s = e->s, .f = f};
   check_boundary(&l);
   for (cg_node *n = f->first; n; n = n->next)
     for (int i = 0; i < n->nargs; i++) need_arg(&l, &n->arg[i]);

@@ -271,6 +271,7 @@ static const char *set_type(question *q, int k) {
 static const char *infer(cg_torch *face, cg_module *m, cg_node *n) {
   torch *t = face->self;
   const char *why;
+  if (cg_node_is_torchop(n)) return "LibTorch does not tell them without running it";
   if (!cg_torch_api(face, &why)) return why;
   if (!t->api->has_meta(n->schema->key)) return "it has no Meta kernel in C++";
   question q = {.t = t, .m = m, .n = n};
@@ -294,10 +295,9 @@ static void load_libraries(torch *t) {
   const cierge_torch_api_v1 *api = cg_torch_api(&t->face, &why);
   if (!api) cg_fail(p->s, CIERGE_MISSING, "%s", why);
   for (int i = 0; i < p->opt->torch_libraries.n; i++) {
-    char text[1024] = "";
-    cierge_torch_error error = {text, sizeof text};
-    if (api->load_library(p->opt->torch_libraries.at[i], &error))
-      cg_fail(p->s, CIERGE_MISSING, "the operator library %s cannot be opened: %s", p->opt->torch_libraries.at[i], text);
+    cg_failure f;
+    cg_hash hash;
+    if (!cg_library_load(api, p->opt->torch_libraries.at[i], &hash, &f)) cg_fail(p->s, (cierge_code)f.code, "%s", f.text);
   }
 }
 
@@ -310,7 +310,7 @@ cg_torch *cg_torch_connect(cg_pipeline *p) {
   }
   torch *t = CG_NEW(p->s, torch);
   t->p = p;
-  t->face = (cg_torch){.self = t, .schema = schema, .infer = infer};
+  t->face = (cg_torch){.self = t, .opt = p->opt, .schema = schema, .infer = infer, .script = cg_torch_script};
   if (p->opt->torch_libraries.n) load_libraries(t);
   return &t->face;
 }

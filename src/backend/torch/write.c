@@ -60,6 +60,12 @@ static bool layout_asked(const cg_node *n, const cg_type *t) {
   return asked;
 }
 
+bool cg_torch_restrides(const cg_node *n, const cg_arg *a) {
+  if (a->kind != CG_A_VALUE || !n->op || !(n->op->traits & CG_OP_STRIDE_SENSITIVE)) return false;
+  const cg_type *t = &a->value->type;
+  return t->kind == CG_T_TENSOR && !c_order(n->fn->module, t) && !layout_asked(n, t);
+}
+
 // ---------------------------------------------------------------- arguments
 
 static void write_arg(cg_torch_writer *w, const cg_node *n, const cg_arg *a, cg_schema_kind kind) {
@@ -67,9 +73,7 @@ static void write_arg(cg_torch_writer *w, const cg_node *n, const cg_arg *a, cg_
   switch (a->kind) {
   case CG_A_NONE: cg_write_u8(b, CG_TA_NONE); break;
   case CG_A_VALUE:
-    if (n->op && n->op->traits & CG_OP_STRIDE_SENSITIVE && a->value->type.kind == CG_T_TENSOR && !c_order(n->fn->module, &a->value->type) &&
-        !layout_asked(n, &a->value->type))
-      write_strided(w, n, a->value);
+    if (cg_torch_restrides(n, a)) write_strided(w, n, a->value);
     else w->value(w, a->value);
     break;
   case CG_A_INT: w->integer(w, a->i); break;
@@ -87,6 +91,7 @@ static void write_arg(cg_torch_writer *w, const cg_node *n, const cg_arg *a, cg_
     cg_write_u32(b, (uint32_t)a->list.n);
     for (int i = 0; i < a->list.n; i++) write_arg(w, n, &a->list.at[i], kind);
     break;
+  case CG_A_BLOB: cg_fail_at(b->s, CIERGE_INTERNAL, n->at, "%s: a blob is no argument of an operator", n->schema->key);
   case CG_A_FN: cg_fail_at(b->s, CIERGE_INTERNAL, n->at, "%s: a sub-graph cannot be given to LibTorch", n->schema->key);
   }
 }
@@ -108,33 +113,58 @@ static bool secretly_mutated(const cg_node *n, const cg_schema_arg *a) {
   return listed;
 }
 
-static bool mutated(const cg_node *n, int i) {
+bool cg_torch_mutates(const cg_node *n, int i) {
+  if (cg_node_is_torchop(n)) return cg_script_writes(n, i);
   if (i >= n->schema->nargs || n->arg[i].kind == CG_A_NONE) return false;
   const cg_schema_arg *a = &n->schema->arg[i];
   return a->alias_write || a->is_out || secretly_mutated(n, a);
 }
 
+static int write_mutated(cg_str *b, const cg_node *n, int before) {
+  int count = 0, clones = 0;
+  for (int i = 0; i < n->nargs; i++) count += cg_torch_mutates(n, i);
+  cg_write_u32(b, (uint32_t)count);
+  for (int i = 0; i < n->nargs; i++) {
+    if (!cg_torch_mutates(n, i)) continue;
+    cg_write_u32(b, (uint32_t)(i - before));
+    clones += n->arg[i].kind == CG_A_LIST ? n->arg[i].list.n : 1;
+  }
+  return clones;
+}
+
+// The method's lists stay whole where the program speaks of one.
+static bool opens_lists(const cg_node *n) {
+  for (int i = 0; i < n->nresults; i++)
+    if (n->result[i]->type.kind == CG_T_OTHER) return false;
+  return true;
+}
+
+static int write_script_call(cg_torch_writer *w, const cg_node *n) {
+  cg_str *b = &w->out;
+  enum { FLAGS = 1 }; // arguments before the method's
+  cg_write_text(b, cg_format(b->s, CG_TORCH_SCRIPT "%d", w->script(w, n)));
+  cg_write_text(b, n->arg[1].str.text);
+  cg_write_u32(b, (uint32_t)(n->nargs - CG_TORCHOP_INPUTS + FLAGS));
+  cg_write_u8(b, CG_TA_BOOL), cg_write_u8(b, opens_lists(n));
+  for (int i = CG_TORCHOP_INPUTS; i < n->nargs; i++) write_arg(w, n, &n->arg[i], CG_S_ANY);
+  return write_mutated(b, n, CG_TORCHOP_INPUTS - FLAGS);
+}
+
 int cg_torch_write_call(cg_torch_writer *w, const cg_node *n) {
   cg_str *b = &w->out;
+  if (cg_node_is_torchop(n)) return write_script_call(w, n);
   // Values are C order to the compiler, whatever strides they have in LibTorch: copies before a view may be gone.
   bool view = cg_node_is_op(n, "aten::view") || cg_node_is_op(n, "aten::_unsafe_view");
   cg_write_text(b, view ? "aten::reshape" : n->schema->name);
   cg_write_text(b, n->schema->overload);
   cg_write_u32(b, (uint32_t)n->nargs);
   for (int i = 0; i < n->nargs; i++) write_arg(w, n, &n->arg[i], i < n->schema->nargs ? n->schema->arg[i].type.kind : CG_S_ANY);
-  int count = 0, clones = 0;
-  for (int i = 0; i < n->nargs; i++) count += mutated(n, i);
-  cg_write_u32(b, (uint32_t)count);
-  for (int i = 0; i < n->nargs; i++) {
-    if (!mutated(n, i)) continue;
-    cg_write_u32(b, (uint32_t)i);
-    clones += n->arg[i].kind == CG_A_LIST ? n->arg[i].list.n : 1;
-  }
-  return clones;
+  return write_mutated(b, n, 0);
 }
 
 int cg_torch_own_results(const cg_node *n, int clones) {
   const cg_schema *c = n->schema;
+  if (c->variadic_rets) return n->nresults > clones ? n->nresults - clones : 0;
   for (int i = 0; i < c->nrets; i++)
     if (c->ret[i].type.list) return n->nresults > clones && c->mutates ? n->nresults - clones : n->nresults;
   return c->nrets;

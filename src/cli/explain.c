@@ -1,0 +1,170 @@
+// cierge explain: where every node would go, why, and what it costs; --measure runs the program and says what it took.
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cli/arrays.h"
+#include "cli/cli.h"
+#include "cli/feed.h"
+#include "compile/report.h"
+#include "yyjson/yyjson.h"
+
+typedef struct {
+  cierge_options *o;
+  const char *model, *measure, *inputs, *rounds_text, *threads_text, *json, *html;
+} explain_args;
+
+// ---------------------------------------------------------------- measuring
+
+typedef struct {
+  cg_session *s;
+  cierge_context *c;
+  const cg_emitter *e;
+  int rounds;
+  double *before, *total; // [spans] ns of all calls so far, before this one; the same now
+  double **ns;            // [spans + 1][rounds]; the last: the whole call
+} meter;
+
+static void drop_program(void *p) { cierge_program_free(p); }
+static void drop_context(void *c) { cierge_context_free(c); }
+static void drop_document(void *d) { yyjson_doc_free(d); }
+static void drop_file(void *path) { unlink(path); }
+
+static double now_ns(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
+// Sums the profile's steps over the steps that each region became.
+static void read_profile(meter *m) {
+  char *text;
+  cg_check(m->s, cierge_profile_json(m->c, &text));
+  yyjson_doc *d = yyjson_read(text, strlen(text), 0);
+  cierge_text_free(text);
+  if (!d) cg_fail(m->s, CIERGE_INTERNAL, "explain: the profile does not read");
+  yyjson_val *fns = yyjson_obj_get(yyjson_doc_get_root(d), "functions");
+  for (int i = 0; i < m->e->spans.n; i++) {
+    const cg_emit_span *x = &m->e->spans.at[i];
+    yyjson_val *steps = yyjson_obj_get(yyjson_arr_get(fns, x->fn), "steps");
+    m->total[i] = 0;
+    for (uint32_t k = x->first; k < x->last; k++) m->total[i] += (double)yyjson_get_uint(yyjson_obj_get(yyjson_arr_get(steps, k), "ns"));
+  }
+  drop_document(d);
+}
+
+static int ascending(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+static double median(double *at, int n) {
+  qsort(at, (size_t)n, sizeof *at, ascending);
+  return at[n / 2];
+}
+
+static long number(cg_session *s, const char *option, const char *text, long otherwise) {
+  if (!text) return otherwise;
+  char *end;
+  errno = 0;
+  long v = strtol(text, &end, 10);
+  if (errno || end == text || *end || v < 1 || v > 1000000) cg_fail(s, CIERGE_USAGE, "explain: --%s takes a number above 0, not '%s'", option, text);
+  return v;
+}
+
+static const char *temporary(cg_session *s) {
+  const char *folder = getenv("TMPDIR");
+  char *path = cg_format(s, "%s/cierge-explain-XXXXXX", folder && *folder ? folder : "/tmp");
+  int fd = mkstemp(path);
+  if (fd < 0) cg_fail(s, CIERGE_IO, "explain: no temporary file can be made as %s", path);
+  close(fd);
+  cg_defer(s, drop_file, path);
+  return path;
+}
+
+static void run_rounds(meter *m, cg_feed *feed) {
+  int n = m->e->spans.n;
+  enum { WARM = 3 };
+  for (int i = -WARM; i < m->rounds; i++) {
+    memcpy(m->before, m->total, (size_t)n * sizeof *m->before);
+    cg_feed_set(feed, m->c);
+    double start = now_ns();
+    cg_check(m->s, cierge_run(m->c));
+    double took = now_ns() - start;
+    read_profile(m);
+    for (int k = 0; i >= 0 && k < n; k++) m->ns[k][i] = m->total[k] - m->before[k];
+    if (i >= 0) m->ns[n][i] = took;
+  }
+}
+
+static void measure(cg_session *s, const explain_args *a, const char *artifact, const cg_emitter *e, cg_report *r) {
+  const cg_options *opt = &a->o->opt;
+  cg_text_vec libraries = {0};
+  for (int i = 0; i < opt->torch_libraries.n; i++) CG_PUSH(s, &libraries, opt->torch_libraries.at[i]);
+  CG_PUSH(s, &libraries, NULL);
+  cierge_load_options lo = {.size = sizeof lo, .libtorch = opt->libtorch, .torch_libraries = libraries.at};
+  cierge_program *p;
+  cg_check(s, cierge_load(artifact, &lo, &p));
+  cg_defer(s, drop_program, p);
+  cierge_context_options co = {.size = sizeof co, .threads = (int)number(s, "threads", a->threads_text, 0), .profile = 1};
+  meter m = {.s = s, .e = e, .rounds = (int)number(s, "rounds", a->rounds_text, 20)};
+  cg_check(s, cierge_context_new(p, &co, &m.c));
+  cg_defer(s, drop_context, m.c);
+  cg_array_vec arrays = {0};
+  if (a->inputs) arrays = cg_arrays_read(s, a->inputs);
+  cg_feed *feed = cg_feed_new(s, p, a->inputs ? a->inputs : "no --inputs", &arrays);
+  int n = e->spans.n;
+  m.before = CG_NEW_ARRAY(s, double, n + 1), m.total = CG_NEW_ARRAY(s, double, n + 1), m.ns = CG_NEW_ARRAY(s, double *, n + 1);
+  for (int i = 0; i <= n; i++) m.ns[i] = CG_NEW_ARRAY(s, double, m.rounds);
+  run_rounds(&m, feed);
+  r->measured = true, r->rounds = m.rounds;
+  r->call_ns = median(m.ns[n], m.rounds);
+  for (int i = 0; i < n; i++) {
+    cg_report_region *x = cg_report_region_of(r, e->spans.at[i].region);
+    if (!x) continue;
+    x->measured_ns = median(m.ns[i], m.rounds);
+    *(x->torch ? &r->measured_torch_ns : &r->measured_native_ns) += x->measured_ns;
+  }
+}
+
+// ---------------------------------------------------------------- the command
+
+static void explain(cg_session *s, void *u) {
+  explain_args *a = u;
+  const char *out = a->measure ? temporary(s) : NULL, *slash = strrchr(a->model, '/');
+  cg_compilation c = out ? cg_compile_to(s, a->o, a->model, out) : cg_compile_model(s, a->o, a->model, true);
+  cg_report r = cg_report_make(c.pipeline, c.m, slash ? slash + 1 : a->model);
+  if (out) measure(s, a, out, c.e, &r);
+  cg_str b = cg_str_new(s), json = cg_str_new(s), html = cg_str_new(s);
+  if (a->json || a->o->opt.report) cg_report_json(&json, &r, true);
+  if (a->o->opt.report) cg_save_text(s, a->o->opt.report, cg_str_text(&json));
+  if (a->html) {
+    cg_report_html(&html, &r);
+    cg_save_text(s, a->html, cg_str_text(&html));
+  }
+  cg_report_text(&b, &r);
+  fputs(a->json ? cg_str_text(&json) : cg_str_text(&b), stdout);
+}
+
+int cg_cmd_explain(int argc, char **argv) {
+  explain_args a = {0};
+  const cg_cli_option more[] = {{"measure", NULL, &a.measure, "compile, run and time it; --inputs gives the arrays"},
+                                {"inputs", "FILE.npz", &a.inputs, "the arrays for --measure"},
+                                {"rounds", "N", &a.rounds_text, "calls that --measure takes the medians of (20)"},
+                                {"threads", "N", &a.threads_text, "threads for --measure (all processors)"},
+                                {"json", NULL, &a.json, "print the report as JSON"},
+                                {"html", "OUT.html", &a.html, "write it as one page with the graph drawn"}};
+  cierge_status *s = cierge_options_new(&a.o);
+  if (s) return cg_finish(s);
+  int code = cg_compile_args(argc, argv, a.o, sizeof more / sizeof *more, more);
+  if (code < 0 && (a.inputs || a.rounds_text || a.threads_text) && !a.measure) code = cg_usage(argv[0], "--inputs, --rounds and --threads are for --measure");
+  if (code < 0) {
+    a.model = argv[optind];
+    code = cg_in_session(explain, &a);
+  }
+  cierge_options_free(a.o);
+  return code;
+}

@@ -1,0 +1,87 @@
+// Type rules and decompositions: differences along a dimension, and bags of embeddings of one size.
+#include "ops/rules.h"
+
+// ---------------------------------------------------------------- diff
+
+const char *cg_infer_diff(cg_module *m, cg_node *n) {
+  const cg_type *x = cg_r_type(n, "self"), *more[2] = {cg_r_type(n, "prepend"), cg_r_type(n, "append")};
+  int d;
+  if (!x || !x->rank) return "diff: a tensor with dimensions is expected";
+  CG_RULE(cg_r_dim_of(m, n, "dim", x->rank, &d));
+  const cg_expr **dim = cg_r_copy_dims(m, x);
+  for (int i = 0; i < 2; i++) {
+    if (!more[i]) continue;
+    if (more[i]->rank != x->rank || more[i]->dtype != x->dtype) return NULL;
+    dim[d] = cg_xadd(m, dim[d], more[i]->dim[d]);
+  }
+  int64_t times = cg_r_int_or(n, "n", -1);
+  if (times < 0) return NULL;
+  dim[d] = cg_xmax(m, cg_xsub(m, dim[d], cg_xi(m, times)), cg_xi(m, 0));
+  cg_r_set(n, 0, x->dtype, x->rank, dim);
+  return NULL;
+}
+
+bool cg_decompose_diff(cg_module *m, cg_node *n) {
+  cg_value *x = cg_r_tensor(n, "self"), *before = cg_r_tensor(n, "prepend"), *after = cg_r_tensor(n, "append");
+  int64_t times = cg_r_int_or(n, "n", -1);
+  int d;
+  if (!x || !x->type.rank || times < 0 || times > 8 || cg_r_dim_of(m, n, "dim", x->type.rank, &d)) return false;
+  if ((before && before->type.dtype != x->type.dtype) || (after && after->type.dtype != x->type.dtype)) return false;
+  cg_rewrite r = cg_rewrite_begin(m, n);
+  cg_arg dim = cg_a_int(m, d), part[3];
+  int parts = 0;
+  if (before) part[parts++] = cg_av(before);
+  part[parts++] = cg_av(x);
+  if (after) part[parts++] = cg_av(after);
+  if (parts > 1) x = cg_make(&r, "aten::cat", 2, cg_a_list(m, parts, part), dim);
+  for (; times && x; times--) {
+    const cg_expr *size = x->type.dim[d];
+    if (!cg_x_at_least(m, size, cg_xi(m, 1))) r.failed = true; // an empty one stays empty: LibTorch's
+    cg_value *high = cg_make(&r, "aten::slice.Tensor", 4, cg_av(x), dim, cg_a_int(m, 1), cg_a_expr(size));
+    cg_value *low = cg_make(&r, "aten::slice.Tensor", 4, cg_av(x), dim, cg_a_int(m, 0), cg_a_expr(cg_xsub(m, size, cg_xi(m, 1))));
+    x = cg_make(&r, x->type.dtype == CG_BOOL ? "aten::logical_xor" : "aten::sub.Tensor", 2, cg_av(high), cg_av(low));
+  }
+  return cg_rewrite_by(&r, x);
+}
+
+// ---------------------------------------------------------------- bags of embeddings
+
+// Offsets that are 0, L, 2L, … as nn.EmbeddingBag makes them for a matrix of indices: *each is L.
+static bool even_bags(cg_module *m, const cg_value *offsets, const cg_value *indices, const cg_expr **each) {
+  const cg_node *a = offsets->def;
+  const cg_expr *start, *end;
+  if (!a || !cg_node_is_op(a, "aten::arange.start_step") || offsets->type.rank != 1 || indices->type.rank != 1) return false;
+  if (!cg_r_int(a, "start", &start) || !cg_r_int(a, "end", &end) || !cg_r_int(a, "step", each)) return false;
+  return cg_x_is(start, 0) && end == indices->type.dim[0] && cg_xmul(m, *each, offsets->type.dim[0]) == end;
+}
+
+const char *cg_infer_embedding_bag(cg_module *m, cg_node *n) {
+  const cg_type *w = cg_r_type(n, "weight"), *offsets = cg_r_type(n, "offsets");
+  if (!w || w->rank != 2) return "embedding_bag: a matrix of weights is expected";
+  if (!offsets || offsets->rank != 1) return NULL;
+  const cg_expr **dim = cg_r_copy_dims(m, w);
+  dim[0] = cg_r_bool(n, "include_last_offset", false) ? cg_xsub(m, offsets->dim[0], cg_xi(m, 1)) : offsets->dim[0];
+  cg_r_set(n, 0, w->dtype, 2, dim);
+  return NULL;
+}
+
+bool cg_decompose_embedding_bag(cg_module *m, cg_node *n) {
+  cg_value *w = cg_r_tensor(n, "weight"), *indices = cg_r_tensor(n, "indices"), *offsets = cg_r_tensor(n, "offsets"), *scale = cg_r_tensor(n, "per_sample_weights");
+  int64_t mode = cg_r_int_or(n, "mode", -1);
+  const cg_expr *each, *dim[2];
+  if (!w || !indices || !offsets || !cg_r_plain_float(w->type.dtype) || mode < 0 || mode > 2 || (scale && mode)) return false;
+  if (cg_r_bool(n, "include_last_offset", false) || cg_r_int_or(n, "padding_idx", -1) >= 0 || !even_bags(m, offsets, indices, &each)) return false;
+  for (int k = 1; k < n->nresults; k++)
+    if (cg_result_used(n, k)) return false;
+  if (mode == 2 && !cg_x_at_least(m, each, cg_xi(m, 1))) return false;
+  cg_rewrite r = cg_rewrite_begin(m, n);
+  dim[0] = offsets->type.dim[0], dim[1] = each;
+  cg_value *rows = cg_make(&r, "aten::embedding", 2, cg_av(w), cg_av(cg_make_reshape(&r, indices, 2, dim)));
+  if (scale) {
+    const cg_expr *wide[3] = {dim[0], each, cg_xi(m, 1)};
+    rows = cg_make(&r, "aten::mul.Tensor", 2, cg_av(rows), cg_av(cg_make_reshape(&r, scale, 3, wide)));
+  }
+  static const char *const reductions[] = {"aten::sum.dim_IntList", "aten::mean.dim", "aten::amax"};
+  cg_value *out[4] = {cg_make(&r, reductions[mode], 2, cg_av(rows), cg_make_ints(&r, 1, (const int[]){1})), NULL, NULL, NULL};
+  return cg_rewrite_end(&r, n->nresults, out);
+}

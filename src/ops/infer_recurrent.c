@@ -1,0 +1,19 @@
+// Type rules: recurrent layers.
+#include "ops/rules.h"
+
+// output, then the last states: like the first ones.
+const char *cg_infer_recurrent(cg_module *m, cg_node *n) {
+  const cg_type *x = cg_r_type(n, "input");
+  cg_value **hx;
+  int states = cg_r_tensors(m, n, "hx", &hx);
+  if (!x || x->rank != 3) return "an input of 3 dimensions is expected";
+  if (states != n->nresults - 1) return "hx does not hold the states of this kind of layer";
+  for (int i = 0; i < states; i++) {
+    if (!hx[i] || hx[i]->type.kind != CG_T_TENSOR || hx[i]->type.rank != 3) return "states of 3 dimensions are expected";
+    cg_r_set_like(n, i + 1, &hx[i]->type, x->dtype);
+  }
+  const cg_expr **dim = cg_r_copy_dims(m, x);
+  dim[2] = cg_xmul(m, hx[0]->type.dim[2], cg_xi(m, 1 + cg_r_bool(n, "bidirectional", false)));
+  cg_r_set(n, 0, x->dtype, 3, dim);
+  return NULL;
+}
