@@ -80,9 +80,10 @@ def links():
     yield "VIEW", "%r: f32[8, 8] = aten.t(%a)\n  %b: f32[8, 8] = aten.neg(%r)", {}, {}, (8, 8), 512, 64
     for m, k in ((1, 64), (16, 64), (16, 256), (64, 256), (128, 256)):
         yield "PRODUCT", f"%b: f32[{m}, {k}] = aten.mm(%a, @w)", {}, {"w": (k, k)}, (m, k), 8 * m * k + 4 * k * k, m * k * k
-    for c, s in ((4, 8), (16, 16), (16, 28), (32, 28), (64, 28)):
-        yield ("CONV", f"%b: f32[1, {c}, {s}, {s}] = aten.conv2d(%a, @w, none, [1, 1], [1, 1])", {}, {"w": (c, c, 3, 3)}, (1, c, s, s),
-               8 * c * s * s + 36 * c * c, 9 * c * c * s * s)
+    for c, s, k in ((4, 8, 3), (16, 16, 3), (16, 28, 3), (32, 28, 3), (64, 28, 3), (64, 14, 1), (128, 28, 1)):
+        pad = f"[{k // 2}, {k // 2}]"
+        yield ("CONV", f"%b: f32[1, {c}, {s}, {s}] = aten.conv2d(%a, @w, none, [1, 1], {pad})", {}, {"w": (c, c, k, k)}, (1, c, s, s),
+               8 * c * s * s + 4 * k * k * c * c, k * k * c * c * s * s)
     for h, length in ((1, 8), (4, 32), (8, 64), (8, 128)):
         yield ("ATTENTION", f"%b: f32[1, {h}, {length}, 64] = aten.scaled_dot_product_attention(%a, %k, %k)", {"k": (1, h, length, 64)}, {}, (1, h, length, 64),
                4 * 256 * h * length, 2 * h * length * length * 64)

@@ -1,5 +1,5 @@
 """Options, sizes named on the command line, and programs that read well and cannot be compiled."""
-from kit import Case, meta, node, pt2, tensor
+from kit import Case, meta, node, pt2, safetensors, tensor
 
 ADD = "fn @main(%x: f32[s0, 4]) -> f32[s0, 4] {\n  %y = aten.add.Tensor(%x, %x)\n  return %y\n}\n"
 OPTIONS = [
@@ -29,6 +29,15 @@ fn @main(%x: f32[48, 48], %c: c64[48], %i: i64[2000, 800], %w: f32[48, 48]) -> (
   return %s, %t, %d, %n, %j, %k
 }
 """
+NORM = """param @w: f32[2, 1, 1]
+const @g: f32[2]
+const @v: f32[2]
+fn @main(%x: f32[1, 1, 8]) -> f32[1, 2, 8] {
+  %c = aten.conv1d(%x, @w)
+  %y, %m, %s = aten._native_batch_norm_legit_no_training(%c, @g, @g, @g, @v, 0.1, 0.5)
+  return %y
+}
+"""
 NOTHING = "fn @main() -> int {\n  %n: int = _operator.add(1, 2)\n  return %n\n}\n"
 
 
@@ -40,6 +49,10 @@ def cases(files):
     yield Case("--dim of a model of fixed sizes", ["explain", "fixed.cir", "--dim", "s0=4"])
     for title, text in PROGRAMS:
         yield Case(title, ["compile", files.fresh("p", "cir", text), "-o", "out.cierge", "--backends", "c,torch"])
+    # a pass that reads the weights' bytes
+    norm = files.put("norm.cir", NORM)
+    files.put("norm.safetensors", safetensors({n: {"dtype": "F32", "shape": s, "data_offsets": [8 * i, 8 * i + 8]} for i, (n, s) in enumerate((("w", [2, 1, 1]), ("g", [2]), ("v", [2])))}, bytes(24)))
+    yield Case("--dump-after fold-norm", ["compile", norm, "-o", "norm.cierge", "--dump-after", "fold-norm", "--target", "x86-64-v3"])
     # what --require-native refuses, what explain and the report say
     svd = files.put("svd.cir", PROGRAMS[-1][1])
     yield Case("--require-native", ["compile", svd, "-o", "out.cierge", "--require-native"])
