@@ -103,11 +103,17 @@ check:
 	@tools/setup.sh
 	@tests/run.sh fast
 unit: $(UNIT) $(GOLDEN)
+# Ten model families beside other engines, which get an environment of their own: ARGS="--models lstm,tiny --threads 1".
+bench:
+	@tools/setup.sh
+	@$(MAKE) --no-print-directory -j2 all
+	@bench/setup.sh
+	@$(PY) bench/run.py $(ARGS)
 conformance: all
 	$(PY) tests/conformance/run.py $(ARGS)
 
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
-.PHONY: all clean plugin custom-op examples setup run test check unit conformance
+.PHONY: all clean plugin custom-op examples setup run test check unit bench conformance
 .SECONDARY:
 clean:
 	rm -rf $(B)
