@@ -34,6 +34,7 @@ typedef struct {
   int code; // cierge_code
   char text[1024];
 } cg_failure;
+__attribute__((format(printf, 3, 4))) bool cg_failed(cg_failure *f, int code, const char *fmt, ...); // fills it; always false
 
 // Maps the file; checks header, table, gaps and the hashes of all sections (weights only if check_weights).
 // false: *f says what is wrong and where (section name and offset).

@@ -9,6 +9,4 @@ cg_module *cg_frontend_pt2(cg_pipeline *p, const char *path, const char *entry);
 cg_module *cg_frontend_text(cg_pipeline *p, const char *path, const char *weights);
 // A text in memory; path: where it would lie, for messages and for what lies beside it.
 cg_module *cg_frontend_parse(cg_pipeline *p, const char *path, const char *text, size_t size, const char *weights);
-// Each node becomes an origin of its own, for reports.
-void cg_number_origins(cg_module *m);
 #endif

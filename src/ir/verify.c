@@ -192,11 +192,8 @@ static void check_module(checker *c) {
   if (loop) broken(c, "@%s calls itself", loop->name);
 }
 
-void cg_verify(cg_module *m, const char *after) {
+void cg_verify(cg_module *m, const char *after, bool typed) {
   checker c = {.m = m, .after = after};
-  static const char *const untyped[] = {"read", "safety", "scripts", "functionalise"};
-  bool typed = true;
-  for (size_t i = 0; i < sizeof untyped / sizeof *untyped; i++) typed &= strcmp(after, untyped[i]) != 0;
   check_module(&c);
   for (int i = 0; i < m->fns.n; i++) check_fn(&c, m->fns.at[i], typed);
 }

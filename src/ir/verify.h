@@ -1,11 +1,11 @@
 // Checks a module's invariants after each pass (in tests and with --verify); throws CIERGE_INTERNAL naming the node.
 //   definitions before uses; names unique; arguments fit the schema's types; all defaults present;
-//   every result has a type (from the pass "infer" on); results and updates defined; calls fit their callee, control nodes
-//   their sub-graphs (from "infer" on),   and no function calls itself; no symbol undeclared.
+//   results and updates defined; calls fit their callee, and no function calls itself; no symbol undeclared;
+//   where `typed`: every result has a type, control nodes fit their sub-graphs.
 #ifndef CG_IR_VERIFY_H
 #define CG_IR_VERIFY_H
 #include "ir/ir.h"
-void cg_verify(cg_module *m, const char *after);
+void cg_verify(cg_module *m, const char *after, bool typed);
 
 // What the parser of the text form checks as well (ir/fits.c):
 // NULL if `a` can stand for the schema's argument `of`, else what was expected ("a Tensor", "an int[]").

@@ -12,14 +12,14 @@ const cg_pass cg_passes[] = {
     {"safety", cg_pass_safety, "operators that reach beyond tensors are refused"},
     {"scripts", cg_pass_scripts, "what torchop's scripts write to and keep is asked of LibTorch"},
     {"functionalise", cg_pass_functionalise, "in-place operators and views become values, mutations become updates"},
-    {"infer", cg_pass_infer, "every result gets a type; what the model records is checked"},
-    {"fold", cg_pass_fold, "known sizes and scalars become literals, views of constants become constants"},
-    {"simplify", cg_pass_simplify, "identities, common subexpressions and dead code go"},
-    {"fold-norm", cg_pass_fold_norm, "normalisations behind convolutions become part of their weights"},
-    {"decompose", cg_pass_decompose, "composite operators become what backends know"},
-    {"fold", cg_pass_fold, "the same, over what decomposition made"},
-    {"simplify", cg_pass_simplify, "the same, over what decomposition made"},
-    {"partition", cg_pass_partition, "nodes are claimed, regions lifted to functions"},
+    {"infer", cg_pass_infer, "every result gets a type; what the model records is checked", true},
+    {"fold", cg_pass_fold, "known sizes and scalars become literals, views of constants become constants", true},
+    {"simplify", cg_pass_simplify, "identities, common subexpressions and dead code go", true},
+    {"fold-norm", cg_pass_fold_norm, "normalisations behind convolutions become part of their weights", true},
+    {"decompose", cg_pass_decompose, "composite operators become what backends know", true},
+    {"fold", cg_pass_fold, "the same, over what decomposition made", true},
+    {"simplify", cg_pass_simplify, "the same, over what decomposition made", true},
+    {"partition", cg_pass_partition, "nodes are claimed, regions lifted to functions", true},
 };
 const int cg_pass_count = sizeof cg_passes / sizeof *cg_passes;
 
@@ -34,7 +34,7 @@ void cg_passes_run(cg_pipeline *p, cg_module *m) {
     double start = now_ms();
     cg_passes[i].run(p, m);
     if (p->opt->time_passes) fprintf(stderr, "%8.2f ms  %s\n", now_ms() - start, cg_passes[i].name);
-    if (p->opt->verify) cg_verify(m, cg_passes[i].name);
+    if (p->opt->verify) cg_verify(m, cg_passes[i].name, cg_passes[i].typed);
     if (p->opt->dump_after && !strcmp(p->opt->dump_after, cg_passes[i].name)) {
       cg_str text = cg_str_new(p->s);
       cg_print_module(&text, m);

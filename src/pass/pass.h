@@ -92,6 +92,7 @@ typedef struct {
   const char *name;
   void (*run)(cg_pipeline *p, cg_module *m);
   const char *what; // one line for `--time-passes` and the docs
+  bool typed;       // behind it every value has a type
 } cg_pass;
 
 extern const cg_pass cg_passes[];

@@ -27,15 +27,6 @@ typedef struct opened {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static opened *all_opened; // under lock; grows only
 
-__attribute__((format(printf, 2, 3))) static bool missing(cg_failure *f, const char *fmt, ...) {
-  va_list ap;
-  va_start(ap, fmt);
-  vsnprintf(f->text, sizeof f->text, fmt, ap);
-  va_end(ap);
-  f->code = CIERGE_MISSING;
-  return false;
-}
-
 static bool remember(const char *path, const cg_hash *hash, cg_failure *f) {
   size_t n = strlen(path) + 1;
   opened *o = cg_heap_alloc(sizeof *o + n);
@@ -71,11 +62,11 @@ typedef struct {
 static bool map(const char *path, bytes *out, cg_failure *f) {
   struct stat st;
   int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return missing(f, "the operator library %.256s cannot be opened: %s", path, strerror(errno));
+  if (fd < 0) return cg_failed(f, CIERGE_MISSING, "the operator library %.256s cannot be opened: %s", path, strerror(errno));
   bool ok = !fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_size > 0;
   void *at = ok ? mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0) : MAP_FAILED;
   close(fd);
-  if (at == MAP_FAILED) return missing(f, "the operator library %.256s cannot be read: %s", path, ok ? strerror(errno) : "it is no regular file, or empty");
+  if (at == MAP_FAILED) return cg_failed(f, CIERGE_MISSING, "the operator library %.256s cannot be read: %s", path, ok ? strerror(errno) : "it is no regular file, or empty");
   *out = (bytes){at, (size_t)st.st_size};
   return true;
 }
@@ -93,10 +84,10 @@ static bool check(const char *path, const bytes *b, cg_failure *f) {
   char text[256];
   cg_elf_wants w;
   const char *why = cg_elf_read(b->data, b->size, &w, text, sizeof text);
-  if (why) return missing(f, "the operator library %.256s cannot be loaded: %s", path, why);
+  if (why) return cg_failed(f, CIERGE_MISSING, "the operator library %.256s cannot be loaded: %s", path, why);
   bool python = dlsym(RTLD_DEFAULT, "Py_IsInitialized") != NULL;
   if ((!w.python_library || (python && open_here(w.python_library))) && (!w.python_symbol || python)) return true;
-  return missing(f, "the operator library %.256s needs Python, which is not in this process (%s%.60s%s%s%.60s): link it with -ltorch -ltorch_cpu -lc10 and without "
+  return cg_failed(f, CIERGE_MISSING, "the operator library %.256s needs Python, which is not in this process (%s%.60s%s%s%.60s): link it with -ltorch -ltorch_cpu -lc10 and without "
                     "libtorch_python, which PyTorch's extension builder adds, and register its operators with TORCH_LIBRARY, not with PYBIND11_MODULE", path,
                  w.python_library ? "it is linked with " : "", w.python_library ? w.python_library : "", w.python_library && w.python_symbol ? ", and " : "",
                  w.python_symbol ? "it calls " : "", w.python_symbol ? w.python_symbol : "");
@@ -111,7 +102,7 @@ bool cg_library_load(const cierge_torch_api_v1 *api, const char *path, cg_hash *
   if (!ok) return false;
   char text[700] = "";
   cierge_torch_error e = {text, sizeof text};
-  if (api->load_library(path, &e)) return missing(f, "the operator library %.256s cannot be loaded: %s", path, text);
+  if (api->load_library(path, &e)) return cg_failed(f, CIERGE_MISSING, "the operator library %.256s cannot be loaded: %s", path, text);
   return recall(NULL, path) || remember(path, hash, f);
 }
 
@@ -190,7 +181,7 @@ static bool found_open(const cg_plan_custom *c, cg_failure *f) {
 }
 
 static bool another(const cg_plan_custom *c, const char *path, const char *hash, cg_failure *f) {
-  return missing(f, "the operator %.128s: %.256s is another library (%.32s) than the %.64s (%.32s) that the artifact was compiled with: name that one (--torch-library), "
+  return cg_failed(f, CIERGE_MISSING, "the operator %.128s: %.256s is another library (%.32s) than the %.64s (%.32s) that the artifact was compiled with: name that one (--torch-library), "
                     "or compile the program again", c->op, path, hash, c->library, c->hash);
 }
 
@@ -203,9 +194,9 @@ static bool registered(const cierge_program *p, const char *op) {
 static bool ready_by_name(const cierge_program *p, const cg_plan_custom *c, cg_failure *f) {
   if (registered(p, c->op)) return true;
   if (!strcmp(c->library, CG_PYTHON_LIBRARY))
-    return missing(f, "the artifact needs the operator %.128s, which is written in Python and not registered in this process: run the artifact from Python (import cierge), "
+    return cg_failed(f, CIERGE_MISSING, "the artifact needs the operator %.128s, which is written in Python and not registered in this process: run the artifact from Python (import cierge), "
                       "after importing what defines the operator, or register it in C++ (TORCH_LIBRARY) and compile again", c->op);
-  return missing(f, "the artifact needs the operator %.200s, which LibTorch here does not have%s%.200s: name the library that defines it (--torch-library)",
+  return cg_failed(f, CIERGE_MISSING, "the artifact needs the operator %.200s, which LibTorch here does not have%s%.200s: name the library that defines it (--torch-library)",
                  c->op, *c->library ? "; it was compiled with " : "", c->library);
 }
 
@@ -216,15 +207,15 @@ static bool ready(const cierge_program *p, const cg_plan_custom *c, cg_failure *
   if (!recall(c->hash, NULL) && !registered(p, c->op)) {
     if (open_carried(p, c->hash, f)) return ready(p, c, f);
     if (f->code) return false;
-    return missing(f, "the artifact needs the operator %.128s of the library %.128s (content %.32s): name it (--torch-library), or compile with --bundle, and the artifact "
+    return cg_failed(f, CIERGE_MISSING, "the artifact needs the operator %.128s of the library %.128s (content %.32s): name it (--torch-library), or compile with --bundle, and the artifact "
                       "carries it", c->op, c->library, c->hash);
   }
-  if (!registered(p, c->op)) return missing(f, "the operator library %.128s is loaded and does not define %.128s", c->library, c->op);
+  if (!registered(p, c->op)) return cg_failed(f, CIERGE_MISSING, "the operator library %.128s is loaded and does not define %.128s", c->library, c->op);
   p->torch->origin(c->op, origin, sizeof origin);
   const opened *by = recall(NULL, origin);
   if (by && strcmp(by->hash.text, c->hash)) return another(c, by->path, by->hash.text, f);
   if (recall(c->hash, NULL)) return true;
-  return missing(f, "the operator %.128s is registered in this process already%s%.128s, and not by the library %.64s (content %.32s) that the artifact was compiled with", c->op,
+  return cg_failed(f, CIERGE_MISSING, "the operator %.128s is registered in this process already%s%.128s, and not by the library %.64s (content %.32s) that the artifact was compiled with", c->op,
                  *origin ? ", by " : "", origin, c->library, c->hash);
 }
 

@@ -7,7 +7,6 @@
 
 #include <dlfcn.h>
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,14 +19,6 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static const cierge_torch_api_v1 *opened; // under lock; never closed: operators and tensors refer to it
-
-__attribute__((format(printf, 2, 3))) static void say(cg_failure *f, const char *fmt, ...) {
-  va_list ap;
-  va_start(ap, fmt);
-  vsnprintf(f->text, sizeof f->text, fmt, ap);
-  va_end(ap);
-  f->code = CIERGE_MISSING;
-}
 
 // LibTorch, if somebody (`import torch`, say) has it open: a process can have only one, wherever it lies.
 static void *already_open(void) { return dlopen("libtorch_cpu.so", RTLD_NOW | RTLD_NOLOAD); }
@@ -61,13 +52,13 @@ bool cg_torch_present(const char *folder, cg_failure *f) {
   place p = where(folder);
   char path[PATH_SIZE];
   if (!strcmp(p.folder, "none")) {
-    say(f, "LibTorch is needed, but %s says none", p.origin);
+    cg_failed(f, CIERGE_MISSING, "LibTorch is needed, but %s says none", p.origin);
     return false;
   }
   if (already_open()) return true;
-  if (!*p.folder) say(f, "LibTorch is needed and was not found: neither --libtorch nor CIERGE_LIBTORCH is given, and no place was recorded at build time");
+  if (!*p.folder) cg_failed(f, CIERGE_MISSING, "LibTorch is needed and was not found: neither --libtorch nor CIERGE_LIBTORCH is given, and no place was recorded at build time");
   else if (!find(p.folder, "libtorch_cpu.so", path))
-    say(f, "LibTorch is needed and was not found: %s is %s, which holds neither lib/libtorch_cpu.so nor libtorch_cpu.so", p.origin, p.folder);
+    cg_failed(f, CIERGE_MISSING, "LibTorch is needed and was not found: %s is %s, which holds neither lib/libtorch_cpu.so nor libtorch_cpu.so", p.origin, p.folder);
   else return true;
   return false;
 }
@@ -84,12 +75,12 @@ static void *open_libtorch(const char *folder, cg_failure *f) {
   for (int i = 0; i < 2; i++) {
     char path[PATH_SIZE], absolute[PATH_SIZE];
     if (!find(where(folder).folder, names[i], path) || !realpath(path, absolute)) {
-      say(f, "LibTorch in %s lacks %s", where(folder).folder, names[i]);
+      cg_failed(f, CIERGE_MISSING, "LibTorch in %s lacks %s", where(folder).folder, names[i]);
       return NULL;
     }
     h = dlopen(absolute, RTLD_NOW | RTLD_LOCAL);
     if (!h) {
-      say(f, "LibTorch cannot be opened: %s", last_error());
+      cg_failed(f, CIERGE_MISSING, "LibTorch cannot be opened: %s", last_error());
       return NULL;
     }
   }
@@ -117,30 +108,30 @@ static unsigned libtorch_version(void *libtorch) {
 static bool version_fits(void *libtorch, const char *built_for, cg_failure *f) {
   unsigned have = libtorch_version(libtorch), major = 0, minor = 0;
   if (!have || sscanf(built_for, "%u.%u", &major, &minor) != 2 || have == (major << 8 | minor)) return true;
-  say(f, "the plugin was built for LibTorch %u.%u, here is %u.%u", major, minor, have >> 8, have & 255);
+  cg_failed(f, CIERGE_MISSING, "the plugin was built for LibTorch %u.%u, here is %u.%u", major, minor, have >> 8, have & 255);
   return false;
 }
 
 static const cierge_torch_api_v1 *open_plugin(void *libtorch, cg_failure *f) {
   char path[PATH_SIZE];
   if (!plugin_path(path)) {
-    say(f, "the place of libcierge_torch.so is not known; CIERGE_PLUGIN_DIR may name it");
+    cg_failed(f, CIERGE_MISSING, "the place of libcierge_torch.so is not known; CIERGE_PLUGIN_DIR may name it");
     return NULL;
   }
   if (access(path, R_OK)) {
-    say(f, "the LibTorch plugin was not found: %s (CIERGE_PLUGIN_DIR may name another folder)", path);
+    cg_failed(f, CIERGE_MISSING, "the LibTorch plugin was not found: %s (CIERGE_PLUGIN_DIR may name another folder)", path);
     return NULL;
   }
   void *h = dlopen(path, RTLD_NOW | RTLD_LOCAL);
   if (!h) {
-    say(f, "the LibTorch plugin cannot be opened: %s", last_error());
+    cg_failed(f, CIERGE_MISSING, "the LibTorch plugin cannot be opened: %s", last_error());
     return NULL;
   }
   const cierge_torch_api_v1 *(*get)(void) = NULL;
   *(void **)&get = dlsym(h, "cierge_torch_api");
   const cierge_torch_api_v1 *api = get ? get() : NULL;
   if (!api || api->abi != CIERGE_TORCH_ABI) {
-    say(f, "%s is of another version of cierge (its interface is %u, this one needs %d)", path, api ? api->abi : 0, CIERGE_TORCH_ABI);
+    cg_failed(f, CIERGE_MISSING, "%s is of another version of cierge (its interface is %u, this one needs %d)", path, api ? api->abi : 0, CIERGE_TORCH_ABI);
     return NULL;
   }
   return version_fits(libtorch, api->version, f) ? api : NULL;

@@ -49,7 +49,7 @@ static void run_pass(cg_session *s, cg_module *m, cg_options *opt, const char *n
   for (int i = 0; i < cg_pass_count; i++) {
     if (strcmp(cg_passes[i].name, name)) continue;
     cg_passes[i].run(&p, m);
-    cg_verify(m, name);
+    cg_verify(m, name, cg_passes[i].typed);
     return;
   }
   cg_fail(s, CIERGE_USAGE, "there is no pass \"%s\"", name);
@@ -79,7 +79,7 @@ static void run(cg_session *s, void *u) {
   cg_file f = cg_file_map(s, j->path);
   const char *file = base_name(j->path);
   cg_module *m = cg_parse_module(s, file, (const char *)f.data, input_size(f));
-  cg_verify(m, "read");
+  cg_verify(m, "read", false);
   if (j->c) {
     print_c(s, m);
     return;

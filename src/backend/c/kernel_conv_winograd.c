@@ -71,9 +71,7 @@ static void emit_transforms(cg_conv *w) {
   if (!o) return;
   const cg_vector *v = cg_tile_vector(&w->tile);
   const char *V = v->type, *S = v->set, *L = v->load;
-  cg_str_addf(o, "// a * b + c\nstatic inline %s winograd_fma(%s a, %s b, %s c) { return ", V, V, V, V);
-  if (v->fma) cg_str_addf(o, "%s(a, b, c); }\n", v->fma);
-  else cg_str_addf(o, "%s(%s(a, b), c); }\n", v->add, v->mul);
+  cg_vector_fma(o, v, "winograd_fma");
   cg_str_addf(o,
               "// One line of a tile of the input: at the points 0, +a, -a, +b, -b, infinity.\n"
               "static inline void winograd_in(%s d0, %s d1, %s d2, %s d3, %s d4, %s d5, %s *t) {\n"

@@ -272,6 +272,12 @@ static void emit_copy(cg_kernel *k, cg_str *o, const cg_tile *t, cg_dtype stored
 
 const char *cg_tile_copy(cg_kernel *k, cg_dtype stored) { return copy_name(k, stored); }
 
+void cg_vector_fma(cg_str *o, const cg_vector *v, const char *name) {
+  cg_str_addf(o, "// a * b + c\nstatic inline %s %s(%s a, %s b, %s c) { return ", v->type, name, v->type, v->type, v->type);
+  if (v->fma) cg_str_addf(o, "%s(a, b, c); }\n", v->fma);
+  else cg_str_addf(o, "%s(%s(a, b), c); }\n", v->add, v->mul);
+}
+
 // ---------------------------------------------------------------- softmax rows
 
 // e^x for x <= 0 as 2^n * e^r with |r| <= ln(2)/2 and a Taylor polynomial; what underflows is 0, NaN stays NaN.
@@ -286,9 +292,7 @@ void cg_tile_softmax(cg_kernel *k, const cg_tile *t) {
   double factorial = 1;
   for (int i = 2; i <= degree; i++) factorial *= i;
   cg_str_addf(o, "typedef %s bits_%s __attribute__((vector_size(%d)));\n", d ? "int64_t" : "int32_t", N, width);
-  cg_str_addf(o, "// a * b + c\nstatic inline %s fma_%s(%s a, %s b, %s c) { return ", v->type, N, v->type, v->type, v->type);
-  if (v->fma) cg_str_addf(o, "%s(a, b, c); }\n", v->fma);
-  else cg_str_addf(o, "%s(%s(a, b), c); }\n", v->add, v->mul);
+  cg_vector_fma(o, v, cg_format(s, "fma_%s", N));
   cg_str_addf(o,
               "// e^x for x <= 0: 2^n * e^r, |r| <= ln(2)/2. What underflows is 0, NaN stays NaN.\n"
               "static inline %s exp_%s(%s x) {\n"

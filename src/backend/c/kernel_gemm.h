@@ -19,6 +19,7 @@ typedef struct {
   const char *type, *set, *load, *store, *zero, *add, *mul, *max, *fma; // fma NULL: multiply, then add
 } cg_vector;
 const cg_vector *cg_tile_vector(const cg_tile *t); // of a tile with more than one lane
+void cg_vector_fma(cg_str *o, const cg_vector *v, const char *name); // the function `name`(a, b, c) = a * b + c
 
 // Writes the functions for elements stored as `stored` into the object, once:
 //   block_T(rows, narrow, k, a, lda, b, ldb, c, ldc, add)   any number of rows, by tiles of at most mr
