@@ -1,8 +1,13 @@
 """Whole models, both dialects: fully native, run where there is no LibTorch, any batch size, PyTorch's results."""
+import os
+
 import torch
 
 import common
 import models
+
+os.environ.setdefault("CIERGE_LIB_DIR", str(common.BUILD))
+import cierge  # noqa: E402
 
 Dim = torch.export.Dim
 
@@ -52,7 +57,6 @@ def test_state():
         model.total.zero_()
         with torch.no_grad():
             want = [model(x).clone() for _ in range(3)]
-        import cierge
         context = cierge.load(artifact).context()
         for _ in range(2):
             for w in want:
@@ -61,7 +65,6 @@ def test_state():
 
 
 def test_branches_and_nested_outputs():
-    import cierge
     from torch.utils import _pytree as pytree
     model = models.Branchy().eval()
     for functional in (False, True):
@@ -79,7 +82,6 @@ def test_branches_and_nested_outputs():
 
 
 def test_while_loop():
-    import cierge
     model = models.Loop().eval()
     for functional in (False, True):
         path = common.export(model, (torch.randn(3), torch.tensor(4)), "loop", functional=functional)
@@ -95,6 +97,25 @@ def test_example_program_with_threads():
     path = common.export(models.MLP(), (torch.randn(4, 37),), "mlp_example", {"x": {0: Dim("n", min=1, max=512)}})
     out = subprocess.run([common.BUILD / "examples" / "run", common.compile(path)[0]], capture_output=True, text=True, timeout=60)
     assert out.returncode == 0 and out.stdout.count("batch 2") == 2 and out.stdout.count("batch 5") == 2, out
+
+
+def test_x87_stays_usable():
+    """Kernels leave the caller's long double arithmetic alone, also those for processors without AVX."""
+    for shape in ((5,), (5, 5), (3, 9)):
+        x = torch.randn(shape)
+        path = common.export(Softmaxes(), (x,), "softmaxes")
+        artifact, _ = common.compile(path, "--require-native", "--target", "x86-64-v2", env={"CIERGE_LIBTORCH": "none"})
+        context = cierge.load(artifact).context()
+        for _ in range(3):
+            got = [torch.from_dlpack(t) for t in context.run(x)]
+            assert common.np.longdouble(2) + common.np.longdouble(1) == 3
+        for g, w in zip(got, Softmaxes()(x)):
+            common.close(g, w)
+
+
+class Softmaxes(torch.nn.Module):
+    def forward(self, x):
+        return torch.softmax(x, 0), torch.log_softmax(x, -1)
 
 
 if __name__ == "__main__":

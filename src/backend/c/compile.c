@@ -178,6 +178,7 @@ static void flags(cg_emitter *e, texts *v) {
                                       "-fno-stack-protector", "-frandom-seed=cierge"};
   for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) CG_PUSH(s, v, fixed[i]);
   if (target && *target) CG_PUSH(s, v, cg_format(s, "-march=%s", target));
+  if (target && *target) CG_PUSH(s, v, "-mno-mmx"); // gcc moves vectors through those where AVX is missing, and x87 fails afterwards
   if (target && strstr(target, "v4")) CG_PUSH(s, v, "-mprefer-vector-width=512");
 }
 
