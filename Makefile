@@ -13,7 +13,7 @@ $(if $(TORCH),$(if $(shell tools/find-torch.sh --libtorch $(TORCH)),,$(error no 
 
 # The runtime's rooms; everything else is the compiler's. EXTRA_SRC: C files of yours to compile into it (a backend, say).
 RT_SRC   := $(wildcard src/runtime/*.c) src/base/alloc.c src/base/hash.c src/base/elf.c src/ir/dtype.c src/artifact/plan_read.c src/artifact/open.c src/artifact/scalar.c
-COMP_SRC := $(filter-out $(RT_SRC), $(wildcard src/base/*.c src/ir/*.c src/ops/*.c src/frontend/*.c src/pass/*.c \
+COMP_SRC := $(filter-out $(RT_SRC), $(wildcard src/base/*.c src/ir/*.c src/arrays/*.c src/ops/*.c src/frontend/*.c src/pass/*.c \
               src/backend/*.c src/backend/*/*.c src/artifact/*.c src/compile/*.c)) $(EXTRA_SRC)
 CLI_SRC  := $(wildcard src/cli/*.c)
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))

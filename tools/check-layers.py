@@ -13,10 +13,11 @@ ALLOWED = {
     "artifact": {"base", "ir"},            # dtypes
     "runtime": {"base", "artifact", "ir"},
     "pass": {"base", "ir", "ops", "artifact"},
-    "frontend": {"base", "ir", "ops", "pass"},
+    "arrays": {"base", "ir"},
+    "frontend": {"base", "ir", "arrays", "ops", "pass"},
     "backend": {"base", "ir", "ops", "pass", "artifact", "runtime"},
     "compile": {"base", "ir", "ops", "pass", "artifact", "runtime", "backend", "frontend"},
-    "cli": {"base", "ir", "ops", "pass", "artifact", "runtime", "backend", "frontend", "compile"},
+    "cli": {"base", "ir", "ops", "pass", "artifact", "runtime", "backend", "frontend", "compile", "arrays"},
 }
 RUNTIME_IR = {"ir/dtype.h", "ir/dtype.def"}
 

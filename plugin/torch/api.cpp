@@ -6,6 +6,7 @@
 #include <memory>
 #include <sstream>
 
+#include "import_face.h"
 #include "library.h"
 #include "script.h"
 #include "unsafe.h"
@@ -183,9 +184,17 @@ int instance_reset(cierge_torch_instance *i, cierge_torch_error *e) {
   });
 }
 
+int read_script(const cierge_torch_import *in, cierge_torch_imported *out, cierge_torch_error *e) {
+  *out = {};
+  return guarded(e, [&] {
+    import_script(in, out);
+    return 0;
+  });
+}
+
 const cierge_torch_api_v1 api = {CIERGE_TORCH_ABI, TORCH_VERSION, schema, has_cpu, has_meta, infer, load_library, origin,
                                  region_new, region_free, run_new, run_free, region_run, tensor_free, seed,
-                                 script_load, script_free, script_info, script_instance, instance_free, instance_reset};
+                                 script_load, script_free, script_info, script_instance, instance_free, instance_reset, read_script, import_free};
 
 } // namespace
 

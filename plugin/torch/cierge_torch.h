@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "cierge_torch_import.h"
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -105,6 +106,9 @@ typedef struct {
   int (*script_instance)(cierge_torch_script *s, cierge_torch_instance **out, cierge_torch_error *e); // in the archive's state
   void (*instance_free)(cierge_torch_instance *i);
   int (*instance_reset)(cierge_torch_instance *i, cierge_torch_error *e); // back to the archive's state
+  // A program of TorchScript as a text. Refuses what script_load refuses.
+  int (*import_script)(const cierge_torch_import *in, cierge_torch_imported *out, cierge_torch_error *e);
+  void (*import_free)(cierge_torch_imported *x);
 } cierge_torch_api_v1;
 
 __attribute__((visibility("default"))) const cierge_torch_api_v1 *cierge_torch_api(void);

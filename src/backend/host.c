@@ -1,4 +1,4 @@
-// The host: scalar operators, item(), asserts, cond and while_loop become steps that the runtime does itself.
+// The host: scalar operators, sizes, item(), asserts, cond and while_loop become steps that the runtime does itself.
 #include "backend/host.h"
 
 #include <string.h>
@@ -21,6 +21,14 @@ static bool scalar_arg(const cg_arg *a) {
   return a->kind == CG_A_INT || a->kind == CG_A_FLOAT || a->kind == CG_A_BOOL;
 }
 
+// A size that another backend's step has found; LibTorch gives its own beside the tensor, from the same region.
+static bool is_size(const cg_node *n) {
+  if (!cg_node_is_op(n, "aten::sym_size.int") && !cg_node_is_op(n, "aten::sym_numel")) return false;
+  const cg_value *x = cg_arg_tensor(&n->arg[0]);
+  bool torch = x && x->def && x->def->backend && !strcmp(x->def->backend->name, "torch");
+  return n->result[0]->type.value && !torch;
+}
+
 static bool claims(const cg_node *n) {
   if (!n->schema) return false;
   if (cg_scalar_find(n->schema->key) >= 0) {
@@ -29,6 +37,7 @@ static bool claims(const cg_node *n) {
     return true;
   }
   if (is_item(n)) return item_fits(n);
+  if (is_size(n)) return true;
   if (cg_node_is_op(n, "aten::_assert_scalar")) return true;
   return cg_is_control(n);
 }
@@ -143,6 +152,11 @@ void cg_host_lower(cg_emitter *e, const cg_node *n) {
   const char *key = n->schema->key;
   if (cg_is_control(n)) {
     lower_control(e, n);
+    return;
+  }
+  if (is_size(n)) {
+    cg_arg size = cg_a_expr(n->result[0]->type.value);
+    cg_emit_bind(e, n->result[0], cg_emit_arg(e, &size));
     return;
   }
   u32_vec in = {0}, out = {0};

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "base/vec.h"
-#include "cli/arrays.h"
+#include "arrays/arrays.h"
 #include "cli/cli.h"
 #include "cli/feed.h"
 

@@ -6,7 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "cli/arrays.h"
+#include "arrays/arrays.h"
 #include "cli/cli.h"
 #include "cli/feed.h"
 #include "compile/report.h"
@@ -14,7 +14,7 @@
 
 typedef struct {
   cierge_options *o;
-  const char *model, *measure, *inputs, *rounds_text, *threads_text, *json, *html;
+  const char *model, *measure, *rounds_text, *threads_text, *json, *html;
 } explain_args;
 
 // ---------------------------------------------------------------- measuring
@@ -114,8 +114,8 @@ static void measure(cg_session *s, const explain_args *a, const char *artifact, 
   cg_check(s, cierge_context_new(p, &co, &m.c));
   cg_defer(s, drop_context, m.c);
   cg_array_vec arrays = {0};
-  if (a->inputs) arrays = cg_arrays_read(s, a->inputs);
-  cg_feed *feed = cg_feed_new(s, p, a->inputs ? a->inputs : "no --inputs", &arrays);
+  if (opt->script_arrays) arrays = cg_arrays_read(s, opt->script_arrays);
+  cg_feed *feed = cg_feed_new(s, p, opt->script_arrays ? opt->script_arrays : "no --inputs", &arrays);
   int n = e->spans.n;
   m.before = CG_NEW_ARRAY(s, double, n + 1), m.total = CG_NEW_ARRAY(s, double, n + 1), m.ns = CG_NEW_ARRAY(s, double *, n + 1);
   for (int i = 0; i <= n; i++) m.ns[i] = CG_NEW_ARRAY(s, double, m.rounds);
@@ -152,7 +152,6 @@ static void explain(cg_session *s, void *u) {
 int cg_cmd_explain(int argc, char **argv) {
   explain_args a = {0};
   const cg_cli_option more[] = {{"measure", NULL, &a.measure, "compile, run and time it; --inputs gives the arrays"},
-                                {"inputs", "FILE.npz", &a.inputs, "the arrays for --measure"},
                                 {"rounds", "N", &a.rounds_text, "calls that --measure takes the medians of (20)"},
                                 {"threads", "N", &a.threads_text, "threads for --measure (all processors)"},
                                 {"json", NULL, &a.json, "print the report as JSON"},
@@ -160,7 +159,7 @@ int cg_cmd_explain(int argc, char **argv) {
   cierge_status *s = cierge_options_new(&a.o);
   if (s) return cg_finish(s);
   int code = cg_compile_args(argc, argv, a.o, sizeof more / sizeof *more, more);
-  if (code < 0 && (a.inputs || a.rounds_text || a.threads_text) && !a.measure) code = cg_usage(argv[0], "--inputs, --rounds and --threads are for --measure");
+  if (code < 0 && (a.rounds_text || a.threads_text) && !a.measure) code = cg_usage(argv[0], "--rounds and --threads are for --measure");
   if (code < 0) {
     a.model = argv[optind];
     code = cg_in_session(explain, &a);

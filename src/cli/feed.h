@@ -1,7 +1,7 @@
 // Between arrays in files and a context: which array is which input, and outputs back to arrays.
 #ifndef CG_CLI_FEED_H
 #define CG_CLI_FEED_H
-#include "cli/arrays.h"
+#include "arrays/arrays.h"
 
 typedef struct cg_feed cg_feed;
 // Matches arrays with the program's inputs: all named input_i, or all by the program's own names. Throws BAD_INPUT for a

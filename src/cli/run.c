@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/arrays.h"
+#include "arrays/arrays.h"
 #include "cli/cli.h"
 #include "cli/feed.h"
 

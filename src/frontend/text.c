@@ -58,7 +58,7 @@ static void read_blobs(cg_module *m, const char *folder) {
 }
 
 // Reports count imported nodes: in a text that was written by hand these are its own.
-static void number_origins(cg_module *m) {
+void cg_number_origins(cg_module *m) {
   for (int k = 0; k < m->fns.n; k++)
     for (cg_node *n = m->fns.at[k]->first; n; n = n->next) {
       if (!n->schema) continue;
@@ -76,7 +76,7 @@ cg_module *cg_frontend_parse(cg_pipeline *p, const char *path, const char *text,
   cg_session *s = p->s;
   cg_module *m = cg_parse_module(s, path, text, size);
   if (!m->source) m->source = path;
-  if (!m->origins.n) number_origins(m);
+  if (!m->origins.n) cg_number_origins(m);
   read_blobs(m, p->opt->blobs ? p->opt->blobs : beside(s, path, "blobs"));
   bool wanted = false;
   for (int i = 0; i < m->constants.n; i++) wanted |= !m->constants.at[i]->data;

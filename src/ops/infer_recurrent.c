@@ -1,5 +1,19 @@
-// Type rules: recurrent layers.
+// Type rules: recurrent layers and their cells.
 #include "ops/rules.h"
+
+// Each result is like its state.
+const char *cg_infer_cell(cg_module *m, cg_node *n) {
+  const cg_type *x = cg_r_type(n, "input");
+  cg_value **hx;
+  int states = cg_r_tensors(m, n, "hx", &hx);
+  if (!x || x->rank != 2) return "an input of 2 dimensions is expected";
+  if (states != n->nresults) return "hx does not hold the states of this kind of cell";
+  for (int i = 0; i < states; i++) {
+    if (!hx[i] || hx[i]->type.kind != CG_T_TENSOR || hx[i]->type.rank != 2) return "states of 2 dimensions are expected";
+    cg_r_set_like(n, i, &hx[i]->type, x->dtype);
+  }
+  return NULL;
+}
 
 // output, then the last states: like the first ones.
 const char *cg_infer_recurrent(cg_module *m, cg_node *n) {

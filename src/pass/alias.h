@@ -32,6 +32,8 @@ struct cg_alias {
 // views (t_) give a name another geometry.
 typedef struct {
   cg_alias *is;
+  const char *reshaped; // a parameter's or constant's: the last operator that changed its shape in place
+  cg_span at;           // and where
 } cg_name;
 
 typedef struct {

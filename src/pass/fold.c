@@ -40,6 +40,7 @@ static bool to_scalar(const cg_arg *a, cg_scalar *out) {
 static bool scalar_literal(cg_module *m, const cg_node *n, cg_arg *out) {
   const cg_type *t = &n->result[0]->type;
   if (t->kind == CG_T_INT && t->value) {
+    if (cg_x_has_unbacked(t->value)) return false; // the node is what gives it: who uses it must come behind
     *out = cg_a_expr(t->value);
     return true;
   }
@@ -51,14 +52,6 @@ static bool scalar_literal(cg_module *m, const cg_node *n, cg_arg *out) {
   if (cg_scalar_eval((cg_scalar_op)op, arg, &r)) return false; // raises: left to the run, with its place
   *out = r.kind == CG_SC_INT ? cg_a_int(m, r.i) : r.kind == CG_SC_FLOAT ? cg_a_float(r.f) : cg_a_bool(r.i != 0);
   return true;
-}
-
-// Whether this node is what gives an unbacked symbol its value (u0 = item(x)): it must stay. Sizes get theirs from the
-// tensor that shows them, numbers computed from symbols from those.
-static bool defines_symbol(const cg_node *n) {
-  const cg_type *t = &n->result[0]->type;
-  if (!t->value || t->value->kind != CG_X_SYM || !t->value->symbol->unbacked || strncmp(n->schema->key, "aten::", 6)) return false;
-  return !cg_node_is_op(n, "aten::sym_size.int") && !cg_node_is_op(n, "aten::sym_numel");
 }
 
 static void substitute(cg_arg *a, const cg_value *from, const cg_arg *to) {
@@ -164,7 +157,7 @@ void cg_pass_fold(cg_pipeline *p, cg_module *m) {
       if (n->nresults != 1) continue;
       cg_arg literal;
       cg_value *c;
-      if (scalar_literal(m, n, &literal) && !defines_symbol(n)) replace_by_literal(f, n->result[0], literal);
+      if (scalar_literal(m, n, &literal)) replace_by_literal(f, n->result[0], literal);
       else if ((c = view_of_constant(m, n))) cg_replace_uses(f, n->result[0], c);
       else continue;
       cg_node_remove(n);

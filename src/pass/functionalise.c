@@ -141,6 +141,7 @@ static const cg_schema *functional_form(ctx *x, const cg_node *n) {
   f = cg_schema_find(x->m->s, &x->m->schemas, key);
   if (!f && !strcmp(c->overload, "Tensor")) // floor_divide_.Tensor -> floor_divide
     f = cg_schema_find(x->m->s, &x->m->schemas, cg_strndup(x->m->s, key, strlen(key) - strlen(".Tensor")));
+  if (!f && !*c->overload) f = cg_schema_find(x->m->s, &x->m->schemas, cg_format(x->m->s, "%s.int", key)); // transpose_ -> transpose.int
   if (!f) return NULL;
   if (f->mutates || f->nrets != 1 || f->nargs != c->nargs || f->ret[0].type.kind != CG_S_TENSOR || f->ret[0].type.list) return NULL;
   for (int i = 0; i < c->nargs; i++)
@@ -174,10 +175,17 @@ static cg_value *cast(ctx *x, cg_node *n, cg_value *v, const cg_type *t) {
   return with_type(cg_node_like(x->fn, n, n, "aten::_to_copy", 2, (cg_arg[]){cg_a_value(v), cg_a_dtype(t->dtype)}, 1), t);
 }
 
+// PyTorch does not cast a result into a tensor of a lower kind: the operator stays, and raises. Source: c10::canCast.
+static bool can_cast(cg_dtype from, cg_dtype to) {
+  if (cg_is_complex(from)) return cg_is_complex(to);
+  if (cg_is_float(from)) return !cg_is_integral(to);
+  return from == CG_BOOL || to != CG_BOOL;
+}
+
 static cg_value *call_functional(ctx *x, cg_node *n, const cg_schema *c, const cg_type *self) {
   cg_node *f = cg_node_like(x->fn, n, n, c->key, n->nargs, n->arg, 1);
   int dtype = functional_dtype(x, f, self);
-  if (dtype < 0) {
+  if (dtype < 0 || !can_cast((cg_dtype)dtype, self->dtype)) {
     cg_node_remove(f);
     return NULL;
   }
@@ -239,15 +247,32 @@ static bool train_batch_norm(ctx *x, cg_node *n, const target_vec *t) {
   return true;
 }
 
-// In-place operators that change a tensor's geometry, not its elements: x.t_() makes x name a view of what it was.
+_Noreturn static void cannot_hand_back(const ctx *x, const cg_name *name) {
+  cg_fail_at(x->m->s, CIERGE_BAD_MODEL, name->at, "%s changes the shape of an input or buffer, which cierge cannot hand back", name->reshaped);
+}
+
+// Whether a parameter or constant has this name.
+static bool is_outer(const ctx *x, const cg_name *name) {
+  for (int i = 0; i < x->fn->param.n; i++)
+    if (x->fn->param.at[i]->data == name) return true;
+  for (int i = 0; i < x->m->constants.n; i++)
+    if (x->m->constants.at[i]->value->data == name) return true;
+  return false;
+}
+
+// In-place operators that change a tensor's geometry, not its elements: x.t_() makes x name a view of what it was. An input may
+// get dimensions of size 1 and lose them again.
 static bool in_place_view(ctx *x, cg_node *n, const target_vec *t) {
+  static const char *const ones[] = {"aten::unsqueeze_", "aten::squeeze_", NULL};
   if (t->n != 1) return false;
   cg_name *name = t->at[0].name;
   if (is(n, "aten::detach_") || is(n, "aten::requires_grad_")) return true;
   const cg_schema *f = functional_form(x, n);
   if (!f || !f->is_view) return false;
-  if (!name->is->now->def)
-    cg_fail_at(x->m->s, CIERGE_BAD_MODEL, n->at, "%s changes the shape of an input or buffer, which cierge cannot hand back", cg_node_text(x->m->s, n));
+  if (is_outer(x, name)) {
+    name->reshaped = cg_node_text(x->m->s, n), name->at = n->at;
+    if (!one_of(n->schema->name, ones)) cannot_hand_back(x, name);
+  }
   cg_node *v = cg_node_like(x->fn, n, n, f->key, n->nargs, n->arg, 1);
   v->result[0]->type = n->result[0]->type;
   name->is = cg_alias_view(&x->c, name->is, v, 0, -1, 0, v->result[0]);
@@ -333,6 +358,7 @@ static void set_update(ctx *x, cg_value *target, cg_value *value) {
 static void finish_outer(ctx *x, cg_value *v) {
   cg_name *name = v->data;
   if (!name) return;
+  if (name->reshaped && !cg_type_equal(&name->is->type, &v->type)) cannot_hand_back(x, name);
   cg_storage *st = name->is->storage;
   const cg_node *w = st->unclear ? st->unclear : st->written;
   if (!w || st->whole->type.kind == CG_T_UNKNOWN) return;

@@ -8,6 +8,8 @@ typedef struct cg_backend cg_backend;
 typedef struct cg_torch cg_torch;
 typedef struct cg_pipeline cg_pipeline;
 typedef struct cg_emitter cg_emitter;
+struct cierge_torch_import;
+struct cierge_torch_imported;
 
 // A backend claims nodes and turns a lifted region into steps of the plan. Passes see only this table of functions.
 struct cg_backend {
@@ -35,6 +37,8 @@ typedef struct {
   cg_text_vec torch_libraries;
   bool bundle;            // the artifact carries them
   cg_text_vec allow_unsafe; // operators of artifact/unsafe.h
+  cg_text_vec script_inputs, output_types; // of TorchScript: 'x=f32[s0,3]', 'f32[s0]'
+  const char *script_arrays;       // --inputs
   cg_text_vec op_types;   // 'ns::op=(f32[s0,4]) -> (f32[s0])'
   cg_text_vec dims;       // 's0=1..64,hint=8'
   cg_text_vec specialize; // 's0=1,8'
@@ -61,6 +65,9 @@ struct cg_torch {
   const char *(*infer)(cg_torch *t, cg_module *m, cg_node *n);
   // Adds what is known of a torchop's method to its blob. NULL on success, else why it cannot be called like this.
   const char *(*script)(cg_torch *t, cg_module *m, const cg_node *n);
+  // Reads a TorchScript archive (plugin/torch/cierge_torch_import.h); what it gives lives as long as the session. NULL on success,
+  // else why not; *code: what kind of failure.
+  const char *(*import_script)(cg_torch *t, cg_session *s, const struct cierge_torch_import *in, struct cierge_torch_imported *out, cierge_code *code);
 };
 
 // Sizes that native kernels are compiled for besides the general case: from --specialize and the hints of --dim.

@@ -1,8 +1,10 @@
 """The cases: PyTorch's own OpInfo table, as exported programs.
 
-For each operator up to three samples in float32 and one each in int64 and bfloat16. A case is what PyTorch exports,
+For each operator up to three samples in float32 and one each in int64 and bfloat16, and one of its in-place form. A case is what PyTorch exports,
 saves, reloads and runs; what fails there is listed by name and not counted. Everything that a case needs is cached by
 content: programs in both dialects, inputs, PyTorch's results (of the reloaded program), and those of a float64 run.
+
+Each is a TorchScript program as well, from torch.jit.trace (dialect `s`): what PyTorch traces, saves, reloads and runs.
 """
 import hashlib
 import itertools
@@ -21,6 +23,9 @@ DTYPES = ((torch.float32, 3), (torch.int64, 1), (torch.bfloat16, 1))
 UNINITIALISED = {"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "empty_permuted"}
 
 
+IN_PLACE = ".in_place"
+
+
 def case_ids():
     out = []
     for op in op_db:
@@ -28,6 +33,8 @@ def case_ids():
         for dtype, count in DTYPES:
             if dtype in op.supported_dtypes("cpu"):
                 out += [f"{name}/{str(dtype)[6:]}/{k}" for k in range(count)]
+                if op.inplace_variant:
+                    out.append(f"{name}{IN_PLACE}/{str(dtype)[6:]}/0")
     return out
 
 
@@ -52,7 +59,7 @@ class Program(torch.nn.Module):
 def build(case):
     """(module, inputs) of a case, or None where the operator has fewer samples."""
     name, dtype, k = case.rsplit("/", 2)
-    op, dtype = _ops[name], getattr(torch, dtype)
+    op, dtype = _ops[name.removesuffix(IN_PLACE)], getattr(torch, dtype)
     torch.manual_seed(int(hashlib.sha256(case.encode()).hexdigest()[:8], 16))
     samples = iter(op.sample_inputs("cpu", dtype, requires_grad=False))
     sample = next(itertools.islice(samples, int(k), None), None)
@@ -64,7 +71,7 @@ def build(case):
     where = [i for i, x in enumerate(leaves) if isinstance(x, torch.Tensor)]
     inputs = tuple(leaves[i].detach().clone(memory_format=torch.preserve_format) for i in where)
     fixed = [None if i in set(where) else x for i, x in enumerate(leaves)]
-    return Program(op.op, fixed, spec, where).eval(), inputs
+    return Program(op.inplace_variant if name.endswith(IN_PLACE) else op.op, fixed, spec, where).eval(), inputs
 
 
 def _wide(x):
@@ -79,21 +86,31 @@ def _plain(leaves):
     return [x.detach().resolve_conj().resolve_neg() if isinstance(x, torch.Tensor) and x.layout == torch.strided else x for x in leaves]
 
 
-def prepare(case, cache):
-    """A folder with t.pt2, f.pt2, io.pt and meta.json; made if it is not there. meta: {"status": "ok" | "none" | reason}."""
+def prepare(case, cache, dialects="tf"):
+    """(folder, {dialect: "ok" | "none" | reason}): t.pt2, f.pt2 and io.pt, s.pt and s-io.pt; made if they are not there."""
+    status = {}
+    if set(dialects) & set("tf"):
+        folder, made = _prepare(case, cache, "meta.json", _export)
+        status.update(t=made, f=made)
+    if "s" in dialects:
+        folder, status["s"] = _prepare(case, cache, "s.json", _trace)
+    return folder, status
+
+
+def _prepare(case, cache, file, make):
     key = hashlib.sha256(f"{HARNESS} {torch.__version__} {case}".encode()).hexdigest()[:24]
     folder = pathlib.Path(cache) / key[:2] / key
-    meta = folder / "meta.json"
+    meta = folder / file
     if meta.exists():
-        return folder, json.loads(meta.read_text())
+        return folder, json.loads(meta.read_text())["status"]
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        status = _export(case, folder)
+        status = make(case, folder)
     except Exception as e:  # PyTorch cannot make this program: not a case
         status = f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}"[:300]
     meta.with_suffix(".new").write_text(json.dumps({"case": case, "status": status}))
     os.replace(meta.with_suffix(".new"), meta)
-    return folder, {"case": case, "status": status}
+    return folder, status
 
 
 def _run(program, inputs):
@@ -120,12 +137,39 @@ def _export(case, folder):
         for dialect in "tf":
             reloaded = torch.export.load(folder / f"{dialect}.pt2").module()
             record[dialect] = _run(reloaded, inputs)
-        wide_module = Program(module.fn, [_wide(x) for x in module.leaves], module.spec, module.where)
-        wide = _run(wide_module, [_wide(x) for x in inputs])
-        record["wide"] = wide["out"]
-    for dialect in "tf":
-        for x in record[dialect]["out"] or []:
+        record["wide"], record["wide_mutated"] = _wide_results(module, inputs)
+    torch.save(record, folder / "io.pt")
+    return _outputs_fit(record["t"], record["f"])
+
+
+def _wide_results(module, inputs):
+    wide_module = Program(module.fn, [_wide(x) for x in module.leaves], module.spec, module.where)
+    wide = _run(wide_module, [_wide(x) for x in inputs])
+    return wide["out"], wide["mutated"]
+
+
+def _outputs_fit(*results):
+    for r in results:
+        for x in r["out"] or []:
             if isinstance(x, torch.Tensor) and x.layout != torch.strided:
                 return "outputs that are not strided tensors"
-    torch.save(record, folder / "io.pt")
+            if isinstance(x, str):
+                return "an output that is a text"
     return "ok"
+
+
+def _trace(case, folder):
+    built = build(case)
+    if built is None:
+        return "none"
+    module, inputs = built
+    if any(x.layout != torch.strided for x in inputs):
+        return "inputs that are not strided tensors"
+    with torch.no_grad():
+        torch.jit.trace(module, tuple(x.clone(memory_format=torch.preserve_format) for x in inputs), check_trace=False, strict=False).save(str(folder / "s.pt"))
+        program = torch.jit.load(str(folder / "s.pt"))
+        names = [a.name for a in program.forward.schema.arguments[1:]]
+        record = {"inputs": inputs, "names": names, "s": _run(program, inputs)}
+        record["wide"], record["wide_mutated"] = _wide_results(module, inputs)
+    torch.save(record, folder / "s-io.pt")
+    return _outputs_fit(record["s"]) if record["s"]["out"] != [] else "no outputs"

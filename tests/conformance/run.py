@@ -1,6 +1,6 @@
 """make conformance: every case through cierge's C API, judged by PyTorch's own results.
 
-    python tests/conformance/run.py [--mode auto|mixed|native|torch|v3|v2] [--torch-mode auto|ops|script] [--calls N] [--dialects tf] [--every N] [--only SUBSTRING] [--out FILE]
+    python tests/conformance/run.py [--mode auto|mixed|native|torch|v3|v2] [--torch-mode auto|ops|script] [--calls N] [--dialects tfs] [--every N] [--only SUBSTRING] [--out FILE]
 
 Two worker processes run many cases each; a crash or a hang (60 s) loses one case. SHARD=i/n takes every n-th case.
 Prints passed / refused / wrong / crashed and the native share; the result file (one line a case) is kept in the
@@ -112,7 +112,7 @@ def run(cases, arguments, dialects, jobs):
 
 def summary(results):
     lines = []
-    for dialect, name in (("t", "training dialect"), ("f", "functional dialect")):
+    for dialect, name in (("t", "training dialect"), ("f", "functional dialect"), ("s", "TorchScript")):
         counted = [r for r in results if r["dialect"] == dialect and r["result"] not in ("none", "not exported")]
         if not counted:
             continue
@@ -122,7 +122,7 @@ def summary(results):
         lines.append(f"{name}: {len(counted)} cases: {n['passed']} passed ({100 * n['passed'] / len(counted):.1f} %), {n['refused']} refused, "
                      f"{n['wrong']} wrong, {n['crashed']} crashed; fully native {native} of {len(f32)} float32 cases ({100 * native / max(1, len(f32)):.1f} %)")
     missing = sum(r["result"] == "not exported" for r in results)
-    lines.append(f"not counted: {missing} that PyTorch itself cannot export, save, reload and run")
+    lines.append(f"not counted: {missing} that PyTorch itself cannot export or trace, save, reload and run")
     return "\n".join(lines)
 
 
@@ -131,7 +131,7 @@ def main():
     p.add_argument("--mode", default="auto", choices=["auto", "mixed", "native", "torch", "v3", "v2"])
     p.add_argument("--torch-mode", default="auto", choices=["auto", "ops", "script"])
     p.add_argument("--calls", type=int, default=1, help="calls on fresh copies, of which the last one is judged (models with state: one)")
-    p.add_argument("--dialects", default="tf")
+    p.add_argument("--dialects", default="tf", help="of torch.export: t(raining), f(unctional); s: TorchScript")
     p.add_argument("--every", type=int, default=1, help="only every N-th case")
     p.add_argument("--only", help="only cases whose name contains this")
     p.add_argument("--out", help="result file")

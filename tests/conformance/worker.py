@@ -123,26 +123,34 @@ def compare(got, copies, record, want):
         if (d := judge.difference(g, w, x, values)):
             return f"output_{i}: {d}"
     for i, (g, w) in enumerate(zip(copies, want["mutated"])):
-        if values and (d := judge.difference(g, w.resolve_conj().resolve_neg())):
+        wide = (record.get("wide_mutated") or [None] * len(copies))[i]
+        if values and (d := judge.difference(g, w.resolve_conj().resolve_neg(), wide)):
             return f"input_{i} after the call: {d}"
     return None
 
 
+WORDS = {torch.float32: "f32", torch.float64: "f64", torch.float16: "f16", torch.bfloat16: "bf16", torch.bool: "bool", torch.uint8: "u8", torch.int8: "i8",
+         torch.int16: "i16", torch.int32: "i32", torch.int64: "i64", torch.complex32: "c32", torch.complex64: "c64", torch.complex128: "c128"}
+
+
 def one(folder, dialect, chosen, calls, case, scratch):
-    record = torch.load(folder / "io.pt", weights_only=False)
+    record = torch.load(folder / ("s-io.pt" if dialect == "s" else "io.pt"), weights_only=False)
     record["case"] = case
     want = record[dialect]
+    model = folder / (f"{dialect}.pt" if dialect == "s" else f"{dialect}.pt2")
+    if dialect == "s":
+        chosen = {**chosen, "input": [f"{n}={WORDS[x.dtype]}{list(x.shape)}" for n, x in zip(record["names"], record["inputs"])]}
     artifact = os.path.join(scratch, "case.cierge")
     native = None
     try:
         report = os.path.join(scratch, "report.json")
         execute = lambda w: run(None, artifact, record, w, calls)  # noqa: E731
         if by_command_line(case):
-            options = [x for k, v in chosen.items() for x in (f"--{k.replace('_', '-')}", *([] if v is True else [v]))]
-            command("compile", folder / f"{dialect}.pt2", "-o", artifact, "--report", report, *options)
+            options = [x for k, v in chosen.items() for w in (v if isinstance(v, list) else [v]) for x in (f"--{k.replace('_', '-')}", *([] if w is True else [w]))]
+            command("compile", model, "-o", artifact, "--report", report, *options)
             execute = lambda w: run_command(artifact, scratch, record, w)  # noqa: E731
         else:
-            cierge.compile(folder / f"{dialect}.pt2", artifact, report=report, **chosen)
+            cierge.compile(model, artifact, report=report, **chosen)
         native = json.load(open(report))["nodes"]["torch"] == 0
         if want["error"]:
             try:
@@ -173,10 +181,10 @@ def main():
         for line in sys.stdin:
             case = line.strip()
             out.write(json.dumps({"start": case, "dialect": "prepare"}) + "\n")
-            folder, meta = cases.prepare(case, a.cache)
+            folder, status = cases.prepare(case, a.cache, a.dialects)
             for dialect in a.dialects:
-                if meta["status"] != "ok":
-                    out.write(json.dumps({"case": case, "dialect": dialect, "result": "none" if meta["status"] == "none" else "not exported", "detail": meta["status"], "native": None}) + "\n")
+                if status[dialect] != "ok":
+                    out.write(json.dumps({"case": case, "dialect": dialect, "result": "none" if status[dialect] == "none" else "not exported", "detail": status[dialect], "native": None}) + "\n")
                     continue
                 out.write(json.dumps({"start": case, "dialect": dialect}) + "\n")
                 result, detail, native = one(folder, dialect, {**OPTIONS[a.mode], "torch_mode": a.torch_mode}, a.calls, case, scratch)

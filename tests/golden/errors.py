@@ -19,7 +19,8 @@ HERE = pathlib.Path(__file__).resolve().parent / "errors"
 ROOT = HERE.parents[2]
 BUILD = pathlib.Path(os.environ.get("BUILD", ROOT / "build"))
 sys.path.insert(0, str(HERE))
-AREAS = ["frontend", "compile", "artifact", "runtime", "cli"]  # folders of src/, too: those whose texts must be shown
+AREAS = ["frontend", "compile", "artifact", "runtime", "cli"]
+FOLDERS = [*AREAS, "arrays"]  # of src/: those whose texts must be shown
 
 
 def expected_and_got(area, build, bless):
@@ -94,7 +95,7 @@ def coverage():
     shown = [line for a in AREAS for line in (HERE / f"{a}.txt").read_text("utf-8").splitlines()]
     listed, wrong = unreached(), []
     missing = []
-    for folder in AREAS:
+    for folder in FOLDERS:
         for path in sorted((ROOT / "src" / folder).glob("*.c")):
             for line, text in texts(path.read_text("utf-8")):
                 entry = f"{folder}/{path.name}: {text}".strip()

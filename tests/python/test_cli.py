@@ -315,6 +315,14 @@ class Same(torch.nn.Module):
         return x.clone(), x.reshape(-1)
 
 
+def test_no_outputs():
+    (SCRATCH / "none.cir").write_text("fn @main(%x: f32[2]) {\n}\n")
+    cli("compile", SCRATCH / "none.cir", "-o", SCRATCH / "none.cierge", check=0)
+    np.savez(SCRATCH / "one.npz", x=np.zeros(2, np.float32))
+    cli("run", SCRATCH / "none.cierge", "--inputs", SCRATCH / "one.npz", "--outputs", SCRATCH / "no.npz", check=0)
+    assert dict(np.load(SCRATCH / "no.npz")) == {}
+
+
 def test_every_dtype():
     from safetensors.torch import load_file, save_file
     names = ("complex64", "complex128", "uint16", "uint32", "uint64", "uint8", "int8", "int16", "int32", "bool", "float16", "bfloat16", "float64",

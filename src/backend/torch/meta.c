@@ -310,7 +310,7 @@ cg_torch *cg_torch_connect(cg_pipeline *p) {
   }
   torch *t = CG_NEW(p->s, torch);
   t->p = p;
-  t->face = (cg_torch){.self = t, .opt = p->opt, .schema = schema, .infer = infer, .script = cg_torch_script};
+  t->face = (cg_torch){.self = t, .opt = p->opt, .schema = schema, .infer = infer, .script = cg_torch_script, .import_script = cg_torch_import};
   if (p->opt->torch_libraries.n) load_libraries(t);
   return &t->face;
 }

@@ -15,6 +15,9 @@ const cierge_torch_api_v1 *cg_torch_api(cg_torch *t, const char **why);
 // cg_torch's `script` (script.c).
 const char *cg_torch_script(cg_torch *t, cg_module *m, const cg_node *n);
 
+// cg_torch's `import_script` (import.c).
+const char *cg_torch_import(cg_torch *t, cg_session *s, const cierge_torch_import *in, cierge_torch_imported *out, cierge_code *code);
+
 // Writes the calls of a program. How values and integers are written is the caller's: as registers, or as numbers.
 typedef struct cg_torch_writer cg_torch_writer;
 struct cg_torch_writer {

@@ -225,6 +225,7 @@ def cases(files):
         yield explain(title, files.fresh("a", "pt2", data))
     yield explain("no such model", "good.pt2", "--entry", "other")
     yield explain("a pickle", files.put("m.pt", b"\x80\x02"))
+    yield explain("TorchScript without LibTorch", files.put("script.pt", archive([("m/data.pkl", b""), ("m/constants.pkl", b"")])))
     yield explain("neither", files.put("m.txt", "hello"))
     yield explain("no file", "nowhere.pt2")
     files.put("t.cir", TEXT)

@@ -1,6 +1,6 @@
 // Named arrays in files: what `cierge run` reads and writes (.npz, .safetensors).
-#ifndef CG_CLI_ARRAYS_H
-#define CG_CLI_ARRAYS_H
+#ifndef CG_ARRAYS_H
+#define CG_ARRAYS_H
 #include "base/session.h"
 #include "base/vec.h"
 #include "base/str.h"

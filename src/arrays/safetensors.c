@@ -5,7 +5,7 @@
 
 #include "base/bytes_writer.h"
 #include "base/file.h"
-#include "cli/arrays.h"
+#include "arrays/arrays.h"
 
 static const struct { const char *name; cg_dtype dtype; } names[] = {
     {"BOOL", CG_BOOL}, {"U8", CG_U8}, {"I8", CG_I8}, {"I16", CG_I16}, {"U16", CG_U16}, {"I32", CG_I32}, {"U32", CG_U32},

@@ -1,5 +1,5 @@
 // Which format a file of arrays has, and what all of them need.
-#include "cli/arrays.h"
+#include "arrays/arrays.h"
 
 #include <string.h>
 

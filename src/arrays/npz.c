@@ -7,7 +7,7 @@
 #include "base/bytes_writer.h"
 #include "base/file.h"
 #include "base/zip.h"
-#include "cli/arrays.h"
+#include "arrays/arrays.h"
 
 #define DTYPES "__cierge_dtypes__"
 
@@ -110,6 +110,13 @@ static void member(cg_session *s, zip_out *z, const char *name, const void *head
 static void finish(cg_session *s, zip_out *z) {
   uint64_t start = cg_writer_size(z->w), size = z->central.n;
   cg_str b = cg_str_new(s);
+  if (!z->count) { // NumPy knows an empty archive by its first bytes
+    cg_write_u32(&b, 0x06054b50);
+    for (int i = 0; i < 9; i++) put16(&b, 0);
+    cg_writer_add(z->w, b.at, b.n);
+    cg_writer_commit(z->w);
+    return;
+  }
   cg_write_u32(&b, 0x06064b50), cg_write_u64(&b, 44), put16(&b, 45), put16(&b, 45);
   cg_write_u32(&b, 0), cg_write_u32(&b, 0), cg_write_u64(&b, z->count), cg_write_u64(&b, z->count);
   cg_write_u64(&b, size), cg_write_u64(&b, start);

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/str.h"
-#include "cli/arrays.h"
+#include "arrays/arrays.h"
 
 typedef struct {
   cg_session *s;

@@ -1,0 +1,253 @@
+// Inside the plugin: reading a TorchScript program.
+//
+// The program's graph, inlined, is run once on abstract values: what is known is a constant, what is a tensor or a number is a
+// name in the text form, a list or tuple of known length is its items. So lists, tuples, dictionaries, attributes, decided
+// branches and counted loops vanish, and each operator that remains becomes an item: a node of the text. Whatever has no place
+// in the text (a branch whose outcomes differ in kind, a list of unknown length, a text made at run time) stays an item of
+// TorchScript; such items, and what must be with them, become islands: methods of one module that is handed over as bytes.
+//
+// import.cpp          the C face: loads, runs, writes the text, makes the tables
+// import_value.cpp    abstract values: constants, names, types, joins
+// import_inputs.cpp   the inputs, as the user says them
+// import_eval.cpp     blocks, nodes, trials
+// import_control.cpp  branches and loops
+// import_ops.cpp      operators of TorchScript that are none of the dispatcher's: numbers, lists, texts
+// import_node.cpp     operators of the dispatcher as nodes of the text
+// import_island.cpp   what stays TorchScript, gathered
+// import_state.cpp    attributes; those that change: buffers of the program
+#ifndef CIERGE_TORCH_IMPORT_H
+#define CIERGE_TORCH_IMPORT_H
+#include <torch/csrc/jit/api/module.h>
+#include <torch/csrc/jit/ir/ir.h>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <stdexcept>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "cierge_torch.h"
+
+namespace cierge::import {
+
+using c10::IValue;
+using torch::jit::Block;
+using torch::jit::Graph;
+using torch::jit::Node;
+using torch::jit::Value;
+
+// ---------------------------------------------------------------- abstract values
+
+struct Abstract;
+using A = std::shared_ptr<Abstract>;
+
+struct Abstract {
+  enum Kind {
+    Known,    // `known`: a constant of the program (an object is known by its place)
+    Tensor,   // `ir` names it; "" while only an island can hold it
+    Number,   // the same for an int, float or bool
+    List, Tuple, Dict, // `items` (and `keys`)
+    Opaque,   // anything else: `r` holds it in TorchScript
+    Nothing   // what no run ever sees
+  } kind = Nothing;
+  IValue known;
+  std::string ir, type;      // "%12", "f32[s0, 3]"
+  c10::TypePtr jtype;        // what TorchScript knows of it
+  std::vector<A> items;
+  std::vector<IValue> keys;
+  A number;                  // Tensor: the number that it was made of (traces count in tensors)
+  A element;                 // Opaque list: what its elements are
+  at::Tensor meta;           // Tensor of fixed sizes: its geometry
+  Value *r = nullptr;        // in the residual graph
+  int depth = 0;             // List, Dict: how many open speculations there were when it was made
+  std::string attribute;     // the attribute that holds this very container: "encoder.cache"
+};
+
+using Values = std::vector<A>;
+
+A known(IValue v, c10::TypePtr t = nullptr);
+A nothing();
+A by_jit_type(const c10::TypePtr &t);                // of which TorchScript knows this and no more
+bool is_int(const A &a, int64_t *out = nullptr);   // known int
+bool is_bool(const A &a, bool *out = nullptr);     // known bool
+bool is_none(const A &a);
+bool all_known(const A &a);                        // no tensor in it, and nothing that appears at run time
+IValue to_ivalue(const A &a, const c10::TypePtr &t); // all_known only
+bool is_number_type(const c10::TypePtr &t);
+bool crosses(const A &a);                          // may cross the boundary of an island: tensor or number with a type
+
+// ---------------------------------------------------------------- items
+
+struct Function;
+
+// One step of the residual program: a node of the text, or TorchScript.
+struct Item {
+  Node *r = nullptr;                 // in the residual graph; NULL inside sub-graphs
+  std::string op, args;              // text: operator and arguments; "": only TorchScript can hold it
+  Values results;                    // values that the text names
+  Values uses;                       // values that `args` speaks of
+  std::vector<std::shared_ptr<Function>> fns; // sub-graphs that `args` speaks of
+  std::string place;                 // provenance
+  std::string why;                   // op "": why
+  bool effect = false;               // asserts, random numbers, state
+  bool writes = false;               // in place
+  bool mutates = false;              // op "": to lists or dictionaries
+  int island = -1;
+};
+using Items = std::vector<std::unique_ptr<Item>>;
+
+struct Function {
+  std::string name;
+  Values params, results;
+  Items items;
+};
+
+// ---------------------------------------------------------------- constants
+
+struct Constant {
+  std::string name, kind, type;      // "fc.weight", "param", type with strides
+  at::Tensor tensor;
+  bool state = false, used = false;
+};
+
+// Thrown where the program cannot be imported: the text says why. `again`: a decision was changed, start over.
+struct Refused : std::runtime_error { using std::runtime_error::runtime_error; };
+struct Again {};
+struct Raises { std::string text; A condition; }; // the block ends in an exception
+
+// ---------------------------------------------------------------- the importer
+
+struct Importer {
+  Importer(torch::jit::Module m, const cierge_torch_import *in);
+
+  torch::jit::Module module;
+  const cierge_torch_import *in;
+  std::shared_ptr<Graph> graph;      // forward, inlined
+  std::shared_ptr<Graph> residual;   // what remains of it, as TorchScript
+  Items *items = nullptr;            // where items go now
+  Function main;
+  std::vector<std::shared_ptr<Function>> functions;
+  std::vector<Constant> constants;
+  std::unordered_map<const void *, size_t> constant_of; // TensorImpl -> constants
+  std::vector<at::Tensor> kept;      // their identity is in constant_of
+  std::set<std::string> constant_names, schemas;
+  std::string schema_lines, input_lines;
+  Items pending;                     // to follow the item that is being made
+  int counter = 0, open = 0;         // names; speculations that are open
+  std::unordered_map<const void *, std::string> path_of; // objects of the module tree
+  std::map<std::string, A> attributes; // those that were read
+  std::map<std::string, A> opaque_type; // what opaque state may be
+  std::unordered_map<Value *, A> bridges; // inputs of the residual graph: values that only the text computes
+  Node *now = nullptr;               // the node that is being read, for places
+
+  // attributes that change: by "path.name"
+  std::set<std::string> state, opaque_state;
+  std::map<std::string, A> current_state;
+
+  // undone where a speculation fails
+  struct Undo { A container; std::vector<A> items; std::vector<IValue> keys; };
+  std::vector<Undo> journal;
+
+  using Env = std::unordered_map<const Value *, A>;
+  Env env;
+
+  // import_value.cpp
+  std::string fresh() { return "%" + std::to_string(counter++); }
+  std::vector<std::string> feed(const std::string &line); // types of the results; throws std::runtime_error
+  std::string join_types(const std::string &a, const std::string &b, bool *ok);
+  A tensor(const std::string &ir, const std::string &type, c10::TypePtr t = nullptr);
+  A of_type(const std::string &ir, const std::string &type); // tensor, number, known number or none
+  A named(const std::string &type);  // a value that an item outside the text gives
+  A constant_tensor(const at::Tensor &t, const std::string &name, const std::string &kind);
+  A from_ivalue(const IValue &v, const c10::TypePtr &t, const std::string &path = "", const std::string &kind = "const");
+  A element_of(const A &list);                 // what all its elements are; Nothing: it has none, or who knows
+  A join(const A &a, const A &b, bool *exact); // a value that is one of both; Nothing joins with everything
+  Value *materialise(const A &a);              // in the residual graph
+  Value *bridge(const A &a);
+  void escape(const A &a);                     // a container that TorchScript will write to
+  void touch(const A &a);                      // before a container is written to
+  size_t mark() const { return journal.size(); }
+  void undo(size_t mark);
+
+  // A block, run on trial: nothing outside it changes.
+  struct Trial {
+    std::shared_ptr<Function> fn;
+    bool raises = false;
+    std::string text;                                  // raises: what it says
+    std::vector<std::pair<A, A>> written;              // containers of outside, and what they would hold
+    std::map<std::string, A> state;
+    std::string why;                                   // the first item that the text cannot hold; "": none
+    bool writes = false, effect = false;
+  };
+
+  // import_inputs.cpp
+  Values read_inputs();                        // one for each argument of forward; those that are no constants are main's parameters
+
+  // import_eval.cpp
+  void prepare();                              // inlines, finds state, refuses what must not run
+  Values run(const Values &inputs);            // results of the graph
+  void block_nodes(Block *b);
+  void node(Node *n);
+  Values outputs_of(Block *b);
+  A get(const Value *v);
+  void set(const Value *v, A a);
+  void opaque(Node *n, const std::string &why, Values types = {});
+  Trial attempt(Block *b, const std::function<void()> &before = {});
+  void assertion(Node *n, const A &condition, bool wanted, const std::string &text);
+  std::vector<std::pair<Value *, A>> write_copies(Node *r);
+  Value *none_value();
+  A wrap(Value *v, const A &type);
+  Item *cond_item(Node *n, const A &condition, Trial &yes, Trial &no, const Values &joined, Values *out);
+  Node *clone(Node *n);                        // into the residual graph, captured values materialised
+  Item *add(std::unique_ptr<Item> item);
+  std::string place_of(Node *n);
+  bool at_top() const { return open == 0; }
+
+  // import_control.cpp
+  void branch(Node *n);
+  void loop(Node *n);
+  bool unroll(Node *n);
+
+  // import_ops.cpp: false: not one of these
+  bool special(Node *n);
+  A number_op(Node *n, const std::string &op, const Values &args);
+  A size_of(Node *n, const A &x, int64_t dim);
+  int rank_of(const A &x);                     // -1: unknown
+  A as_tensor(Node *n, const A &a);            // a number that a tensor is made of
+
+  // import_node.cpp
+  bool dispatch(Node *n, std::string *why, Values *types); // types: what is known of the results where it is not taken
+  std::set<std::string> assumed;
+  void assume(const std::string &line, const Values &uses);
+  A sampled(const A &a, int sample);           // with numbers for its symbols; NULL: it has no such
+  Values call(Node *n, const std::string &key, const std::string &op, const std::string &args, const Values &uses, int results, Node *r);
+
+  // import_island.cpp: what is TorchScript only becomes torchop nodes of one blob. Throws Refused where that cannot be done.
+  void islands(Function &f, std::string *blob);
+  void whole(Function &f, const Values &inputs, std::string *blob); // all of it as one node
+
+  // import_state.cpp
+  void get_attribute(Node *n);
+  void set_attribute(Node *n);
+  void opaque_attribute(const std::string &key, const A &first, const A &v); // throws Again where that widens what is known of it
+  struct Entry { bool fixed = true; IValue value; std::string type; }; // what an attribute holds at the beginning of a call
+  using Entries = std::map<std::string, Entry>;
+  Entries initial();
+  Values begin(const Entries &e, std::map<std::string, std::string> *buffers); // sets current_state
+  Entries end_of(std::set<std::string> *bad);
+  std::string updates(const Entries &e, const std::map<std::string, std::string> &buffers, Function &f);
+};
+
+std::string quote(const std::string &s);
+std::string number_text(const IValue &v);      // "" : none
+const char *dtype_word(at::ScalarType t);      // NULL: cierge has no such dtype
+std::string type_text(const at::Tensor &t);    // with strides where they are not C order
+std::vector<std::string> dims_of(const std::string &type);
+std::string dtype_of(const std::string &type);
+int dtype_code(const std::string &word);       // -1: none
+
+} // namespace cierge::import
+#endif

@@ -1,0 +1,415 @@
+// Branches and loops on abstract values.
+#include "import.h"
+
+namespace cierge::import {
+
+// ---------------------------------------------------------------- branches
+
+// Values that f's items use and none of them gives.
+static void free_values(const Function &f, std::set<std::string> inside, Values *out, std::set<std::string> *seen) {
+  for (const A &p : f.params) inside.insert(p->ir);
+  auto use = [&](const A &a) {
+    std::function<void(const A &)> one = [&](const A &x) {
+      for (const A &i : x->items) one(i);
+      if (x->ir.empty() || x->ir[0] != '%' || inside.count(x->ir)) return;
+      if (seen->insert(x->ir).second) out->push_back(x);
+    };
+    one(a);
+  };
+  for (const auto &i : f.items) {
+    for (const A &u : i->uses) use(u);
+    for (const auto &sub : i->fns) free_values(*sub, inside, out, seen);
+    for (const A &r : i->results) inside.insert(r->ir);
+  }
+  for (const A &r : f.results) use(r);
+}
+
+static std::string operand_list(const Values &v) {
+  std::string s = "[";
+  for (size_t i = 0; i < v.size(); i++) s += (i ? ", " : "") + (v[i]->kind == Abstract::Known ? number_text(v[i]->known) : v[i]->ir);
+  return s + "]";
+}
+
+// The results that a control node has to give: leaves that are not the same in both.
+static void leaves(const A &a, const A &b, const A &joined, Values *yes, Values *no, Values *out, bool *fits) {
+  if (joined == a || joined == b) return;
+  if (joined->kind == Abstract::List || joined->kind == Abstract::Tuple || joined->kind == Abstract::Dict) {
+    for (size_t i = 0; i < joined->items.size(); i++)
+      leaves(a->kind == Abstract::Nothing ? b->items[i] : a->items[i], b->kind == Abstract::Nothing ? a->items[i] : b->items[i], joined->items[i], yes, no, out, fits);
+    return;
+  }
+  auto expressible = [](const A &x) {
+    return (x->kind == Abstract::Known && !number_text(x->known).empty()) || ((x->kind == Abstract::Tensor || x->kind == Abstract::Number) && !x->ir.empty());
+  };
+  if (joined->kind == Abstract::Known) return; // the same constant
+  if ((joined->kind != Abstract::Tensor && joined->kind != Abstract::Number) || joined->type.empty() || !expressible(a) || !expressible(b)) {
+    *fits = false;
+    return;
+  }
+  yes->push_back(a), no->push_back(b), out->push_back(joined);
+}
+
+Item *Importer::cond_item(Node *n, const A &condition, Trial &yes, Trial &no, const Values &joined, Values *out) {
+  std::string id = std::to_string(counter++);
+  yes.fn->name = "then_" + id, no.fn->name = "else_" + id;
+  Values captured;
+  std::set<std::string> seen;
+  free_values(*yes.fn, {}, &captured, &seen);
+  free_values(*no.fn, {}, &captured, &seen);
+  yes.fn->params = no.fn->params = captured;
+  auto item = std::make_unique<Item>();
+  item->op = "higher_order.cond";
+  item->args = condition->ir + ", fn @" + yes.fn->name + ", fn @" + no.fn->name + ", " + operand_list(captured);
+  item->uses = captured;
+  item->uses.push_back(condition);
+  item->fns = {yes.fn, no.fn};
+  item->effect = yes.effect || no.effect;
+  for (const A &j : joined) {
+    A v = named(j->type);
+    if (v->kind == Abstract::Known) v = named(j->type.substr(0, j->type.find('(')));
+    item->results.push_back(v);
+    out->push_back(v);
+  }
+  (void)n;
+  return add(std::move(item));
+}
+
+void Importer::assertion(Node *n, const A &condition, bool wanted, const std::string &text) {
+  auto item = std::make_unique<Item>();
+  item->effect = true;
+  if (!condition->ir.empty()) {
+    A c = wanted ? condition : number_op(n, "torch.sym_not", {condition});
+    if (c->kind == Abstract::Known) { // decided by the sizes after all
+      if (c->known.toBool()) return;
+      throw Raises{text, nullptr};
+    }
+    item->op = "aten._assert_scalar";
+    item->args = c->ir + ", " + quote(text.empty() ? "the program raises an exception" : text);
+    item->uses = {c};
+  } else {
+    item->why = "the condition of an exception is computed there";
+  }
+  if (at_top()) {
+    Node *r = residual->insertNode(residual->create(c10::prim::If, {materialise(condition)}, 0));
+    Block *b[2] = {r->addBlock(), r->addBlock()};
+    torch::jit::WithInsertPoint at(b[wanted]->return_node());
+    Value *message = residual->insertConstant(IValue(text)), *type = residual->insertConstant(IValue(std::string("builtins.RuntimeError")));
+    residual->insertNode(residual->create(c10::prim::RaiseException, {message, type}, 0));
+    item->r = r;
+  }
+  add(std::move(item));
+}
+
+void Importer::branch(Node *n) {
+  A condition = get(n->input());
+  bool decided;
+  if (is_bool(condition, &decided)) {
+    Block *b = n->blocks()[decided ? 0 : 1];
+    block_nodes(b);
+    Values v = outputs_of(b);
+    for (size_t i = 0; i < v.size(); i++) set(n->output(i), v[i]);
+    return;
+  }
+  Trial yes = attempt(n->blocks()[0]), no = attempt(n->blocks()[1]);
+  if (yes.raises && no.raises) throw Raises{yes.text, nullptr};
+  if (yes.raises || no.raises) {
+    assertion(n, condition, no.raises, yes.raises ? yes.text : no.text);
+    Block *b = n->blocks()[yes.raises ? 1 : 0];
+    block_nodes(b);
+    Values v = outputs_of(b);
+    for (size_t i = 0; i < v.size(); i++) set(n->output(i), v[i]);
+    return;
+  }
+  // What comes out: the block's results, containers that were written to, state.
+  std::vector<std::pair<A, A>> pairs;
+  for (size_t i = 0; i < yes.fn->results.size(); i++) pairs.emplace_back(yes.fn->results[i], no.fn->results[i]);
+  std::vector<A> containers;
+  std::string why = !yes.why.empty() ? yes.why : no.why;
+  auto content = [](Trial &t, const A &c) {
+    for (auto &w : t.written)
+      if (w.first == c) return w.second;
+    return std::make_shared<Abstract>(*c);
+  };
+  for (Trial *t : {&yes, &no})
+    for (auto &w : t->written)
+      if (std::find(containers.begin(), containers.end(), w.first) == containers.end()) containers.push_back(w.first);
+  for (const A &c : containers) {
+    A a = content(yes, c), b = content(no, c);
+    if (a->kind != b->kind || a->items.size() != b->items.size() || a->keys != b->keys) why = "a list or dictionary has another length in each branch";
+    pairs.emplace_back(a, b);
+  }
+  std::vector<std::string> changed;
+  for (const auto &s : yes.state)
+    if (no.state[s.first] != s.second || current_state[s.first] != s.second) changed.push_back(s.first), pairs.emplace_back(s.second, no.state[s.first]);
+  Values joined, a, b, need, made;
+  bool fits = true;
+  for (auto &p : pairs) {
+    bool exact = true;
+    joined.push_back(join(p.first, p.second, &exact));
+    leaves(p.first, p.second, joined.back(), &a, &b, &need, &fits);
+  }
+  if (yes.writes || no.writes) why = "a branch writes in place";
+  if (!fits && why.empty()) why = "the branches give values of different kinds";
+  if (condition->ir.empty() && why.empty()) why = "the condition is computed there";
+  Node *r = nullptr;
+  if (at_top()) {
+    if (!why.empty())
+      for (const A &c : containers) escape(c);
+    if (!why.empty())
+      for (const std::string &k : changed) {
+        opaque_state.insert(k);
+        throw Again();
+      }
+    if (why.empty() && (!containers.empty() || !changed.empty()) && !need.empty()) r = nullptr; // no counterpart in TorchScript
+  } else if (!why.empty()) {
+    for (const A &c : containers) escape(c);
+  }
+  if (!why.empty()) {
+    Values types(joined.begin(), joined.begin() + (long)n->outputs().size());
+    opaque(n, why, types);
+    for (size_t i = 0; i < changed.size(); i++) current_state[changed[i]] = joined[joined.size() - changed.size() + i];
+    return;
+  }
+  bool plain = containers.empty() && changed.empty();
+  if (!need.empty() || yes.effect || no.effect) {
+    yes.fn->results = a, no.fn->results = b;
+    Item *item = cond_item(n, condition, yes, no, need, &made);
+    if (at_top() && plain) {
+      item->r = r = clone(n);
+    }
+  }
+  // Leaves become the values that the node gives.
+  size_t next = 0;
+  std::function<A(const A &, const A &, const A &)> settle = [&](const A &x, const A &y, const A &j) -> A {
+    if (j == x || j == y || j->kind == Abstract::Known) return j;
+    if (j->kind == Abstract::List || j->kind == Abstract::Tuple || j->kind == Abstract::Dict) {
+      auto out = std::make_shared<Abstract>(*j);
+      for (size_t i = 0; i < j->items.size(); i++)
+        out->items[i] = settle(x->kind == Abstract::Nothing ? y->items[i] : x->items[i], y->kind == Abstract::Nothing ? x->items[i] : y->items[i], j->items[i]);
+      return out;
+    }
+    return made[next++];
+  };
+  for (size_t i = 0; i < pairs.size(); i++) {
+    A v = settle(pairs[i].first, pairs[i].second, joined[i]);
+    if (i < n->outputs().size()) {
+      if (r && v->kind != Abstract::Known && v->kind != Abstract::List && v->kind != Abstract::Dict && v->kind != Abstract::Tuple && !v->r) v->r = r->output(i);
+      set(n->output(i), v);
+    } else if (i < n->outputs().size() + containers.size()) {
+      const A &c = containers[i - n->outputs().size()];
+      touch(c);
+      c->items = v->items, c->keys = v->keys;
+    } else {
+      current_state[changed[i - n->outputs().size() - containers.size()]] = v;
+    }
+  }
+}
+
+// ---------------------------------------------------------------- loops
+
+enum { MAX_ROUNDS = 65536, MAX_UNROLLED_ITEMS = 4096 };
+
+// Round by round, while everything that decides is known. In a trial first: it may turn out otherwise on the way.
+bool Importer::unroll(Node *n) {
+  int64_t trips;
+  bool go;
+  if (!is_int(get(n->input(0)), &trips) || !is_bool(get(n->input(1)), &go)) return false;
+  Block *b = n->blocks()[0];
+  Values carried;
+  for (size_t i = 2; i < n->inputs().size(); i++) carried.push_back(get(n->input(i)));
+  bool known_all = true;
+  auto rounds = [&] {
+    Values v = carried;
+    bool again = go;
+    size_t first = items->size();
+    for (int64_t i = 0; i < trips && again; i++) {
+      if (i >= MAX_ROUNDS || items->size() - first > MAX_UNROLLED_ITEMS) {
+        known_all = false;
+        return v;
+      }
+      set(b->inputs()[0], known(i));
+      for (size_t k = 0; k < v.size(); k++) set(b->inputs()[k + 1], v[k]);
+      block_nodes(b);
+      Values out = outputs_of(b);
+      if (!is_bool(out[0], &again)) {
+        known_all = false;
+        return v;
+      }
+      v.assign(out.begin() + 1, out.end());
+    }
+    return v;
+  };
+  bool counted = b->outputs()[0]->node()->kind() == c10::prim::Constant || (b->outputs()[0] == n->input(1));
+  if (!counted || trips > 64) {
+    Trial t;
+    Items trial, *outer = items;
+    auto state_was = current_state;
+    size_t to = mark();
+    Node *was = now;
+    items = &trial;
+    open++;
+    auto leave = [&] {
+      undo(to);
+      open--;
+      items = outer, now = was, current_state = state_was;
+    };
+    try {
+      rounds();
+    } catch (const Raises &) {
+    } catch (...) {
+      leave();
+      throw;
+    }
+    leave();
+    if (!known_all) return false;
+  }
+  Values v = rounds();
+  for (size_t k = 0; k < v.size(); k++) set(n->output(k), v[k]);
+  return true;
+}
+
+void Importer::loop(Node *n) {
+  if (unroll(n)) return;
+  Block *b = n->blocks()[0];
+  A trips = get(n->input(0)), go = get(n->input(1));
+  Values start, types;
+  for (size_t i = 2; i < n->inputs().size(); i++) start.push_back(get(n->input(i)));
+  // What a round begins with: what the loop began with, or what a round gave.
+  auto generic = [&](const A &a) -> A {
+    if (a->kind == Abstract::Known && !number_text(a->known).empty() && !a->known.isComplexDouble())
+      return by_jit_type(a->known.isInt() ? c10::TypePtr(c10::IntType::get()) : a->known.isBool() ? c10::TypePtr(c10::BoolType::get()) : c10::TypePtr(c10::FloatType::get()));
+    return a;
+  };
+  for (const A &a : start) types.push_back(a);
+  Trial t;
+  Values entry;
+  std::string why;
+  for (int round = 0;; round++) {
+    if (round == 12) throw Refused("a loop's values change their types from round to round" + place_of(n));
+    entry.clear();
+    bool stable = true;
+    t = attempt(b, [&] {
+      A i = named("int");
+      entry.push_back(i);
+      set(b->inputs()[0], i);
+      for (size_t k = 0; k < types.size(); k++) {
+        A g = generic(types[k]), v = g;
+        if (g->kind == Abstract::Tensor || g->kind == Abstract::Number) {
+          v = g->type.empty() ? std::make_shared<Abstract>(*g) : named(g->type.substr(0, g->kind == Abstract::Number ? g->type.find('(') : std::string::npos));
+          v->r = nullptr;
+          if (g->type.empty()) v->ir = "";
+        }
+        entry.push_back(v);
+        set(b->inputs()[k + 1], v);
+      }
+    });
+    if (!t.written.empty()) { // TorchScript's from here on
+      for (auto &w : t.written) escape(w.first);
+      why = "a loop writes to a list or dictionary";
+      continue;
+    }
+    if (t.raises) break;
+    for (size_t k = 0; k < types.size(); k++) {
+      bool exact = true;
+      A a = entry[k + 1], j;
+      // sizes that are fresh in each round are the same as fresh ones before
+      j = join(a, t.fn->results[k + 1], &exact);
+      bool same = j == a || (j->kind == a->kind && (j->kind == Abstract::Number || (j->kind == Abstract::Tensor && !j->type.empty())) &&
+                             (j->kind == Abstract::Number || [&] {
+                               auto x = dims_of(j->type), y = dims_of(a->type);
+                               if (dtype_of(j->type) != dtype_of(a->type) || x.size() != y.size()) return false;
+                               for (size_t d = 0; d < x.size(); d++)
+                                 if (x[d] != y[d] && y[d][0] != 'u') return false;
+                               return true;
+                             }()));
+      if (j->kind == Abstract::Opaque && a->kind == Abstract::Opaque) same = true;
+      if (j->kind == Abstract::Tensor && a->kind == Abstract::Tensor && j->type.empty() && a->type.empty()) same = true;
+      if (j->kind == Abstract::List || j->kind == Abstract::Dict || j->kind == Abstract::Tuple) same = j->kind == a->kind && exact;
+      if (!same) stable = false, types[k] = j;
+    }
+    if (stable) break;
+  }
+  if (t.raises) { // the first round raises
+    throw Refused("a loop raises in each of its rounds: " + t.text + place_of(n));
+  }
+  for (const auto &s : t.state)
+    if (current_state[s.first] != s.second) {
+      if (at_top()) {
+        opaque_state.insert(s.first);
+        throw Again();
+      }
+      why = "a loop changes an attribute";
+    }
+  if (why.empty()) why = t.why;
+  if (why.empty() && t.writes) why = "a loop writes in place";
+  // As a while_loop: all that is carried is a tensor or a number of one type.
+  auto expressible = [](const A &x) { return (x->kind == Abstract::Known && !number_text(x->known).empty() && !x->known.isComplexDouble()) || crosses(x); };
+  if (why.empty() && (!expressible(trips) || !expressible(go) || !expressible(t.fn->results[0]))) why = "a loop's condition is computed there";
+  for (size_t k = 0; why.empty() && k < start.size(); k++) {
+    const A &e = entry[k + 1], &r = t.fn->results[k + 1];
+    if (!crosses(e) || !expressible(start[k]) || !expressible(r)) why = "a loop carries what is no tensor and no number";
+    else if (e->kind == Abstract::Tensor && (start[k]->type != e->type || r->type != e->type)) why = "a loop carries a tensor of changing size";
+  }
+  if (!why.empty()) {
+    Values out;
+    for (size_t k = 0; k < start.size(); k++) {
+      A e = entry[k + 1];
+      out.push_back(e);
+    }
+    opaque(n, why, out);
+    return;
+  }
+  std::string id = std::to_string(counter++);
+  auto test = std::make_shared<Function>(), body = t.fn;
+  test->name = "test_" + id, body->name = "round_" + id;
+  Values captured, carried = entry;
+  std::set<std::string> seen;
+  A on = named("bool"); // whether the next round is wanted
+  carried.insert(carried.begin() + 1, on);
+  body->params = carried;
+  free_values(*body, {}, &captured, &seen);
+  if (trips->kind == Abstract::Number && seen.insert(trips->ir).second) captured.push_back(trips);
+  Values results = t.fn->results;
+  { // i + 1
+    auto add1 = std::make_unique<Item>();
+    add1->op = "_operator.add", add1->args = entry[0]->ir + ", 1", add1->uses = {entry[0]};
+    A next = named("int");
+    add1->results = {next};
+    body->items.push_back(std::move(add1));
+    results.insert(results.begin(), next);
+  }
+  body->results = results;
+  body->params.insert(body->params.end(), captured.begin(), captured.end());
+  test->params = body->params;
+  A answer = named("bool"), less = named("bool");
+  auto lt = std::make_unique<Item>(), both = std::make_unique<Item>();
+  lt->op = "_operator.lt", lt->args = entry[0]->ir + ", " + (trips->kind == Abstract::Known ? number_text(trips->known) : trips->ir);
+  lt->results = {less}, lt->uses = {entry[0], trips};
+  both->op = "_operator.and_", both->args = less->ir + ", " + on->ir;
+  both->results = {answer}, both->uses = {less, on};
+  test->items.push_back(std::move(lt));
+  test->items.push_back(std::move(both));
+  test->results = {answer};
+  auto item = std::make_unique<Item>();
+  Values first = {known((int64_t)0), go};
+  first.insert(first.end(), start.begin(), start.end());
+  item->op = "higher_order.while_loop";
+  item->args = "fn @" + test->name + ", fn @" + body->name + ", " + operand_list(first) + ", " + operand_list(captured);
+  item->uses = first;
+  item->uses.insert(item->uses.end(), captured.begin(), captured.end());
+  item->fns = {test, body};
+  item->effect = t.effect;
+  item->results = {named("int"), named("bool")};
+  for (size_t k = 0; k < start.size(); k++) {
+    A v = named(entry[k + 1]->type);
+    item->results.push_back(v);
+    set(n->output(k), v);
+  }
+  if (at_top()) {
+    item->r = clone(n);
+    for (size_t k = 0; k < start.size(); k++) item->results[k + 2]->r = item->r->output(k);
+  }
+  add(std::move(item));
+}
+
+} // namespace cierge::import

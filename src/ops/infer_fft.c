@@ -1,0 +1,55 @@
+// Type rules: Fourier transforms. Source: aten/src/ATen/native/SpectralOps.cpp.
+#include <string.h>
+
+#include "ops/rules.h"
+
+static cg_dtype complex_of(cg_dtype t) { return t == CG_F64 || t == CG_C128 ? CG_C128 : t == CG_F16 || t == CG_C32 ? CG_C32 : CG_C64; }
+static cg_dtype real_of(cg_dtype t) { return complex_of(t) == CG_C128 ? CG_F64 : complex_of(t) == CG_C32 ? CG_F16 : CG_F32; }
+
+// The sizes along the transformed dims: s[i], or the input's. `last`: the dim whose size a real transform changes.
+static const char *transformed(cg_module *m, const cg_node *n, const cg_type *x, const cg_expr **dim, int *last, const cg_expr **last_given) {
+  const char *sizes = cg_node_arg(n, "s") ? "s" : "n";
+  const cg_arg *s = cg_node_arg(n, sizes), *d = cg_node_arg(n, "dim");
+  int ns = cg_r_is_none(n, sizes) ? 0 : cg_arg_list_len(s), nd = cg_r_is_none(n, "dim") ? 0 : cg_arg_list_len(d);
+  int count = nd ? nd : ns ? ns : x->rank;
+  if (!count || count > x->rank || (ns && ns != count)) return "the transformed dimensions do not fit the input";
+  *last_given = NULL;
+  for (int i = 0; i < count; i++) {
+    int k = x->rank - count + i;
+    if (nd) CG_RULE(cg_r_dim(m, cg_arg_list_at(d, i), x->rank, &k));
+    *last = k;
+    if (!ns) continue;
+    const cg_expr *size;
+    if (!cg_arg_int(cg_arg_list_at(s, i), &size)) return "a size of the transform is not known";
+    if (cg_x_is(size, -1)) continue;
+    dim[k] = size;
+    if (i == count - 1) *last_given = size;
+  }
+  return NULL;
+}
+
+// fft, rfft (half of a real input's), irfft and hfft (real results of a half), ihfft, and those over several dims.
+const char *cg_infer_fft(cg_module *m, cg_node *n) {
+  const cg_type *x;
+  CG_RULE(cg_r_self(n, &x));
+  if (x->rank < 1) return "an input of one dimension or more is expected";
+  const char *name = n->schema->name + strlen("aten::fft_");
+  bool halves = !strncmp(name, "rfft", 4) || !strncmp(name, "ihfft", 5), real = !strncmp(name, "irfft", 5) || !strncmp(name, "hfft", 4);
+  const cg_expr **dim = cg_r_copy_dims(m, x), *given;
+  int last = 0;
+  CG_RULE(transformed(m, n, x, dim, &last, &given));
+  if (halves) dim[last] = cg_xadd(m, cg_xdiv(m, dim[last], cg_xi(m, 2)), cg_xi(m, 1));
+  if (real && !given) dim[last] = cg_xmul(m, cg_xsub(m, x->dim[last], cg_xi(m, 1)), cg_xi(m, 2));
+  cg_r_set(n, 0, real ? real_of(x->dtype) : complex_of(x->dtype), x->rank, dim);
+  return NULL;
+}
+
+// complex(real, imag), polar(abs, angle).
+const char *cg_infer_complex(cg_module *m, cg_node *n) {
+  const cg_type *x = n->nargs == 2 && cg_self(n) ? &cg_self(n)->type : NULL, *y = n->nargs == 2 && cg_arg_tensor(&n->arg[1]) ? &cg_arg_tensor(&n->arg[1])->type : NULL;
+  if (!x || !y || x->dtype != y->dtype || !cg_is_float(x->dtype)) return "two tensors of one floating dtype are expected";
+  cg_type t = *x;
+  CG_RULE(cg_broadcast(m, &t, y));
+  cg_r_set(n, 0, complex_of(x->dtype), t.rank, t.dim);
+  return NULL;
+}
