@@ -18,7 +18,7 @@ import numpy as np
 
 HERE = pathlib.Path(__file__).resolve().parent
 PYTHON = HERE.parent / ".venv-peers" / "bin" / "python"
-ENGINES = ["eager", "torchscript", "inductor", "aoti", "onnxruntime", "openvino", "cierge"]
+ENGINES = ["eager", "torchscript", "inductor", "aoti", "onnxruntime", "openvino", "iree", "cierge"]
 OURS = ("cierge", "cierge_torch")
 
 
@@ -137,7 +137,7 @@ def table(all_rows, engines):
         cells = []
         for e in engines:
             r = rows.get(e, {})
-            cells.append(f"{r['ms']:.2f}" if "ms" in r else "–")
+            cells.append(f"{r['ms']:.3g}" if "ms" in r and r["ms"] < 100 else f"{r['ms']:.0f}" if "ms" in r else "–")
         peers = [rows[e]["ms"] for e in engines if e not in OURS and e != "eager" and "ms" in rows.get(e, {})]
         gain = "–"
         if peers and "ms" in rows.get("cierge", {}):
@@ -170,7 +170,7 @@ def main():
         for model in a.models.split(","):
             print(f"{model}, {threads} threads", flush=True)
             rows[model] = one(model, engines, threads, a.rounds, lambda s: print(s, flush=True))
-            print("  " + "  ".join(f"{e} {r['ms']:.2f}" for e, r in rows[model].items() if "ms" in r), flush=True)
+            print("  " + "  ".join(f"{e} {r['ms']:.4g}" for e, r in rows[model].items() if "ms" in r), flush=True)
         text.append(f"\n## {threads} thread{'s' if threads > 1 else ''}\n\nsgemm {limits['sgemm_gflops']:.0f} GFLOP/s, copy {limits['copy_gb_s']:.1f} GB/s.\n\n{table(rows, engines)}\n")
         (out / f"threads{threads}.json").write_text(json.dumps({"cpu": cpu(), "limits": limits, "rows": rows}, indent=1))
     (out / "README.md").write_text("\n".join(text))

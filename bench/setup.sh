@@ -7,5 +7,5 @@ cd "$(dirname "$0")/.."
 site=$(.venv-peers/bin/python -c 'import site; print(site.getsitepackages()[0])')
 ours=$(.venv/bin/python -c 'import site; print(site.getsitepackages()[0])')
 echo "$ours" > "$site/project.pth"
-.venv-peers/bin/pip install -q --no-deps onnxruntime openvino openvino-telemetry onnx onnxscript onnx-ir ml_dtypes flatbuffers protobuf
+.venv-peers/bin/pip install -q --no-deps onnxruntime openvino openvino-telemetry onnx onnxscript onnx-ir ml_dtypes flatbuffers protobuf iree-base-compiler iree-base-runtime iree-turbine decorator
 touch .venv-peers/done

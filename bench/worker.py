@@ -85,6 +85,23 @@ def openvino(model, inputs):
     return run, ov.__version__.split("-")[0]
 
 
+def iree(model, inputs):
+    import iree.compiler
+    import iree.runtime as rt
+    from iree.turbine import aot
+    exported = aot.export(torch.export.export(model, inputs))
+    exported.session.set_flags("--iree-llvmcpu-target-cpu=host", "--iree-opt-level=O3")
+    rt.flags.parse_flags(f"--task_topology_max_group_count={threads}")
+    config = rt.Config("local-sync" if threads == 1 else "local-task")
+    module = rt.load_vm_module(rt.VmModule.copy_buffer(config.vm_instance, exported.compile(save_to=None, target_backends=["llvm-cpu"]).map_memory()), config)
+    feed = [rt.asdevicearray(config.device, x.numpy()) for x in inputs]
+
+    def run():
+        found = module.main(*feed)
+        return [t.to_host() for t in (found if isinstance(found, (tuple, list)) else [found])]
+    return run, iree.compiler.version.VERSION
+
+
 def cierge_program(model, inputs, *options):
     import pathlib
     import subprocess
@@ -95,8 +112,15 @@ def cierge_program(model, inputs, *options):
     import cierge
     torch.export.save(torch.export.export(model, inputs), f"{folder}/model.pt2")
     subprocess.run([build / "cierge", "compile", f"{folder}/model.pt2", "-o", f"{folder}/model.cierge", *options], check=True, stdout=sys.stderr)
-    context = cierge.load(f"{folder}/model.cierge").context(threads)
-    return lambda: [torch.from_dlpack(t) for t in context.run(*inputs)], "cierge"
+    program = cierge.load(f"{folder}/model.cierge")
+    context = program.context(threads)
+    for i, x in enumerate(inputs):
+        context.set_input(i, x)
+
+    def run():  # inputs and outputs where they lie, as OpenVINO shares them
+        context.call()
+        return [np.from_dlpack(context.borrow(i)) for i in range(len(program.outputs))]
+    return run, "cierge"
 
 
 def cierge(model, inputs):

@@ -154,6 +154,10 @@ def verify(path):
 _DELETER = C.CFUNCTYPE(None, C.c_void_p)
 
 
+_lent = {}  # by address: what was lent and is not returned yet, and the context that it belongs to
+_return = _DELETER(lambda managed: _lent.pop(managed, None) and None)
+
+
 class Tensor:
     """An output: give it to torch.from_dlpack, numpy.from_dlpack … once; it is theirs then."""
 
@@ -238,18 +242,28 @@ class Context:
         """Runs with the inputs as they were set."""
         _check(_library().cierge_run(self._handle))
 
-    def run(self, *inputs):
-        """All inputs in order (None for recorded constants); gives the outputs."""
+    def run(self, *inputs, borrow=False):
+        """All inputs in order (None for recorded constants); gives the outputs (borrow: see there)."""
         self._keep = []
         for i, x in enumerate(inputs):
             self.set_input(i, x)
         self.call()
-        return [self.output(i) for i in range(_library().cierge_output_count(self.program._handle))]
+        return [(self.borrow if borrow else self.output)(i) for i in range(_library().cierge_output_count(self.program._handle))]
 
     def output(self, i):
         managed = C.c_void_p()
         _check(_library().cierge_output_take(self._handle, i, C.byref(managed)))
         return Tensor(managed.value) if managed.value else None
+
+    def borrow(self, i):
+        """Output i where it lies, without a copy: its elements are the last call's until the next one."""
+        t = C.POINTER(_DLTensor)()
+        _check(_library().cierge_output_get(self._handle, i, C.byref(t)))
+        if not t:
+            return None
+        managed = _DLManagedVersioned(major=1, minor=0, deleter=C.cast(_return, C.c_void_p), dl_tensor=t.contents)
+        _lent[C.addressof(managed)] = managed, self
+        return Tensor(C.addressof(managed))
 
     def reset(self):
         _check(_library().cierge_reset(self._handle))

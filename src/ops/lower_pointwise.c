@@ -21,7 +21,10 @@ static const char *numbers_only(te *t, const cg_node *n) {
 
 static const char *clamp_text(const cg_node *n) {
   bool lo = !cg_r_is_none(n, "min"), hi = !cg_r_is_none(n, "max");
+  double a, b;
   if (cg_is_float(dtype_of(n))) {
+    bool numbers = lo && hi && cg_arg_double(cg_node_arg(n, "min"), &a) && a == a && cg_arg_double(cg_node_arg(n, "max"), &b) && b == b;
+    if (numbers) return "(self < min ? min : self) > max ? max : (self < min ? min : self)"; // NaN passes through both
     if (lo && hi) return "self != self ? self : min != min ? min : max != max ? max : (self > min ? self : min) < max ? (self > min ? self : min) : max";
     return lo ? "self != self || self > min ? self : min" : "self != self || self < max ? self : max";
   }

@@ -136,7 +136,10 @@ static void emit(cg_kernel *k, const cg_node *n) {
     if (cg_x_is(t->dim[d], 0)) return; // nothing to compute
   cg_str *o = cg_kernel_body(k);
   bool last = w.x.dtype == w.tile.dtype && w.oc == 1 && w.groups >= w.tile.lanes && cg_x_is(w.x.stride[w.batched], 1);
-  if (cg_conv_winograd_suits(&w)) cg_conv_winograd(&w, o);
+  if (cg_conv_winograd_suits(&w)) {
+    w.tile = cg_tile_wide(&w.tile, w.oc);
+    cg_conv_winograd(&w, o);
+  }
   else if (!w.depthwise) cg_conv_product_kernel(&w, o);
   else if (last) cg_conv_depthwise_last(&w, o);
   else cg_conv_depthwise(&w, o);

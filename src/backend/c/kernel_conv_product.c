@@ -216,9 +216,10 @@ static void emit_planes(product *q, cg_str *o, int indent) {
 
 static void emit_panels(product *q, cg_str *o) {
   cg_conv *w = q->w;
-  const char *name = w->tile.name;
   bool chunks = q->most > CHUNK;
-  int nr = w->tile.nr;
+  int nr = w->tile.nr, tail = (int)(w->oc % nr);
+  const char *whole = w->oc >= nr ? cg_tile_stream_at(w->k, &w->tile, nr) : NULL, *rest = tail ? cg_tile_stream_at(w->k, &w->tile, tail) : NULL;
+  const char *call = !rest ? whole : !whole ? rest : cg_format(w->s, "(width == NR ? %s : %s)", whole, rest);
   if (!chunks) {
     cg_str_add(o, "      const int64_t t0 = 0, t1 = taps;\n");
     emit_pointers(q, o, 6);
@@ -226,14 +227,14 @@ static void emit_panels(product *q, cg_str *o) {
   cg_str_addf(o,
               "      for (int64_t panel = panels * part / parts; panel < panels * (part + 1) / parts; panel++) {\n"
               "        const int64_t n0 = panel * NR, width = %lld - n0 < NR ? %lld - n0 : NR, c0 = group * %lld + n0;\n"
-              "        const int narrow = width <= NR / 2;\n"
               "        const %s *b = weight + n0 * taps * %lld;\n",
               (long long)w->oc, (long long)w->oc, (long long)w->oc, w->tile.ctype, (long long)q->run);
   if (chunks) {
     cg_str_addf(o, "        for (int64_t t0 = 0, t1; t0 < taps || !t0; t0 += %d) {\n          t1 = taps < t0 + %d ? taps : t0 + %d;\n", CHUNK, CHUNK, CHUNK);
     emit_pointers(q, o, 10);
-    cg_str_addf(o, "          block_at_%s(count, narrow, t1 - t0, %lld, px, %d, b + t0 * %lld * (narrow ? NR / 2 : NR), c, NR, t0 > 0);\n        }\n", name, (long long)q->run, PIXELS, (long long)q->run);
-  } else cg_str_addf(o, "        block_at_%s(count, narrow, taps, %lld, px, %d, b, c, NR, 0);\n", name, (long long)q->run, PIXELS);
+    cg_str_addf(o, "          %s(count, t1 - t0, %lld, px, %d, b + t0 * %lld * %s, c, NR, t0 > 0);\n        }\n", call, (long long)q->run, PIXELS, (long long)q->run,
+                rest ? cg_format(w->s, whole ? "(width == NR ? NR : %lld)" : "%lld", (long long)cg_tile_packed(&w->tile, 1, tail)) : "NR");
+  } else cg_str_addf(o, "        %s(count, taps, %lld, px, %d, b, c, NR, 0);\n", call, (long long)q->run, PIXELS);
   if (!w->to_last) emit_planes(q, o, 8);
   else if (w->oc % nr == 0) emit_rows(q, o, 8, "NR");
   else if (w->oc < nr) emit_rows(q, o, 8, number(q, w->oc));
@@ -265,7 +266,6 @@ void cg_conv_product_kernel(cg_conv *w, cg_str *o) {
   const char *T = w->tile.ctype;
   bool phases = q.p.count > 1;
   choose(&q);
-  cg_tile_at(w->k, &w->tile);
   if (!w->to_last) cg_tile_get(w->k, w->tile.dtype); // its copy function, which turns blocks
   const char *weight = cg_conv_pack(w, &q.p, o);
   int64_t parts = parts_of(&q), table = q.most < CHUNK ? q.most : CHUNK, each = 0;

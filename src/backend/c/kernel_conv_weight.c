@@ -89,7 +89,7 @@ static const char *pack_now(cg_conv *w, const cg_conv_phases *p) {
   for (int64_t g = 0; g < w->groups; g++)
     for (int64_t f = 0; f < p->count; f++)
       for (int64_t n0 = 0; n0 < w->oc; n0 += nr) {
-        int64_t cols = w->oc - n0 < nr ? w->oc - n0 : nr, width = cols <= nr / 2 ? nr / 2 : nr;
+        int64_t cols = w->oc - n0 < nr ? w->oc - n0 : nr, width = cg_tile_packed(&w->tile, 1, cols);
         for (int64_t t = 0; t < p->phase[f].taps; t++)
           for (int64_t i = 0; i < w->ic; i++, to += (size_t)width * es)
             for (int64_t j = 0; j < cols; j++)
@@ -113,13 +113,13 @@ static const char *pack_later(cg_conv *w, const cg_conv_phases *p, cg_str *o) {
               "    for (int64_t g = 0; g < %lld; g++)\n"
               "      for (int64_t f = 0; f < %lld; f++)\n"
               "        for (int64_t n0 = 0; n0 < %lld; n0 += %d) {\n"
-              "          const int64_t cols = %lld - n0 < %d ? %lld - n0 : %d, width = cols <= %d ? %d : %d;\n"
+              "          const int64_t cols = %lld - n0 < %d ? %lld - n0 : %d, width = (cols + %d) / %d * %d;\n"
               "          for (int64_t t = first[f]; t < first[f + 1]; t++)\n"
               "            for (int64_t i = 0; i < %lld; i++, at += width)\n"
               "              for (int64_t j = 0; j < width; j++) %s[at + j] = j < cols ? %s : 0;\n"
               "        }\n  }\n",
               (long long)w->taps, (long long)w->groups, (long long)p->count, (long long)w->oc, w->tile.nr, (long long)w->oc, w->tile.nr, (long long)w->oc, w->tile.nr,
-              w->tile.nr / 2, w->tile.nr / 2, w->tile.nr, (long long)w->ic, to,
+              w->tile.step - 1, w->tile.step, w->tile.step, (long long)w->ic, to,
               cg_kernel_load(w->k, in.dtype, in.name, place_text(w, "g", "(n0 + j)", "i", "taps[t]")));
   return to;
 }

@@ -3,11 +3,12 @@
 // for 16 results where the direct way takes 144.
 // The points are 0, ±5/8, ±3/2 and infinity (with the usual 0, ±1, ±2 the error is some three times as large), and sums are short: the
 // error is one to three times the direct way's (doc/known-failures.md).
+#include <math.h>
 #include <string.h>
 
 #include "backend/c/kernel_conv.h"
 
-enum { IN = 6, OUT = 4, ALL = IN * IN, TILES = 24, ROOM = 512 << 10, LONGEST = 16 };
+enum { IN = 6, OUT = 4, ALL = IN * IN, TILES = 24, ROOM = 640 << 10, LONGEST = 16 };
 
 static const double A = 0.625, B = 1.5;
 
@@ -21,11 +22,12 @@ bool cg_conv_winograd_suits(const cg_conv *w) {
   if (!cg_x_is(w->x.stride[w->batched], 1) || w->ic % w->tile.lanes || w->ic < 16 || w->oc < 16 || w->ic * ALL * 12 * 4 > ROOM) return false;
   for (int d = 0; d < w->w.rank; d++)
     if (!cg_x_is_int(w->w.stride[d])) return false;
-  // In ns of one thread: products at 160 GFLOP/s, weights at 8 GB/s from memory, transforms at about 100 ns for each 16 channels of a tile.
+  // In ns of one thread: products at 160 GFLOP/s, meanwhile weights come from memory at 12 GB/s; transforms take about 100 ns for each
+  // 16 channels of a tile.
   double n = w->batched ? (double)cg_x_hint(w->batch) : 1, y = (double)cg_x_hint(w->out[0]), x = (double)cg_x_hint(w->out[1]);
   double channels = (double)w->ic * (double)w->oc, tiles = n * (double)(((int64_t)y + OUT - 1) / OUT) * (double)(((int64_t)x + OUT - 1) / OUT);
-  double direct = n * y * x * channels * 18 / 160 + channels * 9 * 4 / 8;
-  double fast = tiles * channels * 2 * ALL / 160 + channels * ALL * 4 / 8 + tiles * (double)(w->ic + w->oc) / 16 * 100;
+  double direct = fmax(n * y * x * channels * 18 / 160, channels * 9 * 4 / 12);
+  double fast = fmax(tiles * channels * 2 * ALL / 160, channels * ALL * 4 / 12) + tiles * (double)(w->ic + w->oc) / 16 * 100;
   return fast < 0.85 * direct;
 }
 
@@ -50,7 +52,7 @@ static const char *pack(cg_conv *w) {
   int64_t s[4];
   for (int d = 0; d < 4; d++) s[d] = w->w.stride[d]->value;
   for (int64_t n0 = 0; n0 < w->oc; n0 += nr) {
-    int64_t cols = w->oc - n0 < nr ? w->oc - n0 : nr, width = cols <= nr / 2 ? nr / 2 : nr;
+    int64_t cols = w->oc - n0 < nr ? w->oc - n0 : nr, width = cg_tile_packed(&w->tile, 1, cols);
     for (int64_t i = 0; i < w->ic; i++)
       for (int64_t j = 0; j < cols; j++) {
         double g[3][3], u[IN][IN];
@@ -139,22 +141,29 @@ void cg_conv_winograd(cg_conv *w, cg_str *o) {
   emit_transforms(w);
   const char *weight = pack(w), *n0 = w->batched ? cg_kernel_size(w->k, w->batch) : "1";
   const char *sy = cg_conv_stride(w, 0), *sx = cg_conv_stride(w, 1), *in0 = w->in_text[0], *in1 = w->in_text[1], *row = w->index[w->batched + 1], *line = w->index[w->batched + 2];
-  long long ic = w->ic, oc = w->oc, nr = w->tile.nr, tiles = ROOM / (ALL * ic * 4) / 12 * 12;
+  long long ic = w->ic, oc = w->oc, nr = w->tile.nr, tiles = ROOM / (ALL * ic * 4) / 4 * 4, panels = (oc + nr - 1) / nr;
   long long depth = ic; // of one sum: a divisor of ic
   while (depth > LONGEST && depth % 2 == 0) depth /= 2;
   if (tiles > TILES) tiles = TILES;
+  // Where one block has all tiles, threads share the panels; each transforms the input for itself.
+  double all = (double)((cg_x_hint(w->out[0]) + OUT - 1) / OUT) * (double)((cg_x_hint(w->out[1]) + OUT - 1) / OUT);
+  long long parts = all <= (double)tiles && panels > 1 ? 2 : 1;
+  long long tail = oc % nr, tail_width = cg_tile_packed(&w->tile, 1, tail);
+  const char *whole = oc >= nr ? cg_tile_stream(w->k, &w->tile, (int)nr) : NULL, *rest = tail ? cg_tile_stream(w->k, &w->tile, (int)tail) : NULL;
+  const char *call = !rest ? whole : !whole ? rest : cg_format(w->s, "(width == NR ? %s : %s)", whole, rest);
   cg_str_addf(o,
               "  enum { NR = %lld, IC = %lld, TILES = %lld, DEPTH = %lld };\n"
               "  const int64_t across = (%s + 3) / 4, tiles = (%s + 3) / 4 * across, least = (tiles + TILES - 1) / TILES; // tiles of 4x4\n"
               "  const int64_t blocks = least + (least > 1 && least %% 2); // for two threads as for one\n"
               "  const int64_t sy = %s, sx = %s;\n",
               nr, ic, tiles, depth, w->out_text[1], w->out_text[0], sy, sx);
-  cg_tile_units(o, cg_format(w->s, "%s * blocks", n0), cg_format(w->s, "units * TILES * %lld", ic * oc * ALL),
+  cg_tile_units(o, cg_format(w->s, "%s * blocks * %lld", n0, parts), cg_format(w->s, "units * TILES * %lld", ic * oc * ALL / parts),
                 "    float v[36 * TILES * IC] __attribute__((aligned(64))); // (36, tiles, IC)\n"
                 "    float m[36 * TILES * NR] __attribute__((aligned(64))); // (36, tiles, NR)\n"
                 "    float edge[36 * IC] __attribute__((aligned(64))), y[16 * NR] __attribute__((aligned(64)));\n");
   cg_str_addf(o,
-              "      const int64_t sample = unit / blocks, block = unit %% blocks, first = block * tiles / blocks, count = (block + 1) * tiles / blocks - first;\n"
+              "      const int64_t part = unit %% %lld, sample = unit / %lld / blocks, block = unit / %lld %% blocks;\n"
+              "      const int64_t first = block * tiles / blocks, count = (block + 1) * tiles / blocks - first;\n"
               "%s"
               "      for (int64_t t = 0; t < count; t++) {\n"
               "        const int64_t y0 = (first + t) / across * 4 - %lld, x0 = (first + t) %% across * 4 - %lld;\n"
@@ -170,22 +179,23 @@ void cg_conv_winograd(cg_conv *w, cg_str *o) {
               "        }\n"
               "        for (int64_t c = 0; c < IC; c += %d) winograd_input(edge + c, 6 * IC, IC, v + t * IC + c, count * IC);\n"
               "      }\n",
-              w->batched ? "      const int64_t i0 = sample;\n" : "      (void)sample;\n", (long long)w->pad[0], (long long)w->pad[1], w->x.name, cg_kernel_size(w->k, w->x.offset),
+              parts, parts, parts, w->batched ? "      const int64_t i0 = sample;\n" : "      (void)sample;\n", (long long)w->pad[0], (long long)w->pad[1], w->x.name, cg_kernel_size(w->k, w->x.offset),
               cg_conv_sample_stride(w), in0, in1, w->tile.lanes, in0, in1, w->tile.lanes);
   cg_str_addf(o,
-              "      const float *b = %s;\n"
-              "      for (int64_t n0 = 0; n0 < %lld; n0 += NR) {\n"
-              "        const int narrow = %lld - n0 <= NR / 2;\n"
-              "        const int64_t width = narrow ? NR / 2 : NR;\n"
+              "      const int64_t from = %lld * part / %lld * NR, to = %lld * (part + 1) / %lld * NR;\n"
+              "      const float *b = %s + from * 36 * IC;\n"
+              "      for (int64_t n0 = from; n0 < to; n0 += NR) {\n"
+              "        const int64_t width = %s;\n"
               "        for (int p = 0; p < 36; p++)\n"
               "          for (int64_t k = 0; k < IC; k += DEPTH, b += width * DEPTH) // short sums err less\n"
-              "            block_f32(count, narrow, DEPTH, v + p * count * IC + k, IC, b, width, m + p * count * NR, NR, k > 0);\n"
+              "            %s(count, DEPTH, v + p * count * IC + k, IC, b, m + p * count * NR, NR, k > 0);\n"
               "        for (int64_t t = 0; t < count; t++) {\n"
               "          for (int64_t c = 0; c < width; c += %d) winograd_output(m + t * NR + c, count * NR, y + c, NR);\n"
               "          for (int p = 0; p < 16; p++) {\n"
               "            const int64_t %s = (first + t) / across * 4 + p / 4, %s = (first + t) %% across * 4 + p %% 4;\n"
               "            if (%s >= %s || %s >= %s) continue;\n",
-              weight, oc, oc, w->tile.lanes, row, line, row, w->out_text[0], line, w->out_text[1]);
+              panels, parts, panels, parts, weight, !rest ? "NR" : !whole ? cg_format(w->s, "%lld", tail_width) : cg_format(w->s, "%lld - n0 < NR ? %lld : NR", oc, tail_width),
+              call, w->tile.lanes, row, line, row, w->out_text[0], line, w->out_text[1]);
   if (oc % nr == 0 || oc < nr) emit_store(w, o, 12, oc % nr ? oc : nr);
   else {
     cg_str_addf(o, "            if (n0 + NR <= %lld) {\n", oc);

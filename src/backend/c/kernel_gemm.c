@@ -29,11 +29,11 @@ const cg_vector *cg_tile_vector(const cg_tile *t) {
 }
 
 // One step of the depth: row i + set of B, column i + set of A, into accumulators c<set>_<row>_<vector>.
-// at: A's rows are where the pointers p<row> say, and B is packed; otherwise rows lie lda apart.
-static void emit_step(cg_str *o, const cg_tile *t, int rows, int nv, int set, bool at) {
+// at: A's rows are where the pointers p<row> say; otherwise they lie lda apart. packed: B's rows follow each other; otherwise they lie ldb apart.
+static void emit_step(cg_str *o, const cg_tile *t, int rows, int nv, int set, bool at, bool packed) {
   const cg_vector *v = cg_tile_vector(t);
   for (int j = 0; j < nv; j++) {
-    if (at) cg_str_addf(o, "    b%d = %s(b + %d);\n", j, v->load, (set * nv + j) * t->lanes);
+    if (packed) cg_str_addf(o, "    b%d = %s(b + %d);\n", j, v->load, (set * nv + j) * t->lanes);
     else cg_str_addf(o, "    b%d = %s(b + %d * ldb + %d);\n", j, v->load, set, j * t->lanes);
   }
   for (int r = 0; r < rows; r++) {
@@ -91,64 +91,103 @@ static void emit_tile_rows(cg_str *o, const cg_tile *t, int rows, int nv) {
   emit_accumulators(o, t, rows, nv, sets);
   cg_str_add(o, "  int64_t i = 0;\n");
   cg_str_addf(o, "  for (; i + %d < k; i += %d, b += %d * ldb) {\n", sets - 1, sets, sets);
-  for (int u = 0; u < sets; u++) emit_step(o, t, rows, nv, u, false);
+  for (int u = 0; u < sets; u++) emit_step(o, t, rows, nv, u, false, false);
   cg_str_add(o, "  }\n");
   if (sets > 1) {
     cg_str_add(o, "  for (; i < k; i++, b += ldb) {\n");
-    emit_step(o, t, rows, nv, 0, false);
+    emit_step(o, t, rows, nv, 0, false, false);
     cg_str_add(o, "  }\n");
   }
   emit_sums(o, t, rows, nv, sets);
 }
 
-// at_T_RxC: the same over several runs of the depth, each of which begins where a pointer for each row says; meanwhile what comes
-// after B is fetched from `ahead` on, a cache line for each step.
+// Lines fetched in each step: few strips share a wide panel.
+static int lines_of(int nv) { return nv > 2 ? 2 : 1; }
+
+static void emit_fetch(cg_str *o, const cg_tile *t, int nv, int step) {
+  int line = 64 / cg_dtypes[t->dtype].size;
+  for (int i = 0; i < lines_of(nv); i++) cg_str_addf(o, "    __builtin_prefetch(ahead + %d, 0, 2);\n", (step * lines_of(nv) + i) * line);
+}
+
+// at_T_RxC: B packed, over several runs of the depth, each of which begins where a pointer for each row says; meanwhile what comes
+// after B is fetched from `ahead` on.
 static void emit_tile_at(cg_str *o, const cg_tile *t, int rows, int nv) {
-  int sets = sets_of(t, rows, nv);
+  int sets = sets_of(t, rows, nv), line = 64 / cg_dtypes[t->dtype].size;
   cg_str_addf(o, "static void at_%s_%dx%d(int64_t runs, int64_t n, const %s *const *at, int64_t ld, const %s *b, const %s *ahead, %s *c, int64_t ldc, int add) {\n", t->name,
               rows, nv * t->lanes, t->ctype, t->ctype, t->ctype, t->ctype);
   emit_accumulators(o, t, rows, nv, sets);
   cg_str_add(o, "  for (; runs > 0; runs--, at += ld) {\n    int64_t i = 0;\n");
   for (int r = 0; r < rows; r++) cg_str_addf(o, "    const %s *p%d = at[%d];\n", t->ctype, r, r);
-  cg_str_addf(o, "    for (; i + %d < n; i += %d, b += %d) {\n", sets - 1, sets, sets * nv * t->lanes);
+  cg_str_addf(o, "    for (; i + %d < n; i += %d, b += %d, ahead += %d) {\n", sets - 1, sets, sets * nv * t->lanes, sets * lines_of(nv) * line);
   for (int u = 0; u < sets; u++) {
-    cg_str_addf(o, "    __builtin_prefetch(ahead + %d, 0, 2);\n", u * 64 / cg_dtypes[t->dtype].size);
-    emit_step(o, t, rows, nv, u, true);
+    emit_fetch(o, t, nv, u);
+    emit_step(o, t, rows, nv, u, true, true);
   }
-  cg_str_addf(o, "    ahead += %d;\n    }\n", sets * 64 / cg_dtypes[t->dtype].size);
+  cg_str_add(o, "    }\n");
   if (sets > 1) {
     cg_str_addf(o, "    for (; i < n; i++, b += %d) {\n", nv * t->lanes);
-    emit_step(o, t, rows, nv, 0, true);
+    emit_step(o, t, rows, nv, 0, true, true);
     cg_str_add(o, "    }\n");
   }
   cg_str_add(o, "  }\n");
   emit_sums(o, t, rows, nv, sets);
 }
 
-void cg_tile_at(cg_kernel *k, const cg_tile *t) {
-  cg_str *o = cg_kernel_shared(k, cg_format(cg_kernel_session(k), "at_%s", t->name));
-  if (!o) return;
-  for (int nv = 2; nv >= 1; nv--)
-    for (int r = 1; r <= t->mr; r++) emit_tile_at(o, t, r, nv);
-  cg_str_addf(o, "static void (*const at_tile_%s[2][%d])(int64_t runs, int64_t n, const %s *const *at, int64_t ld, const %s *b, const %s *ahead, %s *c, int64_t ldc, int add) = {\n",
-              t->name, t->mr + 1, t->ctype, t->ctype, t->ctype, t->ctype);
-  for (int nv = 2; nv >= 1; nv--) {
-    cg_str_add(o, "  {0");
-    for (int r = 1; r <= t->mr; r++) cg_str_addf(o, ", at_%s_%dx%d", t->name, r, nv * t->lanes);
-    cg_str_add(o, "},\n");
+// ahead_T_RxC: with B packed; meanwhile what comes after it is fetched from `ahead` on.
+static void emit_tile_ahead(cg_str *o, const cg_tile *t, int rows, int nv) {
+  int sets = sets_of(t, rows, nv), step = lines_of(nv) * 64 / cg_dtypes[t->dtype].size;
+  cg_str_addf(o, "static void ahead_%s_%dx%d(int64_t k, const %s *a, int64_t lda, const %s *b, const %s *ahead, %s *c, int64_t ldc, int add) {\n", t->name, rows,
+              nv * t->lanes, t->ctype, t->ctype, t->ctype, t->ctype);
+  for (int g = 0; g < rows; g += 3) cg_str_addf(o, "  const %s *a%d = a + %d * lda;\n", t->ctype, g, g);
+  emit_accumulators(o, t, rows, nv, sets);
+  cg_str_addf(o, "  int64_t i = 0;\n  for (; i + %d < k; i += %d, b += %d, ahead += %d) {\n", sets - 1, sets, sets * nv * t->lanes, sets * step);
+  for (int u = 0; u < sets; u++) {
+    emit_fetch(o, t, nv, u);
+    emit_step(o, t, rows, nv, u, false, true);
   }
+  cg_str_add(o, "  }\n");
+  if (sets > 1) {
+    cg_str_addf(o, "  for (; i < k; i++, b += %d) {\n", nv * t->lanes);
+    emit_step(o, t, rows, nv, 0, false, true);
+    cg_str_add(o, "  }\n");
+  }
+  emit_sums(o, t, rows, nv, sets);
+}
+
+// How many rows have all their accumulators in registers.
+static int most_rows(const cg_tile *t, int nv) {
+  int bytes = t->lanes * cg_dtypes[t->dtype].size, most = (bytes == 64 ? 24 : bytes == 32 ? 12 : 8) / nv;
+  return most < 12 ? most : 12;
+}
+
+// The function over any number of rows. at: rows are where pointers say.
+static const char *stream(cg_kernel *k, const cg_tile *t, int cols, bool at) {
+  int nv = (cols + t->lanes - 1) / t->lanes, width = nv * t->lanes, most = most_rows(t, nv);
+  const char *name = cg_format(cg_kernel_session(k), "stream_%s%s_%d", at ? "at_" : "", t->name, width), *T = t->ctype;
+  cg_str *o = cg_kernel_shared(k, name);
+  if (!o) return name;
+  for (int r = 1; r <= most; r++) (at ? emit_tile_at : emit_tile_ahead)(o, t, r, nv);
+  const char *a = at ? cg_format(o->s, "int64_t runs, int64_t n, const %s *const *at, int64_t ld", T) : cg_format(o->s, "int64_t k, const %s *a, int64_t lda", T);
+  cg_str_addf(o,
+              "// c[rows][%d] (+)= a[rows][k] * b[k][%d], b packed, in tiles of at most %d rows; each fetches its part of what comes after b.\n%s"
+              "static void %s(int64_t rows, %s, const %s *b, %s *c, int64_t ldc, int add) {\n"
+              "  static void (*const tile[])(%s, const %s *b, const %s *ahead, %s *c, int64_t ldc, int add) = {0",
+              width, width, most, at ? "// Row r of a's run i, n long, is where at[i * ld + r] says.\n" : "", name, a, T, T, a, T, T, T);
+  for (int r = 1; r <= most; r++) cg_str_addf(o, ", %s_%s_%dx%d", at ? "at" : "ahead", t->name, r, width);
   cg_str_addf(o,
               "};\n"
-              "// c[rows][%d] (+)= the products of rows that are where at[run][row] says, n at a time, with b, as in block_%s.\n"
-              "static inline void block_at_%s(int64_t rows, int narrow, int64_t runs, int64_t n, const %s *const *at, int64_t ld, const %s *b, %s *c, int64_t ldc, int add) {\n"
-              "  const int64_t strips = (rows + %d) / %d;\n"
+              "  const int64_t strips = (rows + %d) / %d, size = %s * %d;\n"
               "  for (int64_t s = 0; s < strips; s++) {\n"
               "    const int64_t r = s * rows / strips, m = (s + 1) * rows / strips - r;\n"
-              "    at_tile_%s[narrow][m](runs, n, at + r, ld, b, b + runs * n * (narrow ? %d : %d) + (s & 1) * runs * n * %d, c + r * ldc, ldc, add);\n"
+              "    tile[m](%s, b, b + size + s * size / strips, c + r * ldc, ldc, add);\n"
               "  }\n"
               "}\n",
-              t->nr, t->name, t->name, t->ctype, t->ctype, t->ctype, t->mr - 1, t->mr, t->name, t->nr / 2, t->nr, 64 / cg_dtypes[t->dtype].size);
+              most - 1, most, at ? "runs * n" : "k", width, at ? "runs, n, at + r, ld" : "k, a + r * lda, lda");
+  return name;
 }
+
+const char *cg_tile_stream(cg_kernel *k, const cg_tile *t, int cols) { return stream(k, t, cols, false); }
+const char *cg_tile_stream_at(cg_kernel *k, const cg_tile *t, int cols) { return stream(k, t, cols, true); }
 
 static void emit_float_tiles(cg_str *o, const cg_tile *t) {
   for (int nv = 2; nv >= 1; nv--)
@@ -344,6 +383,7 @@ cg_tile cg_tile_get(cg_kernel *k, cg_dtype stored) {
     t.mr = bytes == 64 ? 12 : bytes == 32 ? 6 : 4;
     t.mc = 144, t.kc = t.dtype == CG_F32 ? 384 : 256;
   }
+  t.step = t.lanes > 1 ? t.lanes : t.nr / 2;
   cg_session *s = cg_kernel_session(k);
   cg_str *o = cg_kernel_shared(k, "immintrin");
   if (o) cg_str_add(o, "#include <immintrin.h>\n");
@@ -358,12 +398,19 @@ cg_tile cg_tile_get(cg_kernel *k, cg_dtype stored) {
   return t;
 }
 
+cg_tile cg_tile_wide(const cg_tile *t, int64_t cols) {
+  cg_tile w = *t;
+  int bytes = t->lanes * cg_dtypes[t->dtype].size;
+  if (t->lanes == 1) return w;
+  w.nr = (bytes == 64 ? 4 : bytes == 32 ? 3 : 2) * t->lanes;
+  if (cols < w.nr) w.nr = (int)cg_tile_packed(&w, 1, cols);
+  w.mc = 256, w.kc = bytes == 64 ? 192 : 256;
+  return w;
+}
+
 // ---------------------------------------------------------------- packing at compile time
 
-int64_t cg_tile_packed(const cg_tile *t, int64_t depth, int64_t n) {
-  int64_t tail = n % t->nr;
-  return depth * (n - tail + (tail == 0 ? 0 : tail <= t->nr / 2 ? t->nr / 2 : t->nr));
-}
+int64_t cg_tile_packed(const cg_tile *t, int64_t depth, int64_t n) { return depth * ((n + t->step - 1) / t->step * t->step); }
 
 static float half_to_float(uint16_t h) {
   uint32_t sign = (uint32_t)(h & 0x8000) << 16, e = h >> 10 & 31, m = h & 1023, bits;
@@ -396,7 +443,7 @@ void cg_tile_convert(const cg_tile *t, cg_dtype from, const void *src, void *dst
 void cg_tile_pack(const cg_tile *t, cg_dtype from, const void *src, int64_t stride_k, int64_t stride_n, int64_t depth, int64_t n, void *dst) {
   size_t to_size = cg_dtypes[t->dtype].size, from_size = cg_dtypes[from].size;
   for (int64_t n0 = 0; n0 < n; n0 += t->nr) {
-    int64_t cols = n - n0 < t->nr ? n - n0 : t->nr, width = cols <= t->nr / 2 ? t->nr / 2 : t->nr;
+    int64_t cols = n - n0 < t->nr ? n - n0 : t->nr, width = (cols + t->step - 1) / t->step * t->step;
     char *panel = (char *)dst + (size_t)(n0 * depth) * to_size; // (depth, width), zeroed by the caller
     for (int64_t j = 0; j < cols; j++)
       for (int64_t i = 0; i < depth; i++)

@@ -11,6 +11,7 @@ typedef struct {
   const char *name;  // "f32": the functions are tile_f32, block_f32, copy_f32 …
   int lanes;         // of a vector; 1: plain loops
   int mr, nr;        // rows and columns of a tile
+  int step;          // what the width of a packed panel is a multiple of: the last panel may be narrower than nr
   int mc, kc;        // most rows and depth that are done at a time, for the caches
 } cg_tile;
 
@@ -26,9 +27,13 @@ void cg_vector_fma(cg_str *o, const cg_vector *v, const char *name); // the func
 //   copy_S(rows, cols, src, row_stride, col_stride, dst, ld) dst[rows][ld] := src as T, columns from `cols` to ld zeroed
 //   dot_T(k, a, b)
 cg_tile cg_tile_get(cg_kernel *k, cg_dtype stored);
-//   block_at_T(rows, narrow, runs, n, at, ld, b, c, ldc, add): the depth in `runs` pieces of n; row r of piece i is at at[i * ld + r], and
-//   b is packed. Only after cg_tile_at.
-void cg_tile_at(cg_kernel *k, const cg_tile *t);
+// Products with packed weights that come from memory: panels as wide as registers allow, and what follows is fetched meanwhile.
+// The tile with its panels, for packing and for the loops around it:
+cg_tile cg_tile_wide(const cg_tile *t, int64_t cols);
+//   NAME(rows, k, a, lda, b, c, ldc, add): c[rows][width] (+)= a[rows][k] * b, for a panel of `cols` columns, of which the name is given.
+const char *cg_tile_stream(cg_kernel *k, const cg_tile *t, int cols);
+//   NAME(rows, runs, n, at, ld, b, c, ldc, add): the same with the depth in `runs` pieces of n; row r of piece i is at at[i * ld + r].
+const char *cg_tile_stream_at(cg_kernel *k, const cg_tile *t, int cols);
 const char *cg_tile_copy(cg_kernel *k, cg_dtype stored); // name of that copy function
 bool cg_tile_takes(cg_dtype stored);                     // whether there is a tile for it
 // Vector functions for softmax rows: row_max_T(x, n), row_exp_T(x, n, max) -> sum; n a multiple of the vector's lanes.

@@ -91,6 +91,7 @@ typedef struct {
   // How A and B are read: pointer text at (z, row 0, depth 0), strides in elements as C text
   const char *a_name, *a_row, *b_name;
   bool a_packed, b_packed, b_direct;
+  bool stream;                    // B is packed for cg_tile_stream
 } writer;
 
 static const cg_expr *one(writer *w) { return cg_x_int(&w->m->exprs, 1); }
@@ -288,42 +289,67 @@ static void emit_column(writer *w, cg_str *o) {
   cg_tile_units_end(o);
 }
 
-static void emit_blocks(writer *w, cg_str *o) {
-  int last = w->p.rank - 1;
+// b, its row length and the products of one block of rows with one panel.
+static void emit_stream(writer *w, cg_str *o) {
   const char *T = w->tile.ctype;
-  int64_t kc = w->tile.kc, mc = w->tile.mc;
-  // A's block stays in the second-level cache: about 1 MB.
-  int64_t depth = cg_x_hint(w->depth), most = (1 << 20) / cg_dtypes[w->tile.dtype].size / (depth > 0 ? depth : 1);
-  while (mc > 4 * w->tile.mr && mc > most) mc -= w->tile.mr;
-  cg_str_addf(o, "  enum { NR = %d };\n", w->tile.nr);
-  cg_str_addf(o, "  const int64_t panels = (cols + NR - 1) / NR, blocks = (rows + %lld) / %lld;\n", (long long)mc - 1, (long long)mc);
-  if (w->b_packed) cg_str_addf(o, "  const int64_t packed = depth * (cols / NR * NR + (cols %% NR == 0 ? 0 : cols %% NR <= NR / 2 ? NR / 2 : NR)); // of one batch\n");
-  prepare(w, o);
-  cg_str_addf(o, "  const int64_t steps = depth > %lld ? (depth + %lld) / %lld : 1; // the depth in pieces for the cache\n", (long long)kc, (long long)kc - 1, (long long)kc);
-  cg_tile_units(o, "batches * blocks * panels", "batches * rows * cols * depth",
-                cg_format(w->s, "    %s c[%lld * NR] __attribute__((aligned(64))); // (rows of a block, NR)\n", T, (long long)mc));
-  cg_str_add(o, "      const int64_t z = unit / (blocks * panels), block = unit / panels % blocks, panel = unit % panels;\n"
-                "      const int64_t m0 = block * rows / blocks, height = (block + 1) * rows / blocks - m0;\n"
-                "      const int64_t n0 = panel * NR, width = cols - n0 < NR ? cols - n0 : NR;\n"
-                "      const int narrow = width <= NR / 2;\n"
-                "      (void)z;\n");
-  split_index(w, o, 6, "z", 0, w->p.nz);
-  for (int d = 0; d < w->p.nz; d++) cg_str_addf(o, "      (void)%s;\n", w->index[d]);
-  if (w->a_packed) cg_str_addf(o, "      const %s *a = %s + (z * rows + m0) * depth;\n", T, w->a_name);
-  else cg_str_addf(o, "      const %s *a = %s + %s + m0 * (%s);\n", T, w->a_name, offset_text(w, &w->a, &w->p.a, 0, w->p.nz, true), w->a_row);
-  if (w->b_packed) cg_str_addf(o, "      const %s *b = %s + z * packed + n0 * depth;\n      const int64_t ldb = narrow ? NR / 2 : NR;\n", T, w->b_name);
+  int64_t nr = w->tile.nr, cols = w->cols->value, tail = cols % nr;
+  const char *whole = cols >= nr ? cg_tile_stream(w->k, &w->tile, (int)nr) : NULL, *rest = tail ? cg_tile_stream(w->k, &w->tile, (int)tail) : NULL;
+  int64_t rest_width = cg_tile_packed(&w->tile, 1, tail);
+  const char *ldb = !rest ? "NR" : cg_format(w->s, whole ? "width == NR ? NR : %lld" : "%lld", (long long)rest_width);
+  const char *call = !rest ? whole : !whole ? rest : cg_format(w->s, "(width == NR ? %s : %s)", whole, rest);
+  cg_str_addf(o,
+              "      const %s *b = %s + z * %lld + n0 * depth; // (depth, ldb)\n"
+              "      const int64_t ldb = %s;\n"
+              "      for (int64_t step = 0; step < steps; step++) {\n"
+              "        const int64_t k0 = step * depth / steps, k1 = (step + 1) * depth / steps;\n"
+              "        %s(height, k1 - k0, a + k0, %s, b + k0 * ldb, c, NR, step > 0);\n"
+              "      }\n",
+              T, w->b_name, (long long)cg_tile_packed(&w->tile, w->depth->value, cols), ldb, call, w->a_row);
+}
+
+static void emit_block(writer *w, cg_str *o) {
+  const char *T = w->tile.ctype, *ldb = "      const int64_t ldb = narrow ? NR / 2 : NR;\n";
+  cg_str_add(o, "      const int narrow = width <= NR / 2;\n");
+  if (w->b_packed) cg_str_addf(o, "      const %s *b = %s + z * %lld + n0 * depth;\n%s", T, w->b_name, (long long)cg_tile_packed(&w->tile, w->depth->value, w->cols->value), ldb);
   else if (w->b_direct) {
     cg_str_addf(o, "      const %s *b = %s + %s + n0;\n      int64_t ldb = %s;\n", T, w->b.name, offset_text(w, &w->b, &w->p.b, 0, w->p.nz, true),
                 size(w, w->b.stride[w->p.b.depth]));
     if (w->b_name) cg_str_addf(o, "      if (width < NR) b = %s + z * depth * NR, ldb = narrow ? NR / 2 : NR;\n", w->b_name);
-  } else
-    cg_str_addf(o, "      const %s *b = %s + (z * panels + panel) * depth * NR;\n      const int64_t ldb = narrow ? NR / 2 : NR;\n", T, w->b_name);
+  } else cg_str_addf(o, "      const %s *b = %s + (z * panels + panel) * depth * NR;\n%s", T, w->b_name, ldb);
   cg_str_addf(o,
               "      for (int64_t step = 0; step < steps; step++) {\n"
               "        const int64_t k0 = step * depth / steps, k1 = (step + 1) * depth / steps;\n"
               "        block_%s(height, narrow, k1 - k0, a + k0, %s, b + k0 * ldb, ldb, c, NR, step > 0);\n"
               "      }\n",
               w->tile.name, w->a_row);
+}
+
+static void emit_blocks(writer *w, cg_str *o) {
+  int last = w->p.rank - 1;
+  const char *T = w->tile.ctype;
+  int64_t kc = w->tile.kc, mc = w->tile.mc;
+  // Where B is not streamed, A's block stays in the second-level cache: about 1 MB.
+  int64_t depth = cg_x_hint(w->depth), most = (1 << 20) / cg_dtypes[w->tile.dtype].size / (depth > 0 ? depth : 1);
+  while (!w->stream && mc > 4 * w->tile.mr && mc > most) mc -= w->tile.mr;
+  if (w->stream && cg_x_is_int(w->rows) && w->rows->value < mc) mc = w->rows->value;
+  cg_str_addf(o, "  enum { NR = %d };\n", w->tile.nr);
+  cg_str_addf(o, "  const int64_t panels = (cols + NR - 1) / NR, blocks = (rows + %lld) / %lld;\n", (long long)mc - 1, (long long)mc);
+  prepare(w, o);
+  cg_str_addf(o, "  const int64_t steps = depth > %lld ? (depth + %lld) / %lld : 1; // the depth in pieces for the cache\n", (long long)kc, (long long)kc - 1, (long long)kc);
+  cg_tile_units(o, "batches * blocks * panels", "batches * rows * cols * depth",
+                cg_format(w->s, "    %s c[%lld * NR] __attribute__((aligned(64))); // (rows of a block, NR)\n", T, (long long)mc));
+  bool even = cg_x_is_int(w->cols) && w->cols->value % w->tile.nr == 0;
+  cg_str_addf(o, "      const int64_t z = unit / (blocks * panels), block = unit / panels %% blocks, panel = unit %% panels;\n"
+                 "      const int64_t m0 = block * rows / blocks, height = (block + 1) * rows / blocks - m0;\n"
+                 "      const int64_t n0 = panel * NR, width = %s;\n"
+                 "      (void)z;\n",
+              even ? "NR" : "cols - n0 < NR ? cols - n0 : NR");
+  split_index(w, o, 6, "z", 0, w->p.nz);
+  for (int d = 0; d < w->p.nz; d++) cg_str_addf(o, "      (void)%s;\n", w->index[d]);
+  if (w->a_packed) cg_str_addf(o, "      const %s *a = %s + (z * rows + m0) * depth;\n", T, w->a_name);
+  else cg_str_addf(o, "      const %s *a = %s + %s + m0 * (%s);\n", T, w->a_name, offset_text(w, &w->a, &w->p.a, 0, w->p.nz, true), w->a_row);
+  if (w->stream) emit_stream(w, o);
+  else emit_block(w, o);
   cg_str_add(o, "      for (int64_t i = 0; i < height; i++) {\n");
   split_index(w, o, 8, "(m0 + i)", w->p.nz, last);
   for (int d = w->p.nz; d < last; d++) cg_str_addf(o, "        (void)%s;\n", w->index[d]);
@@ -349,7 +375,11 @@ static void emit(cg_kernel *k, const cg_node *n) {
   w.depth = w.a.dim[w.p.a.depth];
   for (int d = 0; d < w.p.nz; d++) w.batches = cg_x_mul(x, w.batches, w.out->dim[d]);
   for (int d = w.p.nz; d < after; d++) w.rows = cg_x_mul(x, w.rows, w.out->dim[d]);
-  if (constant_b(&w)) w.b_packed = true, w.b_name = pack_constant(&w);
+  if (constant_b(&w)) {
+    w.b_packed = true, w.stream = w.tile.lanes > 1;
+    if (w.stream) w.tile = cg_tile_wide(&w.tile, w.cols->value);
+    w.b_name = pack_constant(&w);
+  }
   else w.b = cg_kernel_read(k, w.p.b_value);
   if (cg_x_is(w.rows, 0) || cg_x_is(w.cols, 0) || cg_x_is(w.batches, 0)) return; // nothing to compute
   cg_str *o = cg_kernel_body(k);

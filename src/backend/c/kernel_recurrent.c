@@ -183,8 +183,11 @@ static void emit_layer(writer *w) {
               "    const int64_t t = backward ? steps - 1 - step : step;\n"
               "    const %s *before = state + step %% 2 * batch * hidden;\n"
               "    %s *after = state + (step + 1) %% 2 * batch * hidden;\n"
-              "    #pragma omp for schedule(static)\n"
-              "    for (int64_t unit = 0; unit < blocks * groups; unit++) {\n"
+              "    // Each thread has its own blocks and goes through them to and fro: the weights it used last are still in its cache.\n"
+              "    const int64_t all = blocks * groups, first = cg_share(all, omp_get_thread_num(), omp_get_num_threads(), 1);\n"
+              "    const int64_t last = cg_share(all, omp_get_thread_num() + 1, omp_get_num_threads(), 1) - 1;\n"
+              "    for (int64_t i = first; i <= last; i++) {\n"
+              "      const int64_t unit = step %% 2 ? first + last - i : i;\n"
               "      const int64_t block = unit / groups, b0 = unit %% groups * ROWS, n = batch - b0 < ROWS ? batch - b0 : ROWS;\n"
               "      const int64_t u0 = block * NR, units = hidden - u0 < NR ? hidden - u0 : NR;\n"
               "      %s y[ROWS * GATES * NR] __attribute__((aligned(64)));\n"
@@ -213,7 +216,7 @@ static void emit_layer(writer *w) {
   cg_str_addf(o,
               "%s          after[at + j] = h;\n"
               "          to[j] = h;\n"
-              "        }\n      }\n    }\n  }\n"
+              "        }\n      }\n    }\n    #pragma omp barrier\n  }\n"
               "  if (hn)\n"
               "    for (int64_t i = 0; i < batch * hidden; i++) hn[i] = state[steps %% 2 * batch * hidden + i];\n",
               has_c ? "          c_now[at + j] = c;\n" : "");

@@ -114,7 +114,7 @@ static void weigh(contiguity *w, te_expr *e) {
   te_sum s;
   if (e->kind == TE_LOAD && te_sum_of(w->c->t, cg_c_offset(w->c, e->value, e->arg), &s)) {
     const cg_expr *a = coefficient(&s, w->inner), *b = coefficient(&s, w->outer);
-    w->by_inner += a && cg_x_is(a, 1);
+    w->by_inner += a && cg_x_is(a, 1) && te_uses_var(e, w->outer->var); // else it is the same for all lanes
     w->by_outer += b && cg_x_is(b, 1);
     w->far_outer += b && !(cg_x_is_int(b) && b->value <= 4);
   }

@@ -251,11 +251,13 @@ static void declare(pass *q, cg_str *out, int in) {
   }
 }
 
-static void clauses(pass *q, cg_str *out) {
+static void clauses(pass *q, cg_str *out, int copies) {
   static const char *const op[] = {[TE_SUM] = "+", [TE_PROD] = "*", [TE_AMAX] = "max", [TE_AMIN] = "min", [TE_ANY] = "|", [TE_ALL] = "&"};
   for (int i = 0; i < q->red.n && !q->l->lanes; i++) {
     reduction *r = &q->red.at[i];
     te_combine c = r->x->compute->combine;
+    for (int k = 0; copies > 1 && k < copies; k++) cg_str_addf(out, " reduction(%s:%s_%d)", op[c], r->part, k);
+    if (copies > 1) continue;
     cg_str_addf(out, " reduction(%s:%s)", op[c], r->part);
     if (r->is_float && (c == TE_AMAX || c == TE_AMIN)) cg_str_addf(out, " reduction(|:nan%s)", r->acc);
   }
@@ -280,41 +282,98 @@ static void parts(pass *q, cg_str *out, int in, bool open) {
   }
 }
 
+// The innermost loop from lo to hi over `body`, which is for `copies` places at a time.
+static void innermost(pass *q, cg_str *out, int in, const char *name, const char *lo, const char *hi, const char *body, int copies) {
+  if (q->simd) {
+    cg_str_add(out, "#pragma omp simd");
+    clauses(q, out, copies);
+    cg_str_addc(out, '\n');
+  }
+  indent(out, in);
+  cg_str_addf(out, "for (int64_t %s = %s; %s < %s; %s++) {\n%s", name, lo, name, hi, name, body);
+  indent(out, in);
+  cg_str_add(out, "}\n");
+}
+
+// In how many parts the innermost loop is taken, one vector of each at a time. *even: nothing is left over.
+static int copies_of(pass *q, bool *even) {
+  cg_loops *l = q->l;
+  int n = l->inner.n, lanes = cg_kernel_vector_bytes(l->k) / 4;
+  if (!q->simd || l->lanes || !n) return 1;
+  for (int i = 0; i < q->red.n; i++)
+    if (q->red.at[i].x->compute->combine != TE_SUM || strcmp(part_type(&q->red.at[i]), "float")) return 1;
+  int copies = cg_c_interleave_copies(l->c->s, cg_str_text(&l->p.text[1 + n]));
+  const cg_expr *extent = l->inner.at[n - 1].extent;
+  *even = cg_x_is_int(extent) && (n > 1 || !(l->direct || l->chunked || l->split));
+  int64_t run = q->blocked ? CG_SUM_BLOCK : *even ? extent->value : cg_x_hint(extent);
+  while (copies > 1 && run < copies * lanes) copies /= 2;
+  *even = *even && run % (copies * lanes) == 0 && extent->value % run == 0;
+  return copies;
+}
+
+static void interleaved(pass *q, cg_str *out, int in, const char *name, const char *lo, const char *hi, const char *body, int copies, bool even) {
+  cg_session *s = q->l->c->s;
+  int lanes = cg_kernel_vector_bytes(q->l->k) / 4;
+  const char **names = CG_NEW_ARRAY(s, const char *, q->red.n + 1);
+  for (int i = 0; i < q->red.n; i++) names[i] = q->red.at[i].part;
+  names[q->red.n] = name;
+  indent(out, in);
+  if (even) cg_str_addf(out, "const int64_t part = (%s - %s) / %d; // %d parts, a vector of each at a time\n", hi, lo, copies, copies);
+  else cg_str_addf(out, "const int64_t part = (%s - %s) / %d * %d; // %d parts, a vector of each at a time; then the rest\n", hi, lo, copies * lanes, lanes, copies);
+  for (int i = 0; i < q->red.n; i++) {
+    indent(out, in);
+    cg_str_addf(out, "%s", "float ");
+    for (int k = 0; k < copies; k++) cg_str_addf(out, "%s%s_%d = 0", k ? ", " : "", q->red.at[i].part, k);
+    cg_str_add(out, ";\n");
+  }
+  cg_str places = cg_str_new(s);
+  indent(&places, in + 1);
+  cg_str_addf(&places, "const int64_t %s_0 = %s + at", name, lo);
+  for (int k = 1; k < copies; k++) cg_str_addf(&places, ", %s_%d = %s_%d + part", name, k, name, k - 1);
+  cg_str_addf(&places, ";\n%s", cg_c_interleave(s, body, copies, q->red.n + 1, names));
+  innermost(q, out, in, "at", "0", "part", cg_str_text(&places), copies);
+  for (int i = 0; i < q->red.n; i++) {
+    indent(out, in);
+    cg_str_addf(out, "%s += %s_0", q->red.at[i].part, q->red.at[i].part);
+    for (int k = 1; k < copies; k++) cg_str_addf(out, " + %s_%d", q->red.at[i].part, k);
+    cg_str_add(out, ";\n");
+  }
+  if (!even) innermost(q, out, in, name, cg_format(s, "%s + %d * part", lo, copies), hi, body, 1);
+}
+
 // The loops around what was printed.
 static void wrap(pass *q, cg_str *out, int in) {
   cg_loops *l = q->l;
   int n = l->inner.n, total = n + l->lanes;
   int closing = 0;
   for (int i = 0; i < total; i++) {
-    const char *lo, *hi, *name = i < n ? l->inner.at[i].name : "j";
+    const char *lo, *hi, *name = i < n ? l->inner.at[i].name : "j", *body = cg_str_text(&l->p.text[2 + i]);
     if (i < n) range(q, i, &lo, &hi);
     else lo = "j0", hi = "j1";
-    bool last = i == total - 1;
-    if (last && q->blocked) {
+    if (i < total - 1) {
+      indent(out, in++);
+      cg_str_addf(out, "for (int64_t %s = %s; %s < %s; %s++) {\n%s", name, lo, name, hi, name, body);
+      closing++;
+      continue;
+    }
+    if (q->blocked) {
       indent(out, in);
       cg_str_addf(out, "for (int64_t c0 = %s; c0 < %s; c0 += %d) {\n", lo, hi, CG_SUM_BLOCK);
       indent(out, in + 1);
       cg_str_addf(out, "const int64_t c1 = c0 + %d < %s ? c0 + %d : %s;\n", CG_SUM_BLOCK, hi, CG_SUM_BLOCK, hi);
       lo = "c0", hi = "c1", in++;
     }
-    if (last) parts(q, out, in, true);
-    if (last && q->simd) {
-      cg_str_add(out, "#pragma omp simd");
-      clauses(q, out);
-      cg_str_addc(out, '\n');
-    }
-    indent(out, in);
-    cg_str_addf(out, "for (int64_t %s = %s; %s < %s; %s++) {\n", name, lo, name, hi, name);
-    cg_str_add(out, cg_str_text(&l->p.text[2 + i]));
-    in++, closing++;
+    parts(q, out, in, true);
+    bool even = false;
+    int copies = copies_of(q, &even);
+    if (copies > 1) interleaved(q, out, in, name, lo, hi, body, copies, even);
+    else innermost(q, out, in, name, lo, hi, body, 1);
+    parts(q, out, in, false);
+    if (q->blocked) indent(out, --in), cg_str_add(out, "}\n");
   }
-  for (int i = total - 1; i >= 0; i--) {
+  for (; closing; closing--) {
     indent(out, --in);
     cg_str_add(out, "}\n");
-    if (i == total - 1) {
-      parts(q, out, in, false);
-      if (q->blocked) indent(out, --in), cg_str_add(out, "}\n");
-    }
   }
 }
 

@@ -119,8 +119,11 @@ static void add(cg_str *out, int i, bool *done) {
   done[i] = true;
   for (int k = 0; k < COUNT; k++)
     if (k != i && calls(functions[i].text, functions[k].name)) add(out, k, done);
-  if (functions[i].verbatim) cg_str_add(out, functions[i].text);
-  else add_lines(out, functions[i].text);
+  static const char inlined[] = "static inline float "; // a call that is left keeps its loop from being vectorised
+  const char *text = functions[i].text;
+  if (functions[i].verbatim) cg_str_add(out, text);
+  else if (strncmp(text, inlined, sizeof inlined - 1)) add_lines(out, text);
+  else add_lines(out, cg_format(out->s, "static inline __attribute__((always_inline)) float %s", text + sizeof inlined - 1));
 }
 
 static void add_typed(cg_str *out, int i, int t, const char *name) {
