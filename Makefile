@@ -109,11 +109,16 @@ bench:
 	@$(MAKE) --no-print-directory -j2 all
 	@bench/setup.sh
 	@$(PY) bench/run.py $(ARGS)
+# What regions of LibTorch cost, on three models (doc/overhead.md): ARGS="tiny --threads 2".
+study:
+	@tools/setup.sh
+	@$(MAKE) --no-print-directory -j2 all
+	@$(PY) bench/study.py $(ARGS)
 conformance: all
 	$(PY) tests/conformance/run.py $(ARGS)
 
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
-.PHONY: all clean plugin custom-op examples setup run test check unit bench conformance
+.PHONY: all clean plugin custom-op examples setup run test check unit bench study conformance
 .SECONDARY:
 clean:
 	rm -rf $(B)

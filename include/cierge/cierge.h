@@ -116,7 +116,7 @@ typedef struct cierge_context cierge_context;
 typedef struct {
   size_t size;   // sizeof(cierge_context_options)
   int threads;   // 0: as many as there are processors
-  int profile;   // 1: time every step, for cierge_profile_text
+  int profile;   // 1: time every step, for cierge_profile_text; 2: also note when, for cierge_profile_trace
 } cierge_context_options;
 
 CIERGE_CHECK CIERGE_API cierge_status *cierge_context_new(const cierge_program *p, const cierge_context_options *options,
@@ -153,6 +153,9 @@ CIERGE_CHECK CIERGE_API cierge_status *cierge_profile_text(const cierge_context 
 // The same as JSON: {"functions": [{"name", "steps": [{"kind", "name", "op", "file", "line", "calls", "ns", "estimate_ns"}]}]}, every step
 // in the order they run; ns: of all calls so far, a step of control flow with what it called.
 CIERGE_CHECK CIERGE_API cierge_status *cierge_profile_json(const cierge_context *c, char **text);
+// What happened when, as a Chrome trace (Perfetto reads it): calls, in them their steps, in LibTorch's regions of mode ops the single operators.
+// With the model's source lines and the bytes that steps read and write. A million events are kept. Needs options.profile 2.
+CIERGE_CHECK CIERGE_API cierge_status *cierge_profile_trace(const cierge_context *c, char **text);
 CIERGE_API void cierge_text_free(char *text);
 
 // ---------------------------------------------------------------- Compiling (libcierge.so only)

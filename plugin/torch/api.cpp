@@ -134,6 +134,11 @@ int region_run(cierge_torch_run *run, const cierge_torch_value *in, int n_in, ci
   return rc;
 }
 
+void run_watch(cierge_torch_run *run, void (*done)(void *, int, uint64_t, uint64_t), void *u) {
+  run->watch = done;
+  run->watcher = u;
+}
+
 void tensor_free(cierge_torch_tensor t) { delete (at::Tensor *)t; }
 
 void seed(uint64_t value) {
@@ -194,7 +199,7 @@ int read_script(const cierge_torch_import *in, cierge_torch_imported *out, cierg
 
 const cierge_torch_api_v1 api = {CIERGE_TORCH_ABI, TORCH_VERSION, schema, has_cpu, has_meta, infer, load_library, origin,
                                  region_new, region_free, run_new, run_free, region_run, tensor_free, seed,
-                                 script_load, script_free, script_info, script_instance, instance_free, instance_reset, read_script, import_free};
+                                 script_load, script_free, script_info, script_instance, instance_free, instance_reset, run_watch, read_script, import_free};
 
 } // namespace
 

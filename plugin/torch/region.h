@@ -116,6 +116,8 @@ struct cierge_torch_run {
   std::vector<int32_t> register_kind;  // [n_registers]
   std::vector<std::pair<int32_t, at::Tensor>> outside; // results that left: kind, tensor
   std::vector<cierge_torch_instance *> instances; // by the script's number
+  void (*watch)(void *u, int call, uint64_t start, uint64_t ns) = nullptr; // told of each call; NULL: nobody
+  void *watcher = nullptr;
   explicit cierge_torch_run(const cierge_torch_region &r);
 };
 

@@ -109,3 +109,12 @@ void cg_str_add_quoted(cg_str *b, const char *text, size_t n) {
   }
   cg_str_addc(b, '"');
 }
+
+void cg_str_add_json(cg_str *b, const char *t) {
+  cg_str_addc(b, '"');
+  for (const unsigned char *p = (const unsigned char *)(t ? t : ""); *p; p++)
+    if (*p == '"' || *p == '\\') cg_str_addf(b, "\\%c", *p);
+    else if (*p < 32 || *p == '<') cg_str_addf(b, "\\u%04x", *p);
+    else cg_str_addc(b, (char)*p);
+  cg_str_addc(b, '"');
+}

@@ -21,4 +21,6 @@ void cg_str_add_double(cg_str *b, double v);
 double cg_strtod(const char *text, char **end);
 // A double-quoted string with \" \\ \n \t \r \xHH escapes.
 void cg_str_add_quoted(cg_str *b, const char *text, size_t n);
+// As JSON, NULL as "". "<" is escaped, so that the text can stand inside a page's script element.
+void cg_str_add_json(cg_str *b, const char *t);
 #endif

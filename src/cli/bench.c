@@ -4,13 +4,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "base/vec.h"
 #include "arrays/arrays.h"
 #include "cli/cli.h"
 #include "cli/feed.h"
+#include "cli/measure.h"
 
 typedef struct {
   const char *artifact, *inputs, *against, *libtorch;
@@ -25,19 +24,11 @@ typedef struct {
   double *ms; // [rounds]
 } contender;
 
-static double now_ms(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
-}
-
 static void drop(void *u) {
   contender *x = u;
   cierge_context_free(x->c);
   cierge_program_free(x->p);
 }
-
-static void remove_file(void *path) { unlink(path); }
 
 // Inputs of the right types where none are given: zeros, symbolic sizes at 2 (or their lower bound).
 static cg_array_vec zeros(cg_session *s, const cierge_program *p) {
@@ -70,12 +61,7 @@ static contender *load(cg_session *s, const bench_args *a, const char *name, con
 
 // The model whole in LibTorch, as an artifact of its own.
 static const char *whole_in_torch(cg_session *s, const bench_args *a, const char *model) {
-  char path[] = "/tmp/cierge-bench-XXXXXX";
-  int fd = mkstemp(path);
-  if (fd < 0) cg_fail(s, CIERGE_IO, "bench: no temporary file in /tmp");
-  close(fd);
-  char *kept = cg_strdup(s, path);
-  cg_defer(s, remove_file, kept);
+  const char *kept = cg_temporary(s, "bench");
   cierge_options *o;
   cg_check(s, cierge_options_new(&o));
   cierge_status *status = cierge_options_add(o, "backends", "torch");
@@ -86,14 +72,9 @@ static const char *whole_in_torch(cg_session *s, const bench_args *a, const char
   return kept;
 }
 
-static int ascending(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
-
 static void report(const contender *x, int n) {
-  qsort(x->ms, (size_t)n, sizeof *x->ms, ascending);
-  printf("%-10s median %9.4f ms   quartiles %9.4f … %9.4f   least %9.4f   (%d calls)\n", x->name, x->ms[n / 2], x->ms[n / 4], x->ms[3 * n / 4], x->ms[0], n);
+  double middle = cg_median(x->ms, n);
+  printf("%-10s median %9.4f ms   quartiles %9.4f … %9.4f   least %9.4f   (%d calls)\n", x->name, middle, x->ms[n / 4], x->ms[3 * n / 4], x->ms[0], n);
 }
 
 static void bench(cg_session *s, void *u) {
@@ -108,19 +89,18 @@ static void bench(cg_session *s, void *u) {
   for (int i = -3; i < a->rounds; i++) { // three rounds to warm up
     for (int k = 0; k < n; k++) {
       cg_feed_set(all[k]->feed, all[k]->c);
-      double start = now_ms();
+      double start = cg_now_ns();
       cg_check(s, cierge_run(all[k]->c));
-      if (i >= 0) all[k]->ms[i] = now_ms() - start;
+      if (i >= 0) all[k]->ms[i] = (cg_now_ns() - start) / 1e6;
     }
     if (i >= 0 && n == 2) ratio[i] = all[0]->ms[i] / all[1]->ms[i];
   }
   for (int k = 0; k < n; k++) report(all[k], a->rounds);
   if (n < 2) return;
-  qsort(ratio, (size_t)a->rounds, sizeof *ratio, ascending);
+  double middle = cg_median(ratio, a->rounds);
   int low = (int)floor(a->rounds / 2.0 - 0.98 * sqrt(a->rounds)), high = a->rounds - 1 - low; // 95 % interval of the median
   if (low < 0) low = 0, high = a->rounds - 1;
-  printf("ratio      median %.3f   95 %% interval %.3f … %.3f   (cierge's time in units of LibTorch's, round by round)\n", ratio[a->rounds / 2],
-         ratio[low], ratio[high]);
+  printf("ratio      median %.3f   95 %% interval %.3f … %.3f   (cierge's time in units of LibTorch's, round by round)\n", middle, ratio[low], ratio[high]);
 }
 
 int cg_cmd_bench(int argc, char **argv) {

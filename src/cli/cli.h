@@ -11,6 +11,7 @@ int cg_cmd_verify(int argc, char **argv);
 int cg_cmd_inspect(int argc, char **argv);
 int cg_cmd_explain(int argc, char **argv);
 int cg_cmd_bench(int argc, char **argv);
+int cg_cmd_study(int argc, char **argv);
 int cg_cmd_ops(int argc, char **argv);
 int cg_cmd_blob(int argc, char **argv);
 
@@ -22,6 +23,8 @@ typedef struct {
 } cg_cli_option;
 // Fills the options and the values of `more`; the MODEL is argv[optind]. A code >= 0 ends the command. "output" is also -o.
 int cg_compile_args(int argc, char **argv, cierge_options *o, int n, const cg_cli_option *more);
+
+void cg_profile_write(cg_session *s, cierge_context *c, const char *path); // profile.c: of a context with profile 2
 
 // "cierge: message" on stderr; gives the exit code and frees the status (NULL: 0).
 int cg_finish(cierge_status *status);

@@ -1,14 +1,13 @@
 // cierge explain: where every node would go, why, and what it costs; --measure runs the program and says what it took.
-#include <errno.h>
+#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "arrays/arrays.h"
 #include "cli/cli.h"
 #include "cli/feed.h"
+#include "cli/measure.h"
 #include "compile/report.h"
 #include "yyjson/yyjson.h"
 
@@ -28,16 +27,7 @@ typedef struct {
   double **ns;            // [spans + 1][rounds]; the last: the whole call
 } meter;
 
-static void drop_program(void *p) { cierge_program_free(p); }
-static void drop_context(void *c) { cierge_context_free(c); }
 static void drop_document(void *d) { yyjson_doc_free(d); }
-static void drop_file(void *path) { unlink(path); }
-
-static double now_ns(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
 
 // Sums the profile's steps over the steps that each region became.
 static void read_profile(meter *m) {
@@ -56,44 +46,15 @@ static void read_profile(meter *m) {
   drop_document(d);
 }
 
-static int ascending(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
-
-static double median(double *at, int n) {
-  qsort(at, (size_t)n, sizeof *at, ascending);
-  return at[n / 2];
-}
-
-static long number(cg_session *s, const char *option, const char *text, long otherwise) {
-  if (!text) return otherwise;
-  char *end;
-  errno = 0;
-  long v = strtol(text, &end, 10);
-  if (errno || end == text || *end || v < 1 || v > 1000000) cg_fail(s, CIERGE_USAGE, "explain: --%s takes a number above 0, not '%s'", option, text);
-  return v;
-}
-
-static const char *temporary(cg_session *s) {
-  const char *folder = getenv("TMPDIR");
-  char *path = cg_format(s, "%s/cierge-explain-XXXXXX", folder && *folder ? folder : "/tmp");
-  int fd = mkstemp(path);
-  if (fd < 0) cg_fail(s, CIERGE_IO, "explain: no temporary file can be made as %s", path);
-  close(fd);
-  cg_defer(s, drop_file, path);
-  return path;
-}
-
 static void run_rounds(meter *m, cg_feed *feed) {
   int n = m->e->spans.n;
   enum { WARM = 3 };
   for (int i = -WARM; i < m->rounds; i++) {
     memcpy(m->before, m->total, (size_t)n * sizeof *m->before);
     cg_feed_set(feed, m->c);
-    double start = now_ns();
+    double start = cg_now_ns();
     cg_check(m->s, cierge_run(m->c));
-    double took = now_ns() - start;
+    double took = cg_now_ns() - start;
     read_profile(m);
     for (int k = 0; i >= 0 && k < n; k++) m->ns[k][i] = m->total[k] - m->before[k];
     if (i >= 0) m->ns[n][i] = took;
@@ -102,17 +63,9 @@ static void run_rounds(meter *m, cg_feed *feed) {
 
 static void measure(cg_session *s, const explain_args *a, const char *artifact, const cg_emitter *e, cg_report *r) {
   const cg_options *opt = &a->o->opt;
-  cg_text_vec libraries = {0};
-  for (int i = 0; i < opt->torch_libraries.n; i++) CG_PUSH(s, &libraries, opt->torch_libraries.at[i]);
-  CG_PUSH(s, &libraries, NULL);
-  cierge_load_options lo = {.size = sizeof lo, .libtorch = opt->libtorch, .torch_libraries = libraries.at};
+  meter m = {.s = s, .e = e, .rounds = cg_count_option(s, "explain", "rounds", a->rounds_text, 20)};
   cierge_program *p;
-  cg_check(s, cierge_load(artifact, &lo, &p));
-  cg_defer(s, drop_program, p);
-  cierge_context_options co = {.size = sizeof co, .threads = (int)number(s, "threads", a->threads_text, 0), .profile = 1};
-  meter m = {.s = s, .e = e, .rounds = (int)number(s, "rounds", a->rounds_text, 20)};
-  cg_check(s, cierge_context_new(p, &co, &m.c));
-  cg_defer(s, drop_context, m.c);
+  cg_open_artifact(s, opt, artifact, cg_count_option(s, "explain", "threads", a->threads_text, 0), true, &p, &m.c);
   cg_array_vec arrays = {0};
   if (opt->script_arrays) arrays = cg_arrays_read(s, opt->script_arrays);
   cg_feed *feed = cg_feed_new(s, p, opt->script_arrays ? opt->script_arrays : "no --inputs", &arrays);
@@ -121,11 +74,11 @@ static void measure(cg_session *s, const explain_args *a, const char *artifact, 
   for (int i = 0; i <= n; i++) m.ns[i] = CG_NEW_ARRAY(s, double, m.rounds);
   run_rounds(&m, feed);
   r->measured = true, r->rounds = m.rounds;
-  r->call_ns = median(m.ns[n], m.rounds);
+  r->call_ns = cg_median(m.ns[n], m.rounds);
   for (int i = 0; i < n; i++) {
     cg_report_region *x = cg_report_region_of(r, e->spans.at[i].region);
     if (!x) continue;
-    x->measured_ns = median(m.ns[i], m.rounds);
+    x->measured_ns = cg_median(m.ns[i], m.rounds);
     *(x->torch ? &r->measured_torch_ns : &r->measured_native_ns) += x->measured_ns;
   }
 }
@@ -134,7 +87,7 @@ static void measure(cg_session *s, const explain_args *a, const char *artifact, 
 
 static void explain(cg_session *s, void *u) {
   explain_args *a = u;
-  const char *out = a->measure ? temporary(s) : NULL, *slash = strrchr(a->model, '/');
+  const char *out = a->measure ? cg_temporary(s, "explain") : NULL, *slash = strrchr(a->model, '/');
   cg_compilation c = out ? cg_compile_to(s, a->o, a->model, out) : cg_compile_model(s, a->o, a->model, true);
   cg_report r = cg_report_make(c.pipeline, c.m, slash ? slash + 1 : a->model);
   if (out) measure(s, a, out, c.e, &r);

@@ -14,11 +14,13 @@ static const struct {
      "MODEL -o OUT.cierge [options: see cierge compile --help]   MODEL: .pt2 or .cir"},
     {"run", cg_cmd_run,
      "OUT.cierge [--inputs in.npz|in.safetensors] [--outputs out.npz|out.safetensors] [--threads N] [--repeat N]\n"
-     "      [--reset-between] [--sequence a.npz b.npz …] [--seed S] [--lazy] [--libtorch DIR] [--torch-library LIB.so]…"},
+     "      [--reset-between] [--sequence a.npz b.npz …] [--seed S] [--profile TRACE.json] [--lazy] [--libtorch DIR] [--torch-library LIB.so]…"},
     {"verify", cg_cmd_verify, "OUT.cierge"},
     {"inspect", cg_cmd_inspect, "OUT.cierge|MODEL"},
     {"explain", cg_cmd_explain, "MODEL [--measure --inputs in.npz] [--json] [--html OUT.html] [options of compile: see cierge explain --help]"},
     {"bench", cg_cmd_bench, "OUT.cierge [--inputs in.npz] [--against torch:MODEL.pt2] [--threads N] [--rounds N]"},
+    {"study", cg_cmd_study,
+     "MODEL --inputs in.npz [--points N] [--rounds N] [--json OUT.json] [--html OUT.html] [--svg OUT.svg] [options of compile: see cierge study --help]"},
     {"blob", cg_cmd_blob, "[-d PROGRAM.blobs] SCRIPT.pt…   the line of a text program for an archive of TorchScript; copies it there"},
     {"ops", cg_cmd_ops, ""},
 };

@@ -10,7 +10,7 @@
 #include "cli/feed.h"
 
 typedef struct {
-  const char *artifact, *inputs, *outputs, *libtorch, *seed;
+  const char *artifact, *inputs, *outputs, *libtorch, *seed, *profile;
   CG_VEC(const char *) sequence, libraries, unsafe;
   long threads, repeat;
   bool reset_between, lazy;
@@ -31,7 +31,7 @@ static void unsafe_names(cg_session *s, run_args *a, char *names) {
 static void parse(cg_session *s, int argc, char **argv, run_args *a) {
   static const struct option options[] = {{"inputs", 1, 0, 'i'}, {"outputs", 1, 0, 'o'}, {"threads", 1, 0, 't'}, {"repeat", 1, 0, 'r'},
                                           {"sequence", 0, 0, 's'}, {"seed", 1, 0, 'S'}, {"reset-between", 0, 0, 'R'}, {"lazy", 0, 0, 'l'},
-                                          {"libtorch", 1, 0, 'L'}, {"torch-library", 1, 0, 'T'}, {"allow-unsafe-ops", 1, 0, 'U'}, {0, 0, 0, 0}};
+                                          {"libtorch", 1, 0, 'L'}, {"torch-library", 1, 0, 'T'}, {"allow-unsafe-ops", 1, 0, 'U'}, {"profile", 1, 0, 'P'}, {0, 0, 0, 0}};
   opterr = 0;
   bool sequence = false;
   a->repeat = 1;
@@ -51,6 +51,7 @@ static void parse(cg_session *s, int argc, char **argv, run_args *a) {
     case 'R': a->reset_between = true; break;
     case 'l': a->lazy = true; break;
     case 'L': a->libtorch = optarg; break;
+    case 'P': a->profile = optarg; break;
     case 'U': unsafe_names(s, a, optarg); break;
     case 'T': CG_PUSH(s, &a->libraries, (const char *)optarg); break;
     default: cg_fail(s, CIERGE_USAGE, "run: what is '%s'?", argv[optind - 1]);
@@ -96,7 +97,7 @@ static void run(cg_session *s, void *u) {
   cierge_program *p;
   cg_check(s, cierge_load(a.artifact, &lo, &p));
   cg_defer(s, drop_program, p);
-  cierge_context_options co = {.size = sizeof co, .threads = (int)a.threads};
+  cierge_context_options co = {.size = sizeof co, .threads = (int)a.threads, .profile = a.profile ? 2 : 0};
   cierge_context *c;
   cg_check(s, cierge_context_new(p, &co, &c));
   cg_defer(s, drop_context, c);
@@ -107,6 +108,7 @@ static void run(cg_session *s, void *u) {
     if (i && a.reset_between) cg_check(s, cierge_reset(c));
     calls(s, p, c, &a, a.sequence.at[i], cg_format(s, "%d.", i), &out);
   }
+  if (a.profile) cg_profile_write(s, c, a.profile);
   if (a.outputs) cg_arrays_write(s, a.outputs, &out);
   else cg_feed_print(&out);
 }

@@ -6,19 +6,9 @@
 #include "ir/text.h"
 #include "pass/cost.h"
 
-// "<" is escaped so that the text can stand inside a page's script element.
-static void add_text(cg_str *b, const char *t) {
-  cg_str_addc(b, '"');
-  for (const unsigned char *p = (const unsigned char *)(t ? t : ""); *p; p++)
-    if (*p == '"' || *p == '\\') cg_str_addf(b, "\\%c", *p);
-    else if (*p < 32 || *p == '<') cg_str_addf(b, "\\u%04x", *p);
-    else cg_str_addc(b, (char)*p);
-  cg_str_addc(b, '"');
-}
-
 static void add_field(cg_str *b, const char *name, const char *text) {
   cg_str_addf(b, ", \"%s\": ", name);
-  add_text(b, text);
+  cg_str_add_json(b, text);
 }
 
 static void add_us(cg_str *b, const char *name, double ns) { cg_str_addf(b, ", \"%s\": %.3f", name, ns / 1e3); }
@@ -33,7 +23,7 @@ static void add_left(cg_str *b, const cg_report_region *x, const cg_backend *tor
   cg_str_add(b, ", \"left\": [");
   for (const cg_node *n = x->fn->first; n; n = n->next) {
     cg_str_addf(b, "%s\n      {\"op\": ", n == x->fn->first ? "" : ",");
-    add_text(b, n->schema->key);
+    cg_str_add_json(b, n->schema->key);
     add_field(b, "kind", cg_report_kind(n));
     add_field(b, "reason", cg_report_reason(n));
     add_place(b, n);
@@ -49,7 +39,7 @@ static void add_values(cg_str *b, const char *name, const cg_report *r, const cg
   for (int i = 0; i < n; i++) {
     const cg_value *v = results ? cg_arg_tensor(&f->result.at[i]) : f->param.at[i];
     cg_str_addf(b, "%s{\"name\": ", i ? ", " : "");
-    add_text(b, v ? v->name : "");
+    cg_str_add_json(b, v ? v->name : "");
     cg_str type = cg_str_new(r->m->s);
     if (v) cg_print_type(&type, &v->type);
     add_field(b, "type", cg_str_text(&type));
@@ -61,7 +51,7 @@ static void add_values(cg_str *b, const char *name, const cg_report *r, const cg
 static void add_region(cg_str *b, const cg_report *r, const cg_report_region *x, bool graph) {
   const cg_fn *f = x->fn;
   cg_str_add(b, "{\"name\": ");
-  add_text(b, f->name);
+  cg_str_add_json(b, f->name);
   add_field(b, "backend", f->backend);
   if (f->mode) add_field(b, "mode", f->mode);
   if (f->mode_why) add_field(b, "mode_why", f->mode_why);
@@ -120,7 +110,7 @@ static void number_nodes(cg_module *m) {
 
 static void add_node(cg_str *b, const cg_report *r, const cg_node *n, const cg_fn *caller) {
   cg_str_addf(b, "{\"id\": %d, \"op\": ", n->order);
-  add_text(b, n->schema ? n->schema->key : "");
+  cg_str_add_json(b, n->schema ? n->schema->key : "");
   add_field(b, "name", n->nresults ? n->result[0]->name : "");
   add_field(b, "function", caller->name);
   if (n->fn->backend) add_field(b, "region", n->fn->name);
@@ -160,7 +150,7 @@ static void add_graph(cg_str *b, const cg_report *r) {
 
 void cg_report_json(cg_str *b, const cg_report *r, bool graph) {
   cg_str_add(b, "{\n  \"model\": ");
-  add_text(b, r->model);
+  cg_str_add_json(b, r->model);
   cg_str_addf(b, ",\n  \"nodes\": {\"total\": %u, \"native\": %u, \"torch\": %u, \"host\": %u, \"folded\": %u}", r->total, r->native, r->torch, r->host, r->gone);
   add_field(b, "summary", cg_report_summary(r));
   cg_str_addf(b, ",\n  \"estimated\": {\"native_us\": %.3f, \"torch_us\": %.3f, \"boundary_us\": %.3f}", r->native_ns / 1e3, r->torch_ns / 1e3, r->boundary_ns / 1e3);
@@ -170,7 +160,7 @@ void cg_report_json(cg_str *b, const cg_report *r, bool graph) {
   cg_str_add(b, ",\n  \"notes\": [");
   for (int i = 0; i < r->p->notes.n; i++) {
     if (i) cg_str_add(b, ", ");
-    add_text(b, r->p->notes.at[i]);
+    cg_str_add_json(b, r->p->notes.at[i]);
   }
   cg_str_add(b, "],\n  \"regions\": [");
   for (int k = 0; k < r->region.n; k++) {

@@ -43,6 +43,9 @@ typedef struct {
   cg_text_vec dims;       // 's0=1..64,hint=8'
   cg_text_vec specialize; // 's0=1,8'
   cg_text_vec torch_ops, torch_modules; // always LibTorch: operators, and modules by their path
+  // What `cierge study` varies, and no user's option: how many of the model's nodes go to LibTorch, its first ones or spread evenly over
+  // it, and whether each of LibTorch's nodes is a region of its own.
+  struct { int nodes; bool front, alone; } offload;
   int min_region;         // native islands of fewer nodes stay in LibTorch; 0: the cost model decides
   const char *dump_after;          // pass name
   bool time_passes;

@@ -156,8 +156,8 @@ static int queue_of(const scheduler *s, int node) {
 
 static bool drain(scheduler *s, int queue, int batch) {
   heap *h = &s->ready[queue];
-  bool any = h->n > 0;
-  while (h->n) {
+  bool any = h->n > 0, alone = s->p->opt->offload.alone && queue < s->g->backends && !strcmp(s->p->opt->backends[queue]->name, "torch");
+  for (bool more = any; more; more = h->n && !alone) {
     for (int i = pop(h); i >= 0; i = s->next[i]) {
       const cg_slot *x = &s->g->slot[i];
       s->out.order[s->out.n] = i;

@@ -2,6 +2,7 @@
 #include "pass/steer.h"
 
 #include <fnmatch.h>
+#include <math.h>
 #include <string.h>
 
 // "aten.add.Tensor", "aten::add.Tensor": this overload; "aten.add": all of them; "aten.sum.default": the one without a name.
@@ -36,7 +37,16 @@ static const char *module_rule(const cg_pipeline *p, const char *path) {
   return NULL;
 }
 
+// As many nodes as asked for, about: multiples of the golden ratio are spread evenly wherever one stops, and more of them keep the
+// earlier ones.
+static bool is_offloaded(const cg_pipeline *p, const cg_node *n) {
+  if (!p->opt->offload.nodes || !n->origin) return false;
+  double i = n->origin - 1, share = p->opt->offload.nodes / (double)n->fn->module->origins.n;
+  return p->opt->offload.front ? i < p->opt->offload.nodes : fmod(i * 0.6180339887498949, 1) < share;
+}
+
 const char *cg_steer_rule(const cg_pipeline *p, const cg_node *n) {
+  if (n->schema && is_offloaded(p, n)) return "the study offloads it";
   if (!n->schema || (!p->opt->torch_ops.n && !p->opt->torch_modules.n)) return NULL;
   const cg_module *m = n->fn->module;
   const char *rule = op_rule(p, n->schema->key);

@@ -51,8 +51,9 @@ static bool make_results(cierge_context *c) {
   return c->result;
 }
 
-static cierge_status *make(cierge_context *c, bool profile) {
+static cierge_status *make(cierge_context *c, int profile) {
   const cg_plan *plan = c->p->plan;
+  if (profile > 1 && !(c->trace = cg_pool_alloc(&c->pool, 1, sizeof *c->trace))) return cg_no_memory();
   if (!make_state(c) || !make_results(c)) return cg_no_memory();
   cierge_status *torch = cg_torch_runs_make(c);
   if (torch) return torch;
@@ -60,7 +61,7 @@ static cierge_status *make(cierge_context *c, bool profile) {
   c->frame = cg_pool_alloc(&c->pool, plan->n_fns, sizeof *c->frame);
   if (!c->given || !c->frame) return cg_no_memory();
   for (uint32_t i = 0; i < plan->n_fns; i++) {
-    cierge_status *st = cg_frame_init(&c->frame[i], c, &c->p->fn[i], profile);
+    cierge_status *st = cg_frame_init(&c->frame[i], c, &c->p->fn[i], profile != 0);
     if (st) return st;
   }
   return NULL;
@@ -92,6 +93,7 @@ void cierge_context_free(cierge_context *c) {
   for (uint32_t i = 0; c->given && i < plan->n_inputs; i++) cg_buffer_free(&c->given[i].staging);
   for (uint32_t i = 0; c->result && i < plan->fn[0]->n_results; i++) cg_buffer_free(&c->result[i].copy);
   for (uint32_t i = 0; c->state && i < plan->n_states; i++) cg_buffer_free(&c->state[i]);
+  if (c->trace) cg_heap_free(c->trace->at);
   cg_pool_free(&c->pool);
   cierge_program_free((cierge_program *)c->p);
   cg_heap_free(c);
@@ -104,11 +106,15 @@ cierge_status *cierge_run(cierge_context *c) {
   cg_frame *f = &c->frame[0];
   c->ran = false;
   cg_frame_drop_tensors(f);
+  size_t event = c->trace ? cg_trace_begin(c->trace, 0, CG_WHOLE_CALL, cg_now()) : 0;
   cierge_status *st = cg_bind_inputs(c);
   if (!st) st = cg_run_steps(f);
   if (!st) st = cg_save_updates(f);
   if (!st) st = cg_outputs(c);
   if (!st) st = cg_write_updates(f);
+  cierge_status *lost = c->trace ? cg_trace_end(c->trace, event, NULL, cg_now()) : NULL;
+  if (st) cierge_status_free(lost);
+  else st = lost;
   c->ran = !st;
   for (uint32_t i = 0; st && i < c->p->plan->n_fns; i++) cg_frame_drop_tensors(&c->frame[i]);
   return st;

@@ -164,19 +164,30 @@ static void release(cg_frame *f, uint32_t step) {
   }
 }
 
-static uint64_t now(void) {
+uint64_t cg_now(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
   return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static cierge_status *time_step(cg_frame *f, const cg_plan_step *s, uint32_t i) {
+  cg_trace *t = f->c->trace;
+  uint64_t start = cg_now();
+  size_t event = t ? cg_trace_begin(t, (uint32_t)(f - f->c->frame), i, start) : 0;
+  cierge_status *st = run_step(f, s, i);
+  uint64_t end = cg_now();
+  f->ns[i] += end - start, f->calls[i]++;
+  cierge_status *lost = t ? cg_trace_end(t, event, f, end) : NULL;
+  if (!st) return lost;
+  cierge_status_free(lost);
+  return st;
 }
 
 cierge_status *cg_run_steps(cg_frame *f) {
   const cg_plan_fn *plan = f->fn->plan;
   for (uint32_t i = 0; i < plan->n_steps; i++) {
     cg_arena_watch(f, i);
-    uint64_t start = f->ns ? now() : 0;
-    cierge_status *st = run_step(f, &plan->step[i], i);
-    if (f->ns) f->ns[i] += now() - start, f->calls[i]++;
+    cierge_status *st = f->ns ? time_step(f, &plan->step[i], i) : run_step(f, &plan->step[i], i);
     if (st) return st;
     release(f, i);
   }

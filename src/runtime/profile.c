@@ -9,11 +9,11 @@ typedef struct {
   uint32_t step;
 } row;
 
-static const char *const kinds[CG_STEP_COUNT] = {"kernel", "torch", "scalar", "item", "fill", "copy", "assert", "if", "while", "call", "scan"};
+const char *const cg_step_kinds[CG_STEP_COUNT] = {"kernel", "torch", "scalar", "item", "fill", "copy", "assert", "if", "while", "call", "scan"};
 
-static const char *what(const cierge_context *c, const cg_plan_step *s) {
+const char *cg_step_name(const cierge_context *c, const cg_plan_step *s) {
   const cg_plan *p = c->p->plan;
-  return s->kind == CG_STEP_KERNEL ? p->kernel[s->kernel].note : s->kind == CG_STEP_TORCH ? p->region[s->kernel].name : kinds[s->kind];
+  return s->kind == CG_STEP_KERNEL ? p->kernel[s->kernel].note : s->kind == CG_STEP_TORCH ? p->region[s->kernel].name : cg_step_kinds[s->kind];
 }
 
 static uint64_t time_of(const row *r) { return r->f->ns[r->step]; }
@@ -23,7 +23,7 @@ static void line(cg_text *t, const cierge_context *c, const row *r, uint64_t tot
   const cg_plan *p = c->p->plan;
   uint64_t calls = r->f->calls[r->step];
   cg_text_add(t, "%10.3f us %8" PRIu64 " calls %5.1f %%  %-6s %s", (double)time_of(r) / 1e3 / (double)calls, calls, total ? 100.0 * (double)time_of(r) / (double)total : 0,
-              kinds[s->kind], what(c, s));
+              cg_step_kinds[s->kind], cg_step_name(c, s));
   if (s->site < p->n_sites && *p->site[s->site].op) cg_text_add(t, "  %s", p->site[s->site].op);
   if (s->site < p->n_sites && *p->site[s->site].file) cg_text_add(t, "  %s:%u", p->site[s->site].file, p->site[s->site].line);
   cg_text_add(t, "\n");
@@ -68,7 +68,7 @@ cierge_status *cierge_profile_text(const cierge_context *c, char **text) {
 
 // ---------------------------------------------------------------- as JSON
 
-static void quoted(cg_text *t, const char *text) {
+void cg_text_quoted(cg_text *t, const char *text) {
   cg_text_add(t, "\"");
   for (const unsigned char *p = (const unsigned char *)text; *p; p++)
     if (*p == '"' || *p == '\\' || *p < 32) cg_text_add(t, "\\u%04x", *p);
@@ -81,12 +81,12 @@ static void step_json(cg_text *t, const cierge_context *c, const cg_frame *f, ui
   const cg_plan *p = c->p->plan;
   static const cg_plan_site nowhere = {"", "", "", 0, ""};
   const cg_plan_site *at = s->site < p->n_sites ? &p->site[s->site] : &nowhere;
-  cg_text_add(t, "%s\n  {\"kind\": \"%s\", \"name\": ", i ? "," : "", kinds[s->kind]);
-  quoted(t, what(c, s));
+  cg_text_add(t, "%s\n  {\"kind\": \"%s\", \"name\": ", i ? "," : "", cg_step_kinds[s->kind]);
+  cg_text_quoted(t, cg_step_name(c, s));
   cg_text_add(t, ", \"op\": ");
-  quoted(t, at->op);
+  cg_text_quoted(t, at->op);
   cg_text_add(t, ", \"file\": ");
-  quoted(t, at->file);
+  cg_text_quoted(t, at->file);
   cg_text_add(t, ", \"line\": %u, \"calls\": %" PRIu64 ", \"ns\": %" PRIu64 ", \"estimate_ns\": %.0f}", at->line, f->calls[i], f->ns[i], s->estimate_ns);
 }
 
@@ -99,7 +99,7 @@ cierge_status *cierge_profile_json(const cierge_context *c, char **text) {
   for (uint32_t i = 0; i < c->p->plan->n_fns; i++) {
     const cg_frame *f = &c->frame[i];
     cg_text_add(&t, "%s\n {\"name\": ", i ? "," : "");
-    quoted(&t, *f->fn->plan->name ? f->fn->plan->name : "main");
+    cg_text_quoted(&t, *f->fn->plan->name ? f->fn->plan->name : "main");
     cg_text_add(&t, ", \"steps\": [");
     for (uint32_t k = 0; k < f->fn->plan->n_steps; k++) step_json(&t, c, f, k);
     cg_text_add(&t, "]}");

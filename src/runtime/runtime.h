@@ -9,7 +9,7 @@
 //   bind.c     the user's inputs; symbols solved from their sizes
 //   exec.c     the steps; control.c if, while, calls
 //   output.c   results leave; update.c state and mutated inputs take their new values; tensor.c strided copies
-//   inspect.c, profile.c  texts
+//   inspect.c, profile.c, trace.c  texts
 #ifndef CG_RUNTIME_RUNTIME_H
 #define CG_RUNTIME_RUNTIME_H
 #include <stdatomic.h>
@@ -175,6 +175,22 @@ typedef struct {
   cg_buffer copy;
 } cg_result;
 
+// Something that took time: a call, a step of it, an operator in a step's region.
+typedef struct {
+  uint32_t fn, step;           // step CG_WHOLE_CALL: all of the call
+  int32_t op;                  // its number in the region; -1: the step itself
+  uint64_t start, ns, bytes_in, bytes_out;
+} cg_event;
+enum { CG_WHOLE_CALL = UINT32_MAX };
+
+typedef struct {               // in the order in which they began
+  cg_event *at;
+  size_t n, cap;
+  uint64_t dropped;
+  uint32_t fn, step;           // that began last
+  bool failed;                 // there was no memory for one
+} cg_trace;
+
 struct cierge_context {
   const cierge_program *p;
   cg_pool pool;
@@ -185,6 +201,7 @@ struct cierge_context {
   cierge_torch_instance **instance; // [n_scripts] their state
   cg_given *given;             // [n_inputs]
   cg_result *result;           // [n_results of main]
+  cg_trace *trace;             // NULL: off
   bool ran;                    // the last call went well
 };
 
@@ -225,6 +242,15 @@ cierge_status *cg_run_if(cg_frame *f, const cg_plan_step *s);    // control.c
 cierge_status *cg_run_while(cg_frame *f, const cg_plan_step *s, uint32_t loop);
 cierge_status *cg_run_scan(cg_frame *f, const cg_plan_step *s, uint32_t loop);
 cierge_status *cg_run_call(cg_frame *f, const cg_plan_step *s);
+// trace.c
+size_t cg_trace_begin(cg_trace *t, uint32_t fn, uint32_t step, uint64_t now);
+cierge_status *cg_trace_end(cg_trace *t, size_t event, const cg_frame *f, uint64_t now); // f: the step's; NULL: a call
+void cg_trace_op(void *trace, int op, uint64_t start, uint64_t ns);
+uint64_t cg_now(void);                             // exec.c; ns
+// The name and the site of operator number `op` of a region; both are left where the program does not say.
+void cg_torch_call_at(const cierge_program *p, uint32_t region, int op, char *name, size_t size, uint32_t *site); // torch.c
+extern const char *const cg_step_kinds[CG_STEP_COUNT]; // profile.c
+const char *cg_step_name(const cierge_context *c, const cg_plan_step *s);
 // At the end of a function: state (and, of main, inputs) take their new values.
 cierge_status *cg_save_updates(cg_frame *f);       // update.c: values that an update may overwrite are copied first
 cierge_status *cg_write_updates(cg_frame *f);
@@ -250,6 +276,7 @@ typedef struct {
   bool failed;
 } cg_text;
 void cg_text_add(cg_text *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void cg_text_quoted(cg_text *t, const char *text);   // profile.c; as JSON
 cierge_status *cg_text_give(cg_text *t, char **out); // hands it over, or CIERGE_NO_MEMORY
 // A dimension as text: "3", "s0", "2*s0 + 1". The symbols' names are those of the values.
 void cg_expr_text(cg_text *t, const cg_plan_fn *f, const cg_plan_expr *x);

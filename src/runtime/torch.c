@@ -71,25 +71,34 @@ static void skip_arg(cg_reader *r, int depth) {
 
 static void skip_u32s(cg_reader *r) { cg_read_bytes(r, 4 * (size_t)cg_read_count(r, 4)); }
 
-// The site of call number `call`; `otherwise` where the program does not say.
-static uint32_t site_of_call(const cierge_program *p, uint32_t region, int call, uint32_t otherwise) {
+void cg_torch_call_at(const cierge_program *p, uint32_t region, int op, char *name, size_t size, uint32_t *site) {
   uint64_t bytes;
   const uint8_t *at = region_program(p, region, &bytes);
-  if (!at || call < 0) return otherwise;
+  if (size) snprintf(name, size, "operator %d", op);
+  if (!at || op < 0) return;
   cg_reader r = {at, at + bytes, false};
   for (int i = 0; i < 3; i++) cg_read_u32(&r);
-  uint32_t calls = cg_read_u32(&r), site = otherwise;
+  uint32_t calls = cg_read_u32(&r);
   for (uint32_t i = 0; i < calls && !r.bad; i++) {
-    cg_read_text(&r, NULL);
-    cg_read_text(&r, NULL);
+    const char *key = cg_read_text(&r, NULL);
+    const char *overload = cg_read_text(&r, NULL);
     uint32_t n = cg_read_count(&r, 1);
     for (uint32_t k = 0; k < n && !r.bad; k++) skip_arg(&r, 0);
     skip_u32s(&r);
     skip_u32s(&r);
-    site = cg_read_u32(&r);
+    uint32_t found = cg_read_u32(&r);
     skip_u32s(&r);
-    if (i == (uint32_t)call) return !r.bad && site && site < p->plan->n_sites ? site : otherwise;
+    if (i != (uint32_t)op || r.bad) continue;
+    bool script = !strncmp(key, CG_TORCH_SCRIPT, sizeof CG_TORCH_SCRIPT - 1); // its method stands where overloads do
+    if (size && *key) snprintf(name, size, "%s%s%s", script ? "torchop" : key, *overload ? "." : "", overload);
+    if (found && found < p->plan->n_sites) *site = found;
+    return;
   }
+}
+
+// The site of call number `call`; `otherwise` where the program does not say.
+static uint32_t site_of_call(const cierge_program *p, uint32_t region, int call, uint32_t otherwise) {
+  cg_torch_call_at(p, region, call, NULL, 0, &otherwise);
   return otherwise;
 }
 
@@ -205,7 +214,11 @@ cierge_status *cg_torch_runs_make(cierge_context *c) {
   for (uint32_t i = 0; i < p->plan->n_regions; i++) {
     char text[700] = "";
     cierge_torch_error e = {text, sizeof text};
-    if (!p->region[i] || !p->torch->run_new(p->region[i], c->instance, &c->torch_run[i], &e)) continue;
+    if (!p->region[i]) continue;
+    if (!p->torch->run_new(p->region[i], c->instance, &c->torch_run[i], &e)) {
+      if (c->trace) p->torch->run_watch(c->torch_run[i], cg_trace_op, c->trace);
+      continue;
+    }
     c->torch_run[i] = NULL;
     return cg_status_format(CIERGE_MISSING, "LibTorch cannot run region %.128s: %s", p->plan->region[i].name, text);
   }

@@ -473,6 +473,8 @@ static void misuse_api(const char *folder) {
   SAY(cierge_profile_text(c, &text));
   SAY(cierge_profile_json(NULL, &text));
   SAY(cierge_profile_json(c, &text));
+  SAY(cierge_profile_trace(NULL, &text));
+  SAY(cierge_profile_trace(c, &text));
   SAY(cierge_options_new(NULL));
   SAY(cierge_options_add(NULL, "target", "native"));
   SAY(cierge_options_new(&o));

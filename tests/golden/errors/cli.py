@@ -10,6 +10,7 @@ USAGE = [
     [], ["help"], ["--version"], ["fly"], ["compile"], ["compile", "mul.cir"], ["compile", "--fly"], ["compile", "--help"], ["explain"], ["explain", "--fly"], ["explain", "--help"],
     ["explain", "mul.cir", "--rounds", "3"], ["explain", "mul.cir", "--measure", "--rounds", "0"], ["explain", "mul.cir", "--measure"], ["inspect"],
     ["verify"], ["ops", "all"], ["blob"], ["blob", "-d", "m.blobs"], ["bench"], ["bench", "--fly"], ["bench", "mul.cierge", "--rounds", "0"], ["bench", "mul.cierge", "--against", "jax:m"],
+    ["study"], ["study", "--fly"], ["study", "--help"], ["study", "mul.cir", "--points", "0"], ["study", "mul.cir", "--beside", "eager"], ["study", "mul.cir", "--inputs", "x.npz"], ["study", "none.cir", "--inputs", "f.npz"],
     ["run"], ["run", "--fly"], ["run", "mul.cierge", "other.cierge"], ["run", "mul.cierge", "--threads", "none"], ["run", "mul.cierge", "--repeat", "0"],
     ["run", "mul.cierge", "--seed", "x"], ["run", "mul.cierge", "--inputs", "a.npz", "--sequence", "b.npz"], ["run", "mul.cierge"],
     ["run", "mul.cierge", "--inputs", "x.csv"], ["run", "mul.cierge", "--inputs", "x.npz", "--outputs", "y.csv"],
@@ -64,6 +65,8 @@ SAFETENSORS = [
 
 def cases(files):
     files.put("mul.cir", MUL)
+    files.put("none.cir", "fn @main(%x: f32[2]) -> f32[2] {\n  return %x\n}\n")
+    files.put("f.npz", npz(x=GOOD))
     files.put("x.npz", npz(x=GOOD, k=K))
     files.put("strange.cir", "fn @main(%x: f8e5m2fnuz[2]) -> f8e5m2fnuz[2] {\n  return %x\n}\n")
     dtypes = '{"x": "float8_e5m2fnuz"}'
@@ -73,7 +76,7 @@ def cases(files):
     yield Case("a call that goes well", ["run", "mul.cierge", "--inputs", "x.npz"], out=True)
     yield Case("a measurement", ["bench", "mul.cierge", "--rounds", "1"], out=True)
     for args in USAGE:
-        yield Case("cierge " + " ".join(args), args, out=args in (["help"], ["--version"], ["compile", "--help"], ["explain", "--help"]))
+        yield Case("cierge " + " ".join(args), args, out=args in (["help"], ["--version"], ["compile", "--help"], ["explain", "--help"], ["study", "--help"]))
     yield Case("no archive of TorchScript", ["blob", "x.npz"])
     files.put("one two.pt", archive([("m/data.pkl", b""), ("m/constants.pkl", b"")]))
     yield Case("the line of a blob, and a copy", ["blob", "-d", "m.blobs", "one two.pt"], out=True)

@@ -10,7 +10,7 @@ import subprocess
 import zipfile
 
 GONE = object()
-NOISE = [(r"-\d+(\.\w+)", r"\1"), (r"cierge-(bench-)?\w{6}\b", r"cierge-\1XXXXXX"), (r"(section plan, offset|offset 128,) \d+", r"\1 N"),
+NOISE = [(r"-\d+(\.\w+)", r"\1"), (r"cierge-(bench-|study-)?\w{6}\b", r"cierge-\1XXXXXX"), (r"(section plan, offset|offset 128,) \d+", r"\1 N"),
          (r"^(  (?:plan|torch|weights|kernels|whole file)) +\d+ bytes( at)?( \d+)?", r"\1 N bytes\2 N"),
          (r" *[\d.]+ us +(\d+) calls +[\d.]+ %", r" N us \1 calls N %"), (r" +\d+\.\d{4}\b", " N")]
 
