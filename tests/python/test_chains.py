@@ -54,6 +54,17 @@ def check(model, shapes, name, dynamic=None, targets=TARGETS):
             assert len(bits) == 1, "the number of threads changes bits"
 
 
+class Clamps(nn.Module):
+    def forward(self, x, w):
+        nan = float("nan")
+        bounds = [(-1, 1.5), (2.0, -1.0), (0.0, 0.0), (nan, 1.0), (0.0, nan), (-float("inf"), 0.5)]
+        return tuple(torch.clamp(x, lo, hi) for lo, hi in bounds) + (x.clamp(min=0.5), x.clamp(max=-0.5))
+
+
+def test_clamp():
+    check(Clamps(), [(7, 37)], "clamps")
+
+
 def test_long():
     for width in (64, 65, 31, 7):
         check(Long(), [(33, width)], f"long_{width}")

@@ -101,14 +101,6 @@ static void emit_tile_rows(cg_str *o, const cg_tile *t, int rows, int nv) {
   emit_sums(o, t, rows, nv, sets);
 }
 
-// Lines fetched in each step: few strips share a wide panel.
-static int lines_of(int nv) { return nv > 2 ? 2 : 1; }
-
-static void emit_fetch(cg_str *o, const cg_tile *t, int nv, int step) {
-  int line = 64 / cg_dtypes[t->dtype].size;
-  for (int i = 0; i < lines_of(nv); i++) cg_str_addf(o, "    __builtin_prefetch(ahead + %d, 0, 2);\n", (step * lines_of(nv) + i) * line);
-}
-
 // at_T_RxC: B packed, over several runs of the depth, each of which begins where a pointer for each row says; meanwhile what comes
 // after B is fetched from `ahead` on.
 static void emit_tile_at(cg_str *o, const cg_tile *t, int rows, int nv) {
@@ -118,9 +110,9 @@ static void emit_tile_at(cg_str *o, const cg_tile *t, int rows, int nv) {
   emit_accumulators(o, t, rows, nv, sets);
   cg_str_add(o, "  for (; runs > 0; runs--, at += ld) {\n    int64_t i = 0;\n");
   for (int r = 0; r < rows; r++) cg_str_addf(o, "    const %s *p%d = at[%d];\n", t->ctype, r, r);
-  cg_str_addf(o, "    for (; i + %d < n; i += %d, b += %d, ahead += %d) {\n", sets - 1, sets, sets * nv * t->lanes, sets * lines_of(nv) * line);
+  cg_str_addf(o, "    for (; i + %d < n; i += %d, b += %d, ahead += %d) {\n", sets - 1, sets, sets * nv * t->lanes, sets * line);
   for (int u = 0; u < sets; u++) {
-    emit_fetch(o, t, nv, u);
+    cg_str_addf(o, "    __builtin_prefetch(ahead + %d, 0, 2);\n", u * line);
     emit_step(o, t, rows, nv, u, true, true);
   }
   cg_str_add(o, "    }\n");
@@ -135,14 +127,14 @@ static void emit_tile_at(cg_str *o, const cg_tile *t, int rows, int nv) {
 
 // ahead_T_RxC: with B packed; meanwhile what comes after it is fetched from `ahead` on.
 static void emit_tile_ahead(cg_str *o, const cg_tile *t, int rows, int nv) {
-  int sets = sets_of(t, rows, nv), step = lines_of(nv) * 64 / cg_dtypes[t->dtype].size;
+  int sets = sets_of(t, rows, nv), line = 64 / cg_dtypes[t->dtype].size;
   cg_str_addf(o, "static void ahead_%s_%dx%d(int64_t k, const %s *a, int64_t lda, const %s *b, const %s *ahead, %s *c, int64_t ldc, int add) {\n", t->name, rows,
               nv * t->lanes, t->ctype, t->ctype, t->ctype, t->ctype);
   for (int g = 0; g < rows; g += 3) cg_str_addf(o, "  const %s *a%d = a + %d * lda;\n", t->ctype, g, g);
   emit_accumulators(o, t, rows, nv, sets);
-  cg_str_addf(o, "  int64_t i = 0;\n  for (; i + %d < k; i += %d, b += %d, ahead += %d) {\n", sets - 1, sets, sets * nv * t->lanes, sets * step);
+  cg_str_addf(o, "  int64_t i = 0;\n  for (; i + %d < k; i += %d, b += %d, ahead += %d) {\n", sets - 1, sets, sets * nv * t->lanes, sets * line);
   for (int u = 0; u < sets; u++) {
-    emit_fetch(o, t, nv, u);
+    cg_str_addf(o, "    __builtin_prefetch(ahead + %d, 0, 2);\n", u * line);
     emit_step(o, t, rows, nv, u, false, true);
   }
   cg_str_add(o, "  }\n");
