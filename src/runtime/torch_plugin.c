@@ -93,7 +93,9 @@ static bool plugin_path(char *out) {
   if (dir && *dir) return join(out, dir, "libcierge_torch.so");
   Dl_info here;
   char self[PATH_SIZE];
-  if (!dladdr((const void *)&lock, &here) || !here.dli_fname || !realpath(here.dli_fname, self)) return false;
+  if (!dladdr((const void *)&lock, &here) || !here.dli_fname) return false;
+  const char *file = strchr(here.dli_fname, '/') ? here.dli_fname : "/proc/self/exe"; // a program that was found by PATH
+  if (!realpath(file, self)) return false;
   *strrchr(self, '/') = 0;
   return join(out, self, "libcierge_torch.so");
 }

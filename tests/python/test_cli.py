@@ -2,7 +2,9 @@
 import io
 import json
 import os
+import pathlib
 import re
+import subprocess
 import warnings
 import zipfile
 
@@ -11,7 +13,7 @@ import torch
 
 import common
 import models
-from common import SCRATCH, cli
+from common import CIERGE, SCRATCH, cli
 
 Dim = torch.export.Dim
 _made = {}
@@ -455,6 +457,17 @@ def test_finding_libtorch():
         cli("run", artifact, "--inputs", x, "--libtorch", place, env={"CIERGE_LIBTORCH": "none"}, check=0)
     r = cli("run", artifact, "--inputs", x, "--libtorch", "none")
     assert r.returncode == 4 and "--libtorch" in r.stderr, r.stderr
+
+
+def test_found_by_path():
+    """The plugin lies beside the program, however that was found."""
+    (SCRATCH / "svd.cir").write_text("fn @main(%x: f32[3, 2]) {\n  %0: f32[2] = aten.linalg_svdvals(%x)\n  return %0\n}\n")
+    np.savez(SCRATCH / "svd.npz", x=np.eye(3, 2, dtype=np.float32))
+    env = {**os.environ, "PATH": f"{pathlib.Path(CIERGE).resolve().parent}:{os.environ['PATH']}"}
+    for command in (["compile", "svd.cir", "-o", "svd.cierge"], ["run", "svd.cierge", "--inputs", "svd.npz", "--outputs", "svd-out.npz"]):
+        r = subprocess.run(["cierge", *command], cwd=SCRATCH, env=env, capture_output=True, text=True, timeout=60)
+        assert r.returncode == 0, r.stderr
+    common.close(np.load(SCRATCH / "svd-out.npz")["output_0"], np.ones(2, np.float32))
 
 
 def test_emit_writes_the_artifact_too():
