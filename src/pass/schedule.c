@@ -15,6 +15,7 @@ typedef struct {
   int at;         // the node whose inputs are being looked at
   int *definer;   // by symbol index: the node that gives an unbacked symbol its value; -1: not seen yet
   bool glued;     // some nodes are units
+  bool unbacked;  // the node's tensors have sizes that appear at run time
 } reader;
 
 static void depend(reader *r, int before, int after) {
@@ -35,8 +36,15 @@ static void join(cg_graph *g, int a, int b) {
   else g->slot[a].unit = b;
 }
 
+static bool open_sizes(const cg_type *t) {
+  for (int i = 0; t->kind == CG_T_TENSOR && i < t->rank; i++)
+    if (cg_x_has_unbacked(t->dim[i])) return true;
+  return false;
+}
+
 static void input_edge(cg_value *v, void *u) {
   reader *r = u;
+  r->unbacked |= open_sizes(&v->type);
   if (!v->def || v->def->fn != r->g.slot[r->at].node->fn) return;
   depend(r, v->def->order, r->at);
   if (v->type.kind == CG_T_OTHER || v->type.kind == CG_T_STR) join(&r->g, v->def->order, r->at), r->glued = true;
@@ -103,15 +111,20 @@ cg_graph cg_dependences(cg_pipeline *p, cg_fn *f) {
   int nsymbols = f->module->exprs.symbols.n;
   r.definer = CG_NEW_ARRAY(s, int, nsymbols + 1);
   for (int i = 0; i < nsymbols; i++) r.definer[i] = -1;
-  int last_draw = -1, last_effect = -1;
+  int last_draw = -1, last_effect = -1, last_assert = -1;
   for (cg_node *n = f->first; n; n = n->next) {
     r.at = n->order;
     g->slot[r.at].node = n;
+    r.unbacked = false;
     cg_node_each_input(n, input_edge, &r);
     for (int i = 0; i < n->nargs; i++) symbol_edges_arg(&r, &n->arg[i]);
     for (int i = 0; i < n->nresults; i++) symbol_edges_type(&r, &n->result[i]->type);
     if (cg_node_draws(n)) depend(&r, last_draw, r.at), last_draw = r.at;
     if (cg_node_has_effect(n)) depend(&r, last_effect, r.at), last_effect = r.at;
+    // What is asserted of sizes holds before a kernel goes by it.
+    for (int i = 0; i < n->nresults; i++) r.unbacked |= open_sizes(&n->result[i]->type);
+    if (cg_node_is_op(n, "aten::_assert_scalar")) last_assert = r.at;
+    else if (r.unbacked && !cg_node_is_op(n, "aten::sym_size.int")) depend(&r, last_assert, r.at);
   }
   if (r.glued) close_units(g);
   for (int i = 0; i < g->n; i++) g->slot[i].unit = unit_of(g, i);
