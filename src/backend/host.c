@@ -21,9 +21,10 @@ static bool scalar_arg(const cg_arg *a) {
   return a->kind == CG_A_INT || a->kind == CG_A_FLOAT || a->kind == CG_A_BOOL;
 }
 
+static bool is_size(const cg_node *n) { return cg_node_is_op(n, "aten::sym_size.int") || cg_node_is_op(n, "aten::sym_numel"); }
+
 // A size that another backend's step has found; LibTorch gives its own beside the tensor, from the same region.
-static bool is_size(const cg_node *n) {
-  if (!cg_node_is_op(n, "aten::sym_size.int") && !cg_node_is_op(n, "aten::sym_numel")) return false;
+static bool size_fits(const cg_node *n) {
   const cg_value *x = cg_arg_tensor(&n->arg[0]);
   bool torch = x && x->def && x->def->backend && !strcmp(x->def->backend->name, "torch");
   return n->result[0]->type.value && !torch;
@@ -37,7 +38,7 @@ static bool claims(const cg_node *n) {
     return true;
   }
   if (is_item(n)) return item_fits(n);
-  if (is_size(n)) return true;
+  if (is_size(n)) return size_fits(n);
   if (cg_node_is_op(n, "aten::_assert_scalar")) return true;
   return cg_is_control(n);
 }

@@ -628,6 +628,8 @@ def test_sizes_that_types_took_for_granted():
     x, y = torch.ones(3), torch.arange(3.)
     two, one = torch.tensor([0., 1, 1]), torch.tensor([0., 0, 1])
     check(torch.jit.script(found), (x, y), name="found", raises=[(two, y)])
+    for options in ({"min_region": 5}, {"no_cost_drop": True}, {"backends": "torch"}):  # wherever the tensor of the size is computed
+        same(run(compiled(save(torch.jit.script(found), "found"), [declared(x), declared(y)], **options)[0].context(), (x, y)), found(x, y))
     context = compiled(save(torch.jit.script(found), "found"), [declared(x), declared(y)])[0].context()
     for given in ((one, y),):
         try:
