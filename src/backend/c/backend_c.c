@@ -16,13 +16,6 @@ int cg_c_plan_value(cg_sched *c, cg_value *v) {
   return x->plan;
 }
 
-// Not where simpler index arithmetic showed that none of its elements is read.
-static bool is_read(const cg_group *g) {
-  for (int i = 0; i < g->member.n; i++)
-    if (g->member.at[i]->stored) return true;
-  return false;
-}
-
 static void lower(cg_emitter *e, cg_fn *f) {
   cg_sched *c = CG_NEW(e->s, cg_sched);
   *c = (cg_sched){.s = e->s, .e = e, .m = e->m, .f = f};
@@ -31,8 +24,9 @@ static void lower(cg_emitter *e, cg_fn *f) {
   cg_c_roots(c);
   cg_c_groups(c);
   for (int i = 0; i < c->group.n; i++) {
+    if (c->group.at[i]->idle) continue;
     if (c->group.at[i]->anchor) cg_c_emit_template(c, c->group.at[i]);
-    else if (is_read(c->group.at[i])) cg_c_emit_group(c, c->group.at[i]);
+    else cg_c_emit_group(c, c->group.at[i]);
   }
   for (int i = 0; i < f->result.n; i++)
     if (f->result.at[i].kind == CG_A_VALUE) cg_c_plan_value(c, f->result.at[i].value);
