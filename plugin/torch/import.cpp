@@ -90,7 +90,7 @@ void flatten(Importer &im, const A &a, Values *out) {
     for (const A &i : a->items) flatten(im, i, out);
     return;
   }
-  A x = a->kind == Abstract::Tensor && a->ir.empty() && a->number ? im.as_tensor(nullptr, a) : a;
+  A x = a->kind == Abstract::Tensor && a->ir.empty() && a->number ? im.as_tensor(a) : a;
   if ((x->kind == Abstract::Tensor || x->kind == Abstract::Opaque) && x->type.empty() && out->size() < (size_t)im.in->n_output_types && *im.in->output_type[out->size()]) {
     x->kind = Abstract::Tensor;
     x->type = im.in->output_type[out->size()];
@@ -196,8 +196,8 @@ struct Driver {
   std::set<std::string> state, opaque_state;
   std::map<std::string, A> opaque_type;
 
-  std::unique_ptr<Importer> fresh(Values *inputs, bool keep = false) {
-    if (!keep) in->reset(in->self);
+  std::unique_ptr<Importer> fresh(Values *inputs) {
+    in->reset(in->self);
     auto im = std::make_unique<Importer>(module, in);
     im->state = state, im->opaque_state = opaque_state, im->opaque_type = opaque_type;
     im->prepare();
@@ -208,24 +208,31 @@ struct Driver {
     return im;
   }
 
-  void remember(Importer &im) { state = im.state, opaque_state = im.opaque_state, opaque_type = im.opaque_type; }
+  void remember(const Importer &im) { state = im.state, opaque_state = im.opaque_state, opaque_type = im.opaque_type; }
 
-  // One run on abstract values: what it leaves in the attributes.
-  Importer::Entries probe(const Importer::Entries &entry, std::set<std::string> *bad) {
+  // f(importer, inputs, buffers): one import. What it found out is remembered where it has to start over.
+  template <class F> auto with_importer(const Importer::Entries &entry, F f) {
     Values inputs;
     auto im = fresh(&inputs);
+    std::map<std::string, std::string> buffers;
     try {
-      std::map<std::string, std::string> buffers;
       declare(*im, entry, &buffers);
-      im->begin(entry, &buffers);
-      im->run(inputs);
-      auto end = im->end_of(bad);
-      remember(*im);
-      return end;
+      return f(*im, inputs, buffers);
     } catch (const Again &) {
       remember(*im);
       throw;
     }
+  }
+
+  // One run on abstract values: what it leaves in the attributes.
+  Importer::Entries probe(const Importer::Entries &entry, std::set<std::string> *bad) {
+    return with_importer(entry, [&](Importer &im, const Values &inputs, std::map<std::string, std::string> &buffers) {
+      im.begin(entry, &buffers);
+      im.run(inputs);
+      auto end = im.end_of(bad);
+      remember(im);
+      return end;
+    });
   }
 
   // Buffers for what entries are not fixed.
@@ -268,7 +275,7 @@ struct Driver {
       A a = im.current_state[key];
       if (e.type.find('[') == std::string::npos) {
         std::string s = a->kind == Abstract::Known ? number_text(a->known) : a->ir;
-        a = im.call(nullptr, "", "aten.scalar_tensor", s + ", dtype=" + word_of(e), a->kind == Abstract::Known ? Values{} : Values{a}, 1, nullptr)[0];
+        a = im.call("aten.scalar_tensor", s + ", dtype=" + word_of(e), a->kind == Abstract::Known ? Values{} : Values{a});
       }
       out.push_back(a);
     }
@@ -313,59 +320,48 @@ struct Driver {
   }
 
   Program one_program(const Importer::Entries &entry) {
-    Program p;
-    Values inputs;
-    auto im = fresh(&inputs);
-    try {
-      std::map<std::string, std::string> buffers;
-      declare(*im, entry, &buffers);
-      im->begin(entry, &buffers);
-      im->main.results = im->run(inputs);
-      Values values = kept(*im, entry);
-      size_t own = im->main.results.size();
-      im->main.results.insert(im->main.results.end(), values.begin(), values.end());
-      islands(*im, im->main, inputs, &p);
-      im->main.results.resize(own);
+    return with_importer(entry, [&](Importer &im, const Values &inputs, std::map<std::string, std::string> &buffers) {
+      Program p;
+      im.begin(entry, &buffers);
+      im.main.results = im.run(inputs);
+      Values values = kept(im, entry);
+      size_t own = im.main.results.size();
+      im.main.results.insert(im.main.results.end(), values.begin(), values.end());
+      islands(im, im.main, inputs, &p);
+      im.main.results.resize(own);
       std::string updates;
       size_t k = 0;
       for (const auto &[key, e] : entry)
         if (!e.fixed) updates += "  update @" + quote(buffers[key]) + " = " + values[k++]->ir + "\n";
-      write(*im, &p, updates, values);
+      write(im, &p, updates, values);
       return p;
-    } catch (const Again &) {
-      remember(*im);
-      throw;
-    }
+    });
   }
 
   // The first call and the later ones.
   std::optional<Program> two_programs(const Importer::Entries &later) {
-    Program p;
-    Values inputs;
-    auto im = fresh(&inputs);
-    try {
+    return with_importer(later, [&](Importer &im, const Values &inputs, std::map<std::string, std::string> &buffers) -> std::optional<Program> {
+      Program p;
       Function first, rest;
       first.name = "first_call", rest.name = "later_call";
-      std::map<std::string, std::string> buffers;
-      declare(*im, later, &buffers);
-      std::string mode = buffer(*im, "call", "bool[]", at::zeros({}, at::kBool));
-      im->items = &first.items;
-      im->begin(im->initial(), &buffers);
-      first.results = im->run(inputs);
-      for (const A &a : kept(*im, later)) first.results.push_back(a);
-      im->items = &rest.items;
-      im->begin(later, &buffers);
-      rest.results = im->run(inputs);
-      for (const A &a : kept(*im, later)) rest.results.push_back(a);
+      std::string mode = buffer(im, "call", "bool[]", at::zeros({}, at::kBool));
+      im.items = &first.items;
+      im.begin(im.initial(), &buffers);
+      first.results = im.run(inputs);
+      for (const A &a : kept(im, later)) first.results.push_back(a);
+      im.items = &rest.items;
+      im.begin(later, &buffers);
+      rest.results = im.run(inputs);
+      for (const A &a : kept(im, later)) rest.results.push_back(a);
       for (Function *f : {&first, &rest})
         for (const auto &i : f->items)
           if (i->op.empty() || i->writes) return std::nullopt;
       if (first.results.size() != rest.results.size()) return std::nullopt;
-      im->items = &im->main.items;
-      im->now = nullptr;
-      Values operands = im->main.params;
+      im.items = &im.main.items;
+      im.now = nullptr;
+      Values operands = im.main.params;
       for (const auto &[key, e] : later)
-        if (!e.fixed) operands.push_back(im->tensor("@" + quote(buffers[key]), e.type.find('[') == std::string::npos ? word_of(e) + "[]" : e.type));
+        if (!e.fixed) operands.push_back(im.tensor("@" + quote(buffers[key]), e.type.find('[') == std::string::npos ? word_of(e) + "[]" : e.type));
       // State is handed over: sub-graphs write to nothing.
       std::map<std::string, std::string> renamed;
       std::string list;
@@ -373,15 +369,15 @@ struct Driver {
         list += (k ? ", " : "") + operands[k]->ir;
         if (operands[k]->ir[0] == '@') {
           auto param = std::make_shared<Abstract>(*operands[k]);
-          param->ir = im->fresh();
-          im->feed("value " + param->ir + ": " + param->type);
+          param->ir = im.fresh();
+          im.feed("value " + param->ir + ": " + param->type);
           renamed[operands[k]->ir] = param->ir;
           first.params.push_back(param), rest.params.push_back(param);
         } else first.params.push_back(operands[k]), rest.params.push_back(operands[k]);
       }
       rename(rest, renamed);
       rename(first, renamed);
-      A flag = im->call(nullptr, "", "aten._local_scalar_dense", "@" + quote(mode), {im->tensor("@" + quote(mode), "bool[]")}, 1, nullptr)[0];
+      A flag = im.call("aten._local_scalar_dense", "@" + quote(mode), {im.tensor("@" + quote(mode), "bool[]")});
       auto item = std::make_unique<Item>();
       item->fns = {std::make_shared<Function>(std::move(rest)), std::make_shared<Function>(std::move(first))};
       item->op = "higher_order.cond";
@@ -398,19 +394,19 @@ struct Driver {
           continue;
         }
         std::string ta = a->kind == Abstract::Known ? std::string(a->known.isInt() ? "int" : a->known.isDouble() ? "float" : "bool") : a->type, tb = b->kind == Abstract::Known ? ta : b->type;
-        std::string t = ta == tb ? ta : im->join_types(ta, tb, &ok);
+        std::string t = ta == tb ? ta : im.join_types(ta, tb, &ok);
         if (!ok || t.empty()) return std::nullopt;
-        A v = im->named(t.find('[') == std::string::npos ? t.substr(0, t.find('(')) : t);
+        A v = im.named(t.find('[') == std::string::npos ? t.substr(0, t.find('(')) : t);
         item->results.push_back(v);
         results.push_back(v);
       }
       for (const auto &f : item->fns) std::erase_if(f->results, is_none);
-      im->main.items.push_back(std::move(item));
+      im.main.items.push_back(std::move(item));
       std::string updates = "  update @" + quote(mode) + " = %now\n";
       auto now = std::make_unique<Item>();
-      A on = im->tensor("%now", "bool[]");
+      A on = im.tensor("%now", "bool[]");
       now->op = "aten.full", now->args = "[], true, dtype=bool", now->results = {on};
-      im->main.items.push_back(std::move(now));
+      im.main.items.push_back(std::move(now));
       Values updated = {on};
       size_t own = results.size();
       for (const auto &e : later) own -= !e.second.fixed;
@@ -418,13 +414,10 @@ struct Driver {
       for (const auto &[key, e] : later)
         if (!e.fixed) updated.push_back(results[k]), updates += "  update @" + quote(buffers[key]) + " = " + results[k++]->ir + "\n";
       results.resize(own);
-      im->main.results = results;
-      write(*im, &p, updates, updated);
+      im.main.results = results;
+      write(im, &p, updates, updated);
       return p;
-    } catch (const Again &) {
-      remember(*im);
-      throw;
-    }
+    });
   }
 
   static void rename(Function &f, const std::map<std::string, std::string> &names) {

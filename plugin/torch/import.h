@@ -196,11 +196,11 @@ struct Importer {
   void set(const Value *v, A a);
   void opaque(Node *n, const std::string &why, Values types = {});
   Trial attempt(Block *b, const std::function<void()> &before = {});
-  void assertion(Node *n, const A &condition, bool wanted, const std::string &text);
+  void assertion(const A &condition, bool wanted, const std::string &text);
   std::vector<std::pair<Value *, A>> write_copies(Node *r);
   Value *none_value();
   A wrap(Value *v, const A &type);
-  Item *cond_item(Node *n, const A &condition, Trial &yes, Trial &no, const Values &joined, Values *out);
+  Item *cond_item(const A &condition, Trial &yes, Trial &no, const Values &joined, Values *out);
   Node *clone(Node *n);                        // into the residual graph, captured values materialised
   Item *add(std::unique_ptr<Item> item);
   std::string place_of(Node *n);
@@ -213,17 +213,17 @@ struct Importer {
 
   // import_ops.cpp: false: not one of these
   bool special(Node *n);
-  A number_op(Node *n, const std::string &op, const Values &args);
-  A size_of(Node *n, const A &x, int64_t dim);
+  A number_op(const std::string &op, const Values &args);
+  A size_of(const A &x, int64_t dim);
   int rank_of(const A &x);                     // -1: unknown
-  A as_tensor(Node *n, const A &a);            // a number that a tensor is made of
+  A as_tensor(const A &a);            // a number that a tensor is made of
 
   // import_node.cpp
   bool dispatch(Node *n, std::string *why, Values *types); // types: what is known of the results where it is not taken
   std::set<std::string> assumed;
   void assume(const std::string &line, const Values &uses);
   A sampled(const A &a, int sample);           // with numbers for its symbols; NULL: it has no such
-  Values call(Node *n, const std::string &key, const std::string &op, const std::string &args, const Values &uses, int results, Node *r);
+  A call(const std::string &op, const std::string &args, const Values &uses); // a node of one result
 
   // import_island.cpp: what is TorchScript only becomes torchop nodes of one blob. Throws Refused where that cannot be done.
   void islands(Function &f, std::string *blob);
@@ -236,12 +236,14 @@ struct Importer {
   struct Entry { bool fixed = true; IValue value; std::string type; }; // what an attribute holds at the beginning of a call
   using Entries = std::map<std::string, Entry>;
   Entries initial();
-  Values begin(const Entries &e, std::map<std::string, std::string> *buffers); // sets current_state
+  void begin(const Entries &e, std::map<std::string, std::string> *buffers); // sets current_state
   Entries end_of(std::set<std::string> *bad);
-  std::string updates(const Entries &e, const std::map<std::string, std::string> &buffers, Function &f);
 };
 
 std::string quote(const std::string &s);
+void each_input(Node *n, const std::function<void(Value *)> &f); // of n and of what its blocks hold
+// The object that holds the attribute "encoder.cache", and the attribute's own name.
+c10::intrusive_ptr<c10::ivalue::Object> holder_of(const torch::jit::Module &m, const std::string &key, std::string *name);
 std::string number_text(const IValue &v);      // "" : none
 const char *dtype_word(at::ScalarType t);      // NULL: cierge has no such dtype
 std::string type_text(const at::Tensor &t);    // with strides where they are not C order

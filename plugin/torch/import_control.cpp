@@ -49,7 +49,7 @@ static void leaves(const A &a, const A &b, const A &joined, Values *yes, Values 
   yes->push_back(a), no->push_back(b), out->push_back(joined);
 }
 
-Item *Importer::cond_item(Node *n, const A &condition, Trial &yes, Trial &no, const Values &joined, Values *out) {
+Item *Importer::cond_item(const A &condition, Trial &yes, Trial &no, const Values &joined, Values *out) {
   std::string id = std::to_string(counter++);
   yes.fn->name = "then_" + id, no.fn->name = "else_" + id;
   Values captured;
@@ -70,15 +70,14 @@ Item *Importer::cond_item(Node *n, const A &condition, Trial &yes, Trial &no, co
     item->results.push_back(v);
     out->push_back(v);
   }
-  (void)n;
   return add(std::move(item));
 }
 
-void Importer::assertion(Node *n, const A &condition, bool wanted, const std::string &text) {
+void Importer::assertion(const A &condition, bool wanted, const std::string &text) {
   auto item = std::make_unique<Item>();
   item->effect = true;
   if (!condition->ir.empty()) {
-    A c = wanted ? condition : number_op(n, "torch.sym_not", {condition});
+    A c = wanted ? condition : number_op("torch.sym_not", {condition});
     if (c->kind == Abstract::Known) { // decided by the sizes after all
       if (c->known.toBool()) return;
       throw Raises{text, nullptr};
@@ -113,7 +112,7 @@ void Importer::branch(Node *n) {
   Trial yes = attempt(n->blocks()[0]), no = attempt(n->blocks()[1]);
   if (yes.raises && no.raises) throw Raises{yes.text, nullptr};
   if (yes.raises || no.raises) {
-    assertion(n, condition, no.raises, yes.raises ? yes.text : no.text);
+    assertion(condition, no.raises, yes.raises ? yes.text : no.text);
     Block *b = n->blocks()[yes.raises ? 1 : 0];
     block_nodes(b);
     Values v = outputs_of(b);
@@ -173,7 +172,7 @@ void Importer::branch(Node *n) {
   bool plain = containers.empty() && changed.empty();
   if (!need.empty() || yes.effect || no.effect) {
     yes.fn->results = a, no.fn->results = b;
-    Item *item = cond_item(n, condition, yes, no, need, &made);
+    Item *item = cond_item(condition, yes, no, need, &made);
     if (at_top() && plain) {
       item->r = r = clone(n);
     }

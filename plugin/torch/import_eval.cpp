@@ -49,7 +49,7 @@ Item *Importer::add(std::unique_ptr<Item> item) {
   return items->back().get();
 }
 
-static void each_outside(Node *n, const std::function<void(Value *)> &f) {
+void each_input(Node *n, const std::function<void(Value *)> &f) {
   std::function<void(Block *)> walk = [&](Block *b) {
     for (Node *k : b->nodes()) {
       for (Value *v : k->inputs()) f(v);
@@ -257,7 +257,7 @@ std::vector<std::pair<Value *, A>> Importer::write_copies(Node *r) {
     return false;
   };
   std::vector<Value *> read;
-  each_outside(r, [&](Value *v) {
+  each_input(r, [&](Value *v) {
     if (!within(v->node()) && v->type()->kind() == c10::TypeKind::TensorType && seen.insert(v).second) read.push_back(v);
   });
   for (Value *v : read) {

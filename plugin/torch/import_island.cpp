@@ -56,19 +56,10 @@ struct Islands {
 
   void gather(Node *r, std::vector<Value *> *out) {
     std::set<Value *> seen;
-    std::function<void(Value *)> add = [&](Value *v) {
+    each_input(r, [&](Value *v) {
       if (v->node()->owningBlock() == im.residual->block() || v->node() == im.residual->block()->param_node())
         if (seen.insert(v).second) out->push_back(v);
-    };
-    std::function<void(Block *)> walk = [&](Block *b) {
-      for (Node *k : b->nodes()) {
-        for (Value *v : k->inputs()) add(v);
-        for (Block *s : k->blocks()) walk(s);
-      }
-      for (Value *v : b->outputs()) add(v);
-    };
-    for (Value *v : r->inputs()) add(v);
-    for (Block *b : r->blocks()) walk(b);
+    });
   }
 
   // Which item gives v (through lists and the like); f: item, v. Items that give nothing by name are looked through.
@@ -373,12 +364,9 @@ struct Islands {
     for (int k = 0; k < n; k++)
       if (live[(size_t)k] && group[(size_t)k] >= 0) groups[group[(size_t)k]].insert(k);
     for (const std::string &key : im.opaque_state) {
-      IValue v = im.module._ivalue();
-      c10::TypePtr t;
-      std::string rest = key;
-      for (size_t dot; (dot = rest.find('.')) != std::string::npos; rest = rest.substr(dot + 1)) v = v.toObject()->getAttr(rest.substr(0, dot));
-      t = v.toObject()->type()->getAttribute(rest);
-      module.register_attribute(attribute_name(key), t, v.toObject()->getAttr(rest));
+      std::string attribute;
+      auto holder = holder_of(im.module, key, &attribute);
+      module.register_attribute(attribute_name(key), holder->type()->getAttribute(attribute), holder->getAttr(attribute));
     }
     std::vector<std::unique_ptr<Item>> call((size_t)n);
     int number = 0;

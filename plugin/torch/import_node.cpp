@@ -20,7 +20,7 @@ bool argument(Importer &im, Node *n, const c10::TypePtr &want, const A &a, std::
     if (n && is_arithmetic(n) && a->attribute == "literal" && a->known.isTensor() && a->known.toTensor().dim() == 0 &&
         (a->known.toTensor().scalar_type() == at::kDouble || a->known.toTensor().scalar_type() == at::kLong))
       return *out += number_text(IValue(a->known.toTensor().item())), true; // a trace's number: it promotes as one, in PyTorch's executor too
-    A x = a->ir.empty() && a->number ? im.as_tensor(n, a) : a;
+    A x = a->ir.empty() && a->number ? im.as_tensor(a) : a;
     if (x->ir.empty() || x->type.empty()) return false;
     if (t->kind() != c10::TypeKind::TensorType) return false;
     *out += x->ir;
@@ -383,30 +383,12 @@ bool same_type(const std::string &type, const at::Tensor &meta) {
 
 } // namespace
 
-Values Importer::call(Node *n, const std::string &key, const std::string &op, const std::string &args, const Values &uses, int results, Node *r) {
-  (void)key, (void)n;
-  std::string line, names;
-  std::vector<std::string> ir;
-  for (int k = 0; k < results; k++) ir.push_back(fresh()), names += (k ? ", " : "") + ir.back();
-  line = (results ? names + " = " : "") + op + "(" + args + ")";
-  auto types = feed(line);
-  Values out;
-  bool all = results > 0;
-  for (int k = 0; k < results; k++) {
-    out.push_back(of_type(ir[(size_t)k], types.at((size_t)k)));
-    all = all && out.back()->kind == Abstract::Known;
-  }
-  if (all) return out; // what sizes say needs no node
+A Importer::call(const std::string &op, const std::string &args, const Values &uses) {
+  std::string ir = fresh(), type = feed(ir + " = " + op + "(" + args + ")").at(0);
+  A out = of_type(ir, type);
+  if (out->kind == Abstract::Known) return out; // what sizes say needs no node
   auto item = std::make_unique<Item>();
-  item->op = op, item->args = args, item->uses = uses, item->r = r;
-  for (int k = 0; k < results; k++) {
-    A x = out[(size_t)k];
-    if (x->kind == Abstract::Known) { // the node still names it
-      x = std::make_shared<Abstract>(*x);
-      x->ir = ir[(size_t)k], x->type = types[(size_t)k];
-    }
-    item->results.push_back(x);
-  }
+  item->op = op, item->args = args, item->uses = uses, item->results = {out};
   add(std::move(item));
   return out;
 }
@@ -435,13 +417,13 @@ void Importer::assume(const std::string &line, const Values &uses) {
   words >> x >> dim >> eq >> y;
   auto size = [&](const std::string &name, int d) -> A {
     for (const A &u : uses)
-      if (u->ir == name) return call(now, "", "aten.sym_size.int", name + ", " + std::to_string(d), {u}, 1, nullptr)[0];
+      if (u->ir == name) return call("aten.sym_size.int", name + ", " + std::to_string(d), {u});
     return nullptr;
   };
   A a = size(x, dim), b = y[0] == '%' && words >> other ? size(y, other) : known((int64_t)strtoll(y.c_str(), nullptr, 10));
   if (!a || !b) return;
   auto spell = [](const A &v) { return v->kind == Abstract::Known ? number_text(v->known) : v->ir; };
-  A same = call(now, "", "_operator.eq", spell(a) + ", " + spell(b), {a, b}, 1, nullptr)[0];
+  A same = call("_operator.eq", spell(a) + ", " + spell(b), {a, b});
   auto item = std::make_unique<Item>();
   item->op = "aten._assert_scalar", item->uses = {same}, item->effect = true;
   item->args = (same->kind == Abstract::Known ? number_text(same->known) : same->ir) + ", " +
@@ -509,8 +491,7 @@ bool Importer::dispatch(Node *n, std::string *why, Values *known_types) {
   // Sizes of the operands that appear at run time: what the rules take for granted of them is made sure of.
   bool open_sizes = false;
   std::function<void(const A &)> look = [&](const A &a) {
-    if (a->kind == Abstract::Tensor || a->kind == Abstract::Number)
-      open_sizes = open_sizes || a->type.find_first_of("usn", a->kind == Abstract::Tensor ? a->type.find('[') : 4) != std::string::npos || !a->meta.defined();
+    open_sizes |= (a->kind == Abstract::Tensor || a->kind == Abstract::Number) && !a->meta.defined();
     for (const A &i : a->items) look(i);
   };
   for (const A &a : args) look(a);

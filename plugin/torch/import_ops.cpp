@@ -90,32 +90,32 @@ static void give(Importer &im, Node *n, const A &a) {
   im.set(n->output(), a);
 }
 
-A Importer::number_op(Node *n, const std::string &op, const Values &args) {
+A Importer::number_op(const std::string &op, const Values &args) {
   std::string text;
   for (size_t i = 0; i < args.size(); i++) text += (i ? ", " : "") + spelled(args[i]);
   Values uses;
   for (const A &a : args)
     if (a->kind == Abstract::Number) uses.push_back(a);
-  return call(n, op, op, text, uses, 1, nullptr)[0];
+  return call(op, text, uses);
 }
 
-A Importer::size_of(Node *n, const A &x, int64_t dim) {
+A Importer::size_of(const A &x, int64_t dim) {
   auto dims = dims_of(x->type);
   if (dim < 0) dim += (int64_t)dims.size();
   if (dim < 0 || dim >= (int64_t)dims.size()) throw Raises{"Dimension out of range", nullptr};
   char *end;
   int64_t v = strtoll(dims[(size_t)dim].c_str(), &end, 10);
   if (!*end) return known(v);
-  return call(n, "aten::sym_size.int", "aten.sym_size.int", x->ir + ", " + std::to_string(dim), {x}, 1, nullptr)[0];
+  return call("aten.sym_size.int", x->ir + ", " + std::to_string(dim), {x});
 }
 
-A Importer::as_tensor(Node *n, const A &a) {
+A Importer::as_tensor(const A &a) {
   if (!a->ir.empty()) return a;
   if (a->number->kind == Abstract::Known) {
     A t = constant_tensor(at::scalar_tensor(a->number->known.toScalar(), at::ScalarType(dtype(a))), "", "const");
     return t;
   }
-  A t = call(n, "aten::scalar_tensor", "aten.scalar_tensor", spelled(a->number) + ", dtype=" + dtype_of(a->type), {a->number}, 1, nullptr)[0];
+  A t = call("aten.scalar_tensor", spelled(a->number) + ", dtype=" + dtype_of(a->type), {a->number});
   if (a->depth == open) a->ir = t->ir;
   return t;
 }
@@ -174,7 +174,7 @@ struct Special {
     at::Tensor t = stack.at(0).toTensor();
     A c = im.constant_tensor(t, "", "const"); // a new one in each call
     if (c->ir.empty()) return false;
-    return done(im.call(n, "aten::clone", "aten.clone", c->ir, {c}, 1, nullptr)[0]);
+    return done(im.call("aten.clone", c->ir, {c}));
   }
 
   // ---------------------------------------------------------------- numbers
@@ -185,15 +185,15 @@ struct Special {
     for (const A &a : in)
       if (!numeric(a) || spelled(a).empty()) return false;
     A out;
-    if (is("aten::Bool")) out = in[0]->jtype->kind() == TypeKind::BoolType ? in[0] : im.number_op(n, "_operator.ne", {in[0], in[0]->jtype->kind() == TypeKind::FloatType ? known(0.0) : known((int64_t)0)});
-    else if (is("prim::abs")) out = im.number_op(n, "torch.sym_max", {in[0], im.number_op(n, "_operator.neg", {in[0]})});
+    if (is("aten::Bool")) out = in[0]->jtype->kind() == TypeKind::BoolType ? in[0] : im.number_op("_operator.ne", {in[0], in[0]->jtype->kind() == TypeKind::FloatType ? known(0.0) : known((int64_t)0)});
+    else if (is("prim::abs")) out = im.number_op("torch.sym_max", {in[0], im.number_op("_operator.neg", {in[0]})});
     else if (f == number_ops.end()) out = in[0];
-    else if (is("aten::Int") && in[0]->jtype->kind() == TypeKind::FloatType) out = im.number_op(n, "math.trunc", in);
+    else if (is("aten::Int") && in[0]->jtype->kind() == TypeKind::FloatType) out = im.number_op("math.trunc", in);
     else if (is("aten::Int") && in[0]->jtype->kind() == TypeKind::IntType) out = in[0];
     else if (is("aten::__xor__") && n->output()->type()->kind() != TypeKind::BoolType) return false;
     else if (is("aten::add") && in.size() != 2) return false;
-    else out = im.number_op(n, f->second, in);
-    if (n->output()->type()->kind() == TypeKind::FloatType && out->kind == Abstract::Number && out->type.rfind("float", 0) != 0) out = im.number_op(n, "torch.sym_float", {out});
+    else out = im.number_op(f->second, in);
+    if (n->output()->type()->kind() == TypeKind::FloatType && out->kind == Abstract::Number && out->type.rfind("float", 0) != 0) out = im.number_op("torch.sym_float", {out});
     if (n->output()->type()->kind() == TypeKind::FloatType && is_int(out)) out = known((double)out->known.toInt());
     if (n->output()->type()->kind() == TypeKind::BoolType && is_int(out)) out = known(out->known.toInt() != 0);
     return done(out);
@@ -212,7 +212,7 @@ struct Special {
     A a = number_in(in[0]);
     if (!a) return false;
     if (is("aten::Int") || is("aten::IntImplicit") || is("aten::ScalarImplicit") || is("aten::item")) return done(a);
-    if ((is("aten::Float") || is("aten::FloatImplicit")) && numeric(a)) return done(a->kind == Abstract::Known ? known(a->known.toScalar().toDouble()) : im.number_op(n, "torch.sym_float", {a}));
+    if ((is("aten::Float") || is("aten::FloatImplicit")) && numeric(a)) return done(a->kind == Abstract::Known ? known(a->known.toScalar().toDouble()) : im.number_op("torch.sym_float", {a}));
     if (!in[0]->number) return false;
     if (is("aten::detach") || is("aten::clone")) return im.set(n->output(), in[0]), true;
     if (is("aten::to") && in.size() > 1) {
@@ -234,7 +234,7 @@ struct Special {
     if (in.size() > 2 && !(is_int(in[2], &alpha) && alpha == 1)) return false;
     A v;
     if (args[0]->kind == Abstract::Known && args.back()->kind == Abstract::Known) return false;
-    v = im.number_op(n, f->second, args);
+    v = im.number_op(f->second, args);
     im.set(n->output(), counted(v, im.open));
     return true;
   }
@@ -260,20 +260,20 @@ struct Special {
     if (is("aten::is_signed")) return done(known(t != at::kByte && t != at::kBool && t != at::kUInt16 && t != at::kUInt32 && t != at::kUInt64));
     if (is("aten::dim")) return done(known(rank));
     if (is("aten::size") || is("prim::shape")) {
-      if (in.size() == 2 && is_int(in[1], &d)) return done(im.size_of(n, x, d));
+      if (in.size() == 2 && is_int(in[1], &d)) return done(im.size_of(x, d));
       if (in.size() == 2) return false;
       Values v;
-      for (int64_t k = 0; k < rank; k++) v.push_back(im.size_of(n, x, k));
+      for (int64_t k = 0; k < rank; k++) v.push_back(im.size_of(x, k));
       return im.set(n->output(), list(v, n->output()->type())), true;
     }
-    if (is("aten::sym_size") && in.size() == 2 && is_int(in[1], &d)) return done(im.size_of(n, x, d));
+    if (is("aten::sym_size") && in.size() == 2 && is_int(in[1], &d)) return done(im.size_of(x, d));
     if (is("aten::len")) {
       if (!rank) throw Raises{"len() of a 0-d tensor", nullptr};
-      return done(im.size_of(n, x, 0));
+      return done(im.size_of(x, 0));
     }
     if (is("aten::numel")) {
       if (x->meta.defined()) return done(known(x->meta.numel()));
-      return done(im.call(n, "aten::sym_numel", "aten.sym_numel", x->ir, {x}, 1, nullptr)[0]);
+      return done(im.call("aten.sym_numel", x->ir, {x}));
     }
     if (is("aten::is_contiguous") && x->meta.defined()) return done(known(in.size() > 1 && is_int(in[1], &d) ? x->meta.is_contiguous((at::MemoryFormat)d) : x->meta.is_contiguous()));
     if (is("aten::stride") && x->meta.defined()) {
@@ -292,23 +292,23 @@ struct Special {
       if (!is_bool(in.back(), &copy)) return false;
       if (o == "prim_other" || is_none(in[at])) {
         if (!copy) return im.set(n->output(), x), true;
-        return done(im.call(n, "aten::clone", "aten.clone", x->ir, {x}, 1, nullptr)[0]);
+        return done(im.call("aten.clone", x->ir, {x}));
       }
       int64_t code;
       const char *w = is_int(in[at], &code) ? dtype_word((at::ScalarType)code) : nullptr;
       if (!w || x->ir.empty()) return false;
       std::string word = w[0] == 'u' ? "uint" + std::string(w + 1) : w;
-      return done(im.call(n, "aten::to.dtype", "aten.to.dtype", x->ir + ", " + word + ", false, " + (copy ? "true" : "false"), {x}, 1, nullptr)[0]);
+      return done(im.call("aten.to.dtype", x->ir + ", " + word + ", false, " + (copy ? "true" : "false"), {x}));
     }
     bool to_int = is("aten::Int") || is("aten::IntImplicit"), to_float = is("aten::Float") || is("aten::FloatImplicit"), to_bool = is("aten::Bool") || is("aten::is_nonzero");
     if (to_int || to_float || to_bool || is("aten::item") || is("aten::ScalarImplicit")) {
       if (c10::isComplexType(t) || x->ir.empty()) return false;
-      A v = im.call(n, "aten::_local_scalar_dense", "aten._local_scalar_dense", x->ir, {x}, 1, nullptr)[0];
-      if (to_int && v->type == "float") v = im.number_op(n, "math.trunc", {v});
-      else if (to_int && v->type == "bool") v = im.number_op(n, "torch.sym_int", {v});
-      else if (to_float && v->type != "float") v = im.number_op(n, "torch.sym_float", {v});
-      else if (to_bool && v->type == "int") v = im.number_op(n, "_operator.ne", {v, known((int64_t)0)});
-      else if (to_bool && v->type == "float") v = im.number_op(n, "_operator.ne", {v, known(0.0)});
+      A v = im.call("aten._local_scalar_dense", x->ir, {x});
+      if (to_int && v->type == "float") v = im.number_op("math.trunc", {v});
+      else if (to_int && v->type == "bool") v = im.number_op("torch.sym_int", {v});
+      else if (to_float && v->type != "float") v = im.number_op("torch.sym_float", {v});
+      else if (to_bool && v->type == "int") v = im.number_op("_operator.ne", {v, known((int64_t)0)});
+      else if (to_bool && v->type == "float") v = im.number_op("_operator.ne", {v, known(0.0)});
       return done(v);
     }
     if (is("aten::copy_") && numeric(in[1])) {
@@ -342,7 +342,7 @@ struct Special {
         word = dtype_word((at::ScalarType)code);
         if (word[0] == 'u') word = "uint" + word.substr(1);
       }
-      return im.call(n, "aten::scalar_tensor", "aten.scalar_tensor", spelled(a) + ", dtype=" + word, a->kind == Abstract::Number ? Values{a} : Values{}, 1, nullptr)[0];
+      return im.call("aten.scalar_tensor", spelled(a) + ", dtype=" + word, a->kind == Abstract::Number ? Values{a} : Values{});
     };
     if (in[0]->kind != Abstract::List) {
       A t = scalar(in[0]);
@@ -357,7 +357,7 @@ struct Special {
       uses.push_back(t);
     }
     if (uses.empty()) return false;
-    return done(im.call(n, "aten::stack", "aten.stack", "[" + text + "]", uses, 1, nullptr)[0]);
+    return done(im.call("aten.stack", "[" + text + "]", uses));
   }
 
   // ---------------------------------------------------------------- lists, tuples, dictionaries
@@ -443,22 +443,22 @@ struct Special {
     return done(known(yes));
   }
 
-  bool lists() {
-    if (in.empty() || in[0]->kind != Abstract::List) {
-      if (is("aten::__contains__") && in.size() == 2 && in[0]->kind == Abstract::List) {}
-      else return false;
+  // Before a container is written to: an attribute's is TorchScript's from here on.
+  void written(const A &container) {
+    if (!container->attribute.empty()) {
+      im.state.insert(container->attribute);
+      im.opaque_state.insert(container->attribute);
+      throw Again();
     }
+    im.touch(container);
+  }
+
+  bool lists() {
+    if (in.empty() || in[0]->kind != Abstract::List) return false;
     const A &l = in[0];
     size_t k;
     int64_t v;
-    auto changed = [&] {
-      if (!l->attribute.empty()) {
-        im.state.insert(l->attribute);
-        im.opaque_state.insert(l->attribute);
-        throw Again();
-      }
-      im.touch(l);
-    };
+    auto changed = [&] { written(l); };
     if (is("aten::len")) return done(known((int64_t)l->items.size()));
     if (is("aten::__getitem__") && index_in(l, in[1], &k)) return im.set(n->output(), l->items[k]), true;
     if (is("aten::_set_item") && index_in(l, in[1], &k)) return changed(), l->items[k] = in[2], im.set(n->output(), l), true;
@@ -505,7 +505,7 @@ struct Special {
       A any = known(false);
       for (const A &i : l->items) {
         if (!numeric(i)) return false;
-        A same = i->kind == Abstract::Known && in[1]->kind == Abstract::Known ? known(i->known == in[1]->known) : im.number_op(n, "_operator.eq", {in[1], i});
+        A same = i->kind == Abstract::Known && in[1]->kind == Abstract::Known ? known(i->known == in[1]->known) : im.number_op("_operator.eq", {in[1], i});
         any = either(any, same, "_operator.or_", true);
       }
       return done(any);
@@ -515,17 +515,17 @@ struct Special {
       for (size_t i = 0; i < l->items.size() && i < in[1]->items.size(); i++) {
         const A &x = l->items[i], &y = in[1]->items[i];
         if (!numeric(x) || !numeric(y)) return false;
-        A same = x->kind == Abstract::Known && y->kind == Abstract::Known ? known(x->known == y->known) : im.number_op(n, "_operator.eq", {x, y});
+        A same = x->kind == Abstract::Known && y->kind == Abstract::Known ? known(x->known == y->known) : im.number_op("_operator.eq", {x, y});
         all = either(all, same, "_operator.and_", false);
       }
-      if (is("aten::ne")) all = all->kind == Abstract::Known ? known(!all->known.toBool()) : im.number_op(n, "torch.sym_not", {all});
+      if (is("aten::ne")) all = all->kind == Abstract::Known ? known(!all->known.toBool()) : im.number_op("torch.sym_not", {all});
       return done(all);
     }
     if ((is("prim::min") || is("prim::max")) && in.size() == 1 && !l->items.empty()) {
       A out = l->items[0];
       for (const A &i : l->items) {
         if (!numeric(i)) return false;
-        if (i != out) out = im.number_op(n, is("prim::min") ? "torch.sym_min" : "torch.sym_max", {out, i});
+        if (i != out) out = im.number_op(is("prim::min") ? "torch.sym_min" : "torch.sym_max", {out, i});
       }
       return done(out);
     }
@@ -533,7 +533,7 @@ struct Special {
       A out = l->items[0];
       for (size_t i = 0; i < l->items.size(); i++)
         if (!numeric(l->items[i])) return false;
-      for (size_t i = 1; i < l->items.size(); i++) out = im.number_op(n, "_operator.add", {out, l->items[i]});
+      for (size_t i = 1; i < l->items.size(); i++) out = im.number_op("_operator.add", {out, l->items[i]});
       return done(out);
     }
     return false;
@@ -544,7 +544,7 @@ struct Special {
     bool v;
     if (is_bool(a, &v)) return v == absorbing ? a : b;
     if (is_bool(b, &v)) return v == absorbing ? b : a;
-    return im.number_op(n, op, {a, b});
+    return im.number_op(op, {a, b});
   }
 
   bool slice(const A &l) {
@@ -565,14 +565,7 @@ struct Special {
     if (in.empty() || in[0]->kind != Abstract::Dict) return false;
     const A &d = in[0];
     if (d->jtype && d->jtype->kind() == TypeKind::ClassType) return false;
-    auto changed = [&] {
-      if (!d->attribute.empty()) {
-        im.state.insert(d->attribute);
-        im.opaque_state.insert(d->attribute);
-        throw Again();
-      }
-      im.touch(d);
-    };
+    auto changed = [&] { written(d); };
     if (is("aten::len")) return done(known((int64_t)d->items.size()));
     if (is("aten::values")) return im.set(n->output(), list(d->items, n->output()->type())), true;
     if (is("aten::keys")) {

@@ -6,21 +6,27 @@
 
 namespace cierge::import {
 
+c10::intrusive_ptr<c10::ivalue::Object> holder_of(const torch::jit::Module &m, const std::string &key, std::string *name) {
+  auto o = m._ivalue();
+  std::string rest = key;
+  for (size_t dot; (dot = rest.find('.')) != std::string::npos; rest = rest.substr(dot + 1)) o = o->getAttr(rest.substr(0, dot)).toObject();
+  *name = rest;
+  return o;
+}
+
 Importer::Entries Importer::initial() {
   Entries out;
   for (const std::string &key : state) {
     if (opaque_state.count(key)) continue;
-    IValue v = module._ivalue();
-    std::string rest = key;
-    for (size_t dot; (dot = rest.find('.')) != std::string::npos; rest = rest.substr(dot + 1)) v = v.toObject()->getAttr(rest.substr(0, dot));
-    out[key].value = v.toObject()->getAttr(rest);
+    std::string name;
+    auto holder = holder_of(module, key, &name);
+    out[key].value = holder->getAttr(name);
   }
   return out;
 }
 
 // The values with which a call begins, and the nodes that read them.
-Values Importer::begin(const Entries &entries, std::map<std::string, std::string> *buffers) {
-  Values params;
+void Importer::begin(const Entries &entries, std::map<std::string, std::string> *buffers) {
   current_state.clear();
   for (const auto &[key, e] : entries) {
     if (e.fixed) {
@@ -33,9 +39,8 @@ Values Importer::begin(const Entries &entries, std::map<std::string, std::string
       continue;
     }
     const char *word = e.type == "int" ? "i64[]" : e.type == "float" ? "f64[]" : "bool[]";
-    current_state[key] = call(nullptr, "", "aten._local_scalar_dense", "@" + quote(buffer), {tensor("@" + quote(buffer), word)}, 1, nullptr)[0];
+    current_state[key] = call("aten._local_scalar_dense", "@" + quote(buffer), {tensor("@" + quote(buffer), word)});
   }
-  return params;
 }
 
 // What the attributes hold at the end; `bad`: those that no buffer can hold.

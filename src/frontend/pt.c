@@ -47,9 +47,9 @@ cg_module *cg_frontend_pt(cg_pipeline *p, const char *path, const cg_file *f) {
   const char *why = p->torch->import_script(p->torch, s, &in, &r, &code);
   if (why) cg_fail_at(s, code, at, "%s", why);
   cg_str text = cg_str_new(s);
-  cg_str_add(&text, "module source=\"");
-  for (const char *c = path; *c; c++) cg_str_addf(&text, *c == '"' || *c == '\\' ? "\\%c" : "%c", *c);
-  cg_str_add(&text, "\" producer=\"TorchScript\"\n");
+  cg_str_add(&text, "module source=");
+  cg_str_add_quoted(&text, path, strlen(path));
+  cg_str_add(&text, " producer=\"TorchScript\"\n");
   cg_pt_symbols(&types, &text);
   for (int i = 0; i < r.n_blobs; i++)
     cg_str_addf(&text, "blob @%s = \"%s\" size %llu\n", r.blob[i].name, cg_hash_of(r.blob[i].data, r.blob[i].size).text, (unsigned long long)r.blob[i].size);
