@@ -67,8 +67,8 @@ static void measure(cg_session *s, const explain_args *a, const char *artifact, 
   cierge_program *p;
   cg_open_artifact(s, opt, artifact, cg_count_option(s, "explain", "threads", a->threads_text, 0), true, &p, &m.c);
   cg_array_vec arrays = {0};
-  if (opt->script_arrays) arrays = cg_arrays_read(s, opt->script_arrays);
-  cg_feed *feed = cg_feed_new(s, p, opt->script_arrays ? opt->script_arrays : "no --inputs", &arrays);
+  if (opt->inputs) arrays = cg_arrays_read(s, opt->inputs);
+  cg_feed *feed = cg_feed_new(s, p, opt->inputs ? opt->inputs : "no --inputs", &arrays);
   int n = e->spans.n;
   m.before = CG_NEW_ARRAY(s, double, n + 1), m.total = CG_NEW_ARRAY(s, double, n + 1), m.ns = CG_NEW_ARRAY(s, double *, n + 1);
   for (int i = 0; i <= n; i++) m.ns[i] = CG_NEW_ARRAY(s, double, m.rounds);

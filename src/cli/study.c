@@ -68,7 +68,7 @@ static int add_point(cg_session *s, const study_args *a, cg_study *y, const cg_a
   cierge_program *p;
   cg_open_artifact(s, opt, j.out, y->threads, false, &p, &x.c);
   unlink(j.out); // it is mapped
-  x.feed = cg_feed_new(s, p, opt->script_arrays ? opt->script_arrays : "no --inputs", arrays);
+  x.feed = cg_feed_new(s, p, opt->inputs ? opt->inputs : "no --inputs", arrays);
   x.ns = CG_NEW_ARRAY(s, double, y->rounds);
   CG_PUSH(s, &y->point, x);
   return j.total;
@@ -78,7 +78,7 @@ static void add_points(cg_session *s, const study_args *a, cg_study *y) {
   static const char *const modes[] = {"ops", "script"};
   int points = cg_count_option(s, "study", "points", a->points, 8);
   cg_array_vec arrays = {0};
-  if (a->o->opt.script_arrays) arrays = cg_arrays_read(s, a->o->opt.script_arrays);
+  if (a->o->opt.inputs) arrays = cg_arrays_read(s, a->o->opt.inputs);
   y->total = add_point(s, a, y, &arrays, CG_STUDY_NATIVE, "", 0);
   if (!y->total) cg_fail(s, CIERGE_BAD_INPUT, "study: %s has no nodes", a->model);
   if (points > y->total) points = y->total;

@@ -10,7 +10,7 @@
 #include "pass/pass.h"
 
 typedef CG_VEC(cierge_torch_import_input) cg_pt_inputs;
-// Types by example (opt->script_arrays), then what opt->script_inputs says. Throws.
+// Types by example (opt->inputs), then what opt->script_inputs says. Throws.
 cg_pt_inputs cg_pt_read_inputs(cg_pipeline *p);
 
 // The lines that the plugin gave, as a function that grows; nothing throws through the plugin.

@@ -35,7 +35,7 @@ cg_pt_inputs cg_pt_read_inputs(cg_pipeline *p) {
   cg_session *s = p->s;
   cg_pt_inputs v = {0};
   cg_array_vec arrays = {0};
-  if (p->opt->script_arrays) arrays = cg_arrays_read(s, p->opt->script_arrays);
+  if (p->opt->inputs) arrays = cg_arrays_read(s, p->opt->inputs);
   for (int i = 0; i < arrays.n; i++) say(s, &v, arrays.at[i].name, text_of(s, &arrays.at[i]));
   for (int i = 0; i < p->opt->script_inputs.n; i++) {
     const char *text = p->opt->script_inputs.at[i], *eq = strchr(text, '=');

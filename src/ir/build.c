@@ -219,6 +219,12 @@ bool cg_type_equal(const cg_type *a, const cg_type *b) {
   return true;
 }
 
+bool cg_type_has_unbacked(const cg_type *t) {
+  for (int i = 0; t->kind == CG_T_TENSOR && i < t->rank; i++)
+    if (cg_x_has_unbacked(t->dim[i])) return true;
+  return false;
+}
+
 const cg_expr *cg_type_numel(cg_module *m, const cg_type *t) {
   const cg_expr *n = cg_x_int(&m->exprs, 1);
   for (int i = 0; i < t->rank; i++) n = cg_x_mul(&m->exprs, n, t->dim[i]);

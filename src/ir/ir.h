@@ -217,6 +217,7 @@ int cg_fn_number(cg_fn *f);        // sets node->order; gives the count
 
 cg_type cg_tensor_type(cg_dtype t, int rank, const cg_expr **dim);
 cg_type cg_scalar_type(cg_type_kind k);
+bool cg_type_has_unbacked(const cg_type *t); // a tensor with a size that appears at run time
 bool cg_type_equal(const cg_type *a, const cg_type *b); // strides left out
 const cg_expr *cg_type_numel(cg_module *m, const cg_type *t);
 bool cg_type_is_static(const cg_type *t);

@@ -9,10 +9,7 @@ static void set(cg_node *n, int i, cg_type t) {
 
 // Sizes that appear inside a sub-graph mean nothing outside.
 static bool told_outside(const cg_type *t) {
-  if (t->kind == CG_T_UNKNOWN || t->kind == CG_T_OTHER) return false;
-  for (int i = 0; t->kind == CG_T_TENSOR && i < t->rank; i++)
-    if (cg_x_has_unbacked(t->dim[i])) return false;
-  return true;
+  return t->kind != CG_T_UNKNOWN && t->kind != CG_T_OTHER && !cg_type_has_unbacked(t);
 }
 
 static cg_type result_type(const cg_fn *f, int i) {

@@ -38,7 +38,7 @@ typedef struct {
   bool bundle;            // the artifact carries them
   cg_text_vec allow_unsafe; // operators of artifact/unsafe.h
   cg_text_vec script_inputs, output_types; // of TorchScript: 'x=f32[s0,3]', 'f32[s0]'
-  const char *script_arrays;       // --inputs
+  const char *inputs;     // example arrays, for types of TorchScript and for whoever calls the program
   cg_text_vec op_types;   // 'ns::op=(f32[s0,4]) -> (f32[s0])'
   cg_text_vec dims;       // 's0=1..64,hint=8'
   cg_text_vec specialize; // 's0=1,8'

@@ -36,15 +36,9 @@ static void join(cg_graph *g, int a, int b) {
   else g->slot[a].unit = b;
 }
 
-static bool open_sizes(const cg_type *t) {
-  for (int i = 0; t->kind == CG_T_TENSOR && i < t->rank; i++)
-    if (cg_x_has_unbacked(t->dim[i])) return true;
-  return false;
-}
-
 static void input_edge(cg_value *v, void *u) {
   reader *r = u;
-  r->unbacked |= open_sizes(&v->type);
+  r->unbacked |= cg_type_has_unbacked(&v->type);
   if (!v->def || v->def->fn != r->g.slot[r->at].node->fn) return;
   depend(r, v->def->order, r->at);
   if (v->type.kind == CG_T_OTHER || v->type.kind == CG_T_STR) join(&r->g, v->def->order, r->at), r->glued = true;
@@ -122,7 +116,7 @@ cg_graph cg_dependences(cg_pipeline *p, cg_fn *f) {
     if (cg_node_draws(n)) depend(&r, last_draw, r.at), last_draw = r.at;
     if (cg_node_has_effect(n)) depend(&r, last_effect, r.at), last_effect = r.at;
     // What is asserted of sizes holds before a kernel goes by it.
-    for (int i = 0; i < n->nresults; i++) r.unbacked |= open_sizes(&n->result[i]->type);
+    for (int i = 0; i < n->nresults; i++) r.unbacked |= cg_type_has_unbacked(&n->result[i]->type);
     if (cg_node_is_op(n, "aten::_assert_scalar")) last_assert = r.at;
     else if (r.unbacked && !cg_node_is_op(n, "aten::sym_size.int")) depend(&r, last_assert, r.at);
   }

@@ -217,9 +217,8 @@ static void emit_planes(product *q, cg_str *o, int indent) {
 static void emit_panels(product *q, cg_str *o) {
   cg_conv *w = q->w;
   bool chunks = q->most > CHUNK;
-  int nr = w->tile.nr, tail = (int)(w->oc % nr);
-  const char *whole = w->oc >= nr ? cg_tile_stream_at(w->k, &w->tile, nr) : NULL, *rest = tail ? cg_tile_stream_at(w->k, &w->tile, tail) : NULL;
-  const char *call = !rest ? whole : !whole ? rest : cg_format(w->s, "(width == NR ? %s : %s)", whole, rest);
+  int nr = w->tile.nr;
+  cg_stream stream = cg_tile_stream(w->k, &w->tile, w->oc, true);
   if (!chunks) {
     cg_str_add(o, "      const int64_t t0 = 0, t1 = taps;\n");
     emit_pointers(q, o, 6);
@@ -232,9 +231,9 @@ static void emit_panels(product *q, cg_str *o) {
   if (chunks) {
     cg_str_addf(o, "        for (int64_t t0 = 0, t1; t0 < taps || !t0; t0 += %d) {\n          t1 = taps < t0 + %d ? taps : t0 + %d;\n", CHUNK, CHUNK, CHUNK);
     emit_pointers(q, o, 10);
-    cg_str_addf(o, "          %s(count, t1 - t0, %lld, px, %d, b + t0 * %lld * %s, c, NR, t0 > 0);\n        }\n", call, (long long)q->run, PIXELS, (long long)q->run,
-                rest ? cg_format(w->s, whole ? "(width == NR ? NR : %lld)" : "%lld", (long long)cg_tile_packed(&w->tile, 1, tail)) : "NR");
-  } else cg_str_addf(o, "        %s(count, taps, %lld, px, %d, b, c, NR, 0);\n", call, (long long)q->run, PIXELS);
+    cg_str_addf(o, "          %s(count, t1 - t0, %lld, px, %d, b + t0 * %lld * %s, c, NR, t0 > 0);\n        }\n", stream.call, (long long)q->run, PIXELS, (long long)q->run,
+                stream.packed);
+  } else cg_str_addf(o, "        %s(count, taps, %lld, px, %d, b, c, NR, 0);\n", stream.call, (long long)q->run, PIXELS);
   if (!w->to_last) emit_planes(q, o, 8);
   else if (w->oc % nr == 0) emit_rows(q, o, 8, "NR");
   else if (w->oc < nr) emit_rows(q, o, 8, number(q, w->oc));

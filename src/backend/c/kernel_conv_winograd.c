@@ -148,9 +148,8 @@ void cg_conv_winograd(cg_conv *w, cg_str *o) {
   // Where one block has all tiles, threads share the panels; each transforms the input for itself.
   double all = (double)((cg_x_hint(w->out[0]) + OUT - 1) / OUT) * (double)((cg_x_hint(w->out[1]) + OUT - 1) / OUT);
   long long parts = all <= (double)tiles && panels > 1 ? 2 : 1;
-  long long tail = oc % nr, tail_width = cg_tile_packed(&w->tile, 1, tail);
-  const char *whole = oc >= nr ? cg_tile_stream(w->k, &w->tile, (int)nr) : NULL, *rest = tail ? cg_tile_stream(w->k, &w->tile, (int)tail) : NULL;
-  const char *call = !rest ? whole : !whole ? rest : cg_format(w->s, "(width == NR ? %s : %s)", whole, rest);
+  long long tail_width = cg_tile_packed(&w->tile, 1, oc % nr);
+  cg_stream stream = cg_tile_stream(w->k, &w->tile, oc, false);
   cg_str_addf(o,
               "  enum { NR = %lld, IC = %lld, TILES = %lld, DEPTH = %lld };\n"
               "  const int64_t across = (%s + 3) / 4, tiles = (%s + 3) / 4 * across, least = (tiles + TILES - 1) / TILES; // tiles of 4x4\n"
@@ -194,8 +193,8 @@ void cg_conv_winograd(cg_conv *w, cg_str *o) {
               "          for (int p = 0; p < 16; p++) {\n"
               "            const int64_t %s = (first + t) / across * 4 + p / 4, %s = (first + t) %% across * 4 + p %% 4;\n"
               "            if (%s >= %s || %s >= %s) continue;\n",
-              panels, parts, panels, parts, weight, !rest ? "NR" : !whole ? cg_format(w->s, "%lld", tail_width) : cg_format(w->s, "%lld - n0 < NR ? %lld : NR", oc, tail_width),
-              call, w->tile.lanes, row, line, row, w->out_text[0], line, w->out_text[1]);
+              panels, parts, panels, parts, weight, oc % nr == 0 || oc < nr ? stream.packed : cg_format(w->s, "%lld - n0 < NR ? %lld : NR", oc, tail_width),
+              stream.call, w->tile.lanes, row, line, row, w->out_text[0], line, w->out_text[1]);
   if (oc % nr == 0 || oc < nr) emit_store(w, o, 12, oc % nr ? oc : nr);
   else {
     cg_str_addf(o, "            if (n0 + NR <= %lld) {\n", oc);

@@ -153,7 +153,7 @@ static int most_rows(const cg_tile *t, int nv) {
 }
 
 // The function over any number of rows. at: rows are where pointers say.
-static const char *stream(cg_kernel *k, const cg_tile *t, int cols, bool at) {
+static const char *panel(cg_kernel *k, const cg_tile *t, int cols, bool at) {
   int nv = (cols + t->lanes - 1) / t->lanes, width = nv * t->lanes, most = most_rows(t, nv);
   const char *name = cg_format(cg_kernel_session(k), "stream_%s%s_%d", at ? "at_" : "", t->name, width), *T = t->ctype;
   cg_str *o = cg_kernel_shared(k, name);
@@ -178,8 +178,15 @@ static const char *stream(cg_kernel *k, const cg_tile *t, int cols, bool at) {
   return name;
 }
 
-const char *cg_tile_stream(cg_kernel *k, const cg_tile *t, int cols) { return stream(k, t, cols, false); }
-const char *cg_tile_stream_at(cg_kernel *k, const cg_tile *t, int cols) { return stream(k, t, cols, true); }
+cg_stream cg_tile_stream(cg_kernel *k, const cg_tile *t, int64_t cols, bool at) {
+  cg_session *s = cg_kernel_session(k);
+  int64_t tail = cols % t->nr;
+  const char *whole = cols >= t->nr ? panel(k, t, t->nr, at) : NULL, *rest = tail ? panel(k, t, (int)tail, at) : NULL;
+  const char *width = cg_format(s, "%lld", (long long)cg_tile_packed(t, 1, tail));
+  if (!rest) return (cg_stream){whole, "NR"};
+  if (!whole) return (cg_stream){rest, width};
+  return (cg_stream){cg_format(s, "(width == NR ? %s : %s)", whole, rest), cg_format(s, "(width == NR ? NR : %s)", width)};
+}
 
 static void emit_float_tiles(cg_str *o, const cg_tile *t) {
   for (int nv = 2; nv >= 1; nv--)

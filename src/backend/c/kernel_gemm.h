@@ -30,10 +30,11 @@ cg_tile cg_tile_get(cg_kernel *k, cg_dtype stored);
 // Products with packed weights that come from memory: panels as wide as registers allow, and what follows is fetched meanwhile.
 // The tile with its panels, for packing and for the loops around it:
 cg_tile cg_tile_wide(const cg_tile *t, int64_t cols);
-//   NAME(rows, k, a, lda, b, c, ldc, add): c[rows][width] (+)= a[rows][k] * b, for a panel of `cols` columns, of which the name is given.
-const char *cg_tile_stream(cg_kernel *k, const cg_tile *t, int cols);
-//   NAME(rows, runs, n, at, ld, b, c, ldc, add): the same with the depth in `runs` pieces of n; row r of piece i is at at[i * ld + r].
-const char *cg_tile_stream_at(cg_kernel *k, const cg_tile *t, int cols);
+// The function for one panel of a product of `cols` columns, where `width` is the panel's columns and NR the tile's:
+//   call(rows, k, a, lda, b, c, ldc, add): c[rows][width] (+)= a[rows][k] * b
+//   call(rows, runs, n, at, ld, b, c, ldc, add): `at`: the depth in `runs` pieces of n; row r of piece i is at at[i * ld + r]
+typedef struct { const char *call, *packed; } cg_stream; // C expressions: the function, and the width of the panel as packed
+cg_stream cg_tile_stream(cg_kernel *k, const cg_tile *t, int64_t cols, bool at);
 const char *cg_tile_copy(cg_kernel *k, cg_dtype stored); // name of that copy function
 bool cg_tile_takes(cg_dtype stored);                     // whether there is a tile for it
 // Vector functions for softmax rows: row_max_T(x, n), row_exp_T(x, n, max) -> sum; n a multiple of the vector's lanes.

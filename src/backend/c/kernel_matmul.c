@@ -292,11 +292,7 @@ static void emit_column(writer *w, cg_str *o) {
 // b, its row length and the products of one block of rows with one panel.
 static void emit_stream(writer *w, cg_str *o) {
   const char *T = w->tile.ctype;
-  int64_t nr = w->tile.nr, cols = w->cols->value, tail = cols % nr;
-  const char *whole = cols >= nr ? cg_tile_stream(w->k, &w->tile, (int)nr) : NULL, *rest = tail ? cg_tile_stream(w->k, &w->tile, (int)tail) : NULL;
-  int64_t rest_width = cg_tile_packed(&w->tile, 1, tail);
-  const char *ldb = !rest ? "NR" : cg_format(w->s, whole ? "width == NR ? NR : %lld" : "%lld", (long long)rest_width);
-  const char *call = !rest ? whole : !whole ? rest : cg_format(w->s, "(width == NR ? %s : %s)", whole, rest);
+  cg_stream stream = cg_tile_stream(w->k, &w->tile, w->cols->value, false);
   cg_str_addf(o,
               "      const %s *b = %s + z * %lld + n0 * depth; // (depth, ldb)\n"
               "      const int64_t ldb = %s;\n"
@@ -304,7 +300,7 @@ static void emit_stream(writer *w, cg_str *o) {
               "        const int64_t k0 = step * depth / steps, k1 = (step + 1) * depth / steps;\n"
               "        %s(height, k1 - k0, a + k0, %s, b + k0 * ldb, c, NR, step > 0);\n"
               "      }\n",
-              T, w->b_name, (long long)cg_tile_packed(&w->tile, w->depth->value, cols), ldb, call, w->a_row);
+              T, w->b_name, (long long)cg_tile_packed(&w->tile, w->depth->value, w->cols->value), stream.packed, stream.call, w->a_row);
 }
 
 static void emit_block(writer *w, cg_str *o) {
