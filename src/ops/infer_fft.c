@@ -3,9 +3,6 @@
 
 #include "ops/rules.h"
 
-static cg_dtype complex_of(cg_dtype t) { return t == CG_F64 || t == CG_C128 ? CG_C128 : t == CG_F16 || t == CG_C32 ? CG_C32 : CG_C64; }
-static cg_dtype real_of(cg_dtype t) { return complex_of(t) == CG_C128 ? CG_F64 : complex_of(t) == CG_C32 ? CG_F16 : CG_F32; }
-
 // The sizes along the transformed dims: s[i], or the input's. `last`: the dim whose size a real transform changes.
 static const char *transformed(cg_module *m, const cg_node *n, const cg_type *x, const cg_expr **dim, int *last, const cg_expr **last_given) {
   const char *sizes = cg_node_arg(n, "s") ? "s" : "n";
@@ -36,11 +33,12 @@ const char *cg_infer_fft(cg_module *m, cg_node *n) {
   const char *name = n->schema->name + strlen("aten::fft_");
   bool halves = !strncmp(name, "rfft", 4) || !strncmp(name, "ihfft", 5), real = !strncmp(name, "irfft", 5) || !strncmp(name, "hfft", 4);
   const cg_expr **dim = cg_r_copy_dims(m, x), *given;
+  cg_dtype t = cg_r_complex(x->dtype);
   int last = 0;
   CG_RULE(transformed(m, n, x, dim, &last, &given));
   if (halves) dim[last] = cg_xadd(m, cg_xdiv(m, dim[last], cg_xi(m, 2)), cg_xi(m, 1));
   if (real && !given) dim[last] = cg_xmul(m, cg_xsub(m, x->dim[last], cg_xi(m, 1)), cg_xi(m, 2));
-  cg_r_set(n, 0, real ? real_of(x->dtype) : complex_of(x->dtype), x->rank, dim);
+  cg_r_set(n, 0, real ? cg_r_real(t) : t, x->rank, dim);
   return NULL;
 }
 
@@ -50,6 +48,6 @@ const char *cg_infer_complex(cg_module *m, cg_node *n) {
   if (!x || !y || x->dtype != y->dtype || !cg_is_float(x->dtype)) return "two tensors of one floating dtype are expected";
   cg_type t = *x;
   CG_RULE(cg_broadcast(m, &t, y));
-  cg_r_set(n, 0, complex_of(x->dtype), t.rank, t.dim);
+  cg_r_set(n, 0, cg_r_complex(x->dtype), t.rank, t.dim);
   return NULL;
 }

@@ -54,7 +54,7 @@ const char *cg_infer_geqrf(cg_module *m, cg_node *n) {
 const char *cg_infer_eig(cg_module *m, cg_node *n) {
   const cg_type *x;
   CG_RULE(matrices(n, &x));
-  cg_dtype t = x->dtype == CG_F64 || x->dtype == CG_C128 ? CG_C128 : CG_C64;
+  cg_dtype t = cg_r_complex(x->dtype);
   cg_r_set(n, 0, t, x->rank - 1, cg_r_copy_dims(m, x));
   if (n->nresults > 1) cg_r_set_like(n, 1, x, t);
   return NULL;

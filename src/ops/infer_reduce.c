@@ -39,8 +39,6 @@ static const char *set_reduced(cg_module *m, cg_node *n, int results, const cg_d
 
 static const char *one(cg_module *m, cg_node *n, cg_dtype t) { return set_reduced(m, n, 1, &t); }
 
-static cg_dtype real_of(cg_dtype t) { return t == CG_C128 ? CG_F64 : t == CG_C64 ? CG_F32 : t == CG_C32 ? CG_F16 : t; }
-
 // sum, prod, nansum: integers are summed as int64.
 const char *cg_infer_sum(cg_module *m, cg_node *n) {
   const cg_type *x;
@@ -112,7 +110,7 @@ const char *cg_infer_count_nonzero(cg_module *m, cg_node *n) { return one(m, n, 
 const char *cg_infer_var(cg_module *m, cg_node *n) {
   const cg_type *x;
   CG_RULE(cg_r_self(n, &x));
-  cg_dtype t = real_of(x->dtype);
+  cg_dtype t = cg_r_real(x->dtype);
   if (cg_is_integral(t)) return "std and var only support floating point and complex dtypes";
   return set_reduced(m, n, 2, (cg_dtype[]){t, x->dtype}); // var_mean, std_mean: the second is the mean
 }
@@ -120,7 +118,7 @@ const char *cg_infer_var(cg_module *m, cg_node *n) {
 const char *cg_infer_norm(cg_module *m, cg_node *n) {
   const cg_type *x;
   CG_RULE(cg_r_self(n, &x));
-  return one(m, n, real_of(cg_r_dtype(n, x->dtype)));
+  return one(m, n, cg_r_real(cg_r_dtype(n, x->dtype)));
 }
 
 // ---------------------------------------------------------------- scans, sorts

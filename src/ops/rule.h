@@ -66,6 +66,9 @@ const char *cg_r_why(cg_module *m, const char *fmt, ...) __attribute__((format(p
 const char *cg_r_shape(cg_module *m, int rank, const cg_expr *const *dim);
 // Default dtype for what floating operators make of integers.
 static inline cg_dtype cg_r_float(cg_dtype t) { return cg_is_integral(t) ? CG_F32 : t; }
+// The complex dtype of a real one's width, and the real one of a complex one's.
+static inline cg_dtype cg_r_complex(cg_dtype t) { return t == CG_F64 || t == CG_C128 ? CG_C128 : t == CG_F16 || t == CG_C32 ? CG_C32 : CG_C64; }
+static inline cg_dtype cg_r_real(cg_dtype t) { return t == CG_C128 ? CG_F64 : t == CG_C64 ? CG_F32 : t == CG_C32 ? CG_F16 : t; }
 // What sums accumulate in, and composites compute in.
 static inline cg_dtype cg_r_wide(cg_dtype t) { return t == CG_F16 || t == CG_BF16 ? CG_F32 : t; }
 static inline bool cg_r_half(cg_dtype t) { return t == CG_F16 || t == CG_BF16; }

@@ -105,7 +105,13 @@ def _prepare(case, cache, file, make):
         return folder, json.loads(meta.read_text())["status"]
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        status = make(case, folder)
+        built = build(case)
+        if built is None:
+            status = "none"
+        elif any(x.layout != torch.strided for x in built[1]):
+            status = "inputs that are not strided tensors"
+        else:
+            status = make(*built, folder)
     except Exception as e:  # PyTorch cannot make this program: not a case
         status = f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}"[:300]
     meta.with_suffix(".new").write_text(json.dumps({"case": case, "status": status}))
@@ -122,13 +128,7 @@ def _run(program, inputs):
         return {"out": None, "mutated": None, "error": str(e)[:300]}
 
 
-def _export(case, folder):
-    built = build(case)
-    if built is None:
-        return "none"
-    module, inputs = built
-    if any(x.layout != torch.strided for x in inputs):
-        return "inputs that are not strided tensors"
+def _export(module, inputs, folder):
     with torch.no_grad():
         program = torch.export.export(module, inputs, strict=False)
         torch.export.save(program, folder / "t.pt2")
@@ -158,13 +158,7 @@ def _outputs_fit(*results):
     return "ok"
 
 
-def _trace(case, folder):
-    built = build(case)
-    if built is None:
-        return "none"
-    module, inputs = built
-    if any(x.layout != torch.strided for x in inputs):
-        return "inputs that are not strided tensors"
+def _trace(module, inputs, folder):
     with torch.no_grad():
         torch.jit.trace(module, tuple(x.clone(memory_format=torch.preserve_format) for x in inputs), check_trace=False, strict=False).save(str(folder / "s.pt"))
         program = torch.jit.load(str(folder / "s.pt"))

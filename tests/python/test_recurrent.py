@@ -54,19 +54,10 @@ def test_double_and_open_batch():
             [(torch.randn(n, 5, 8, dtype=torch.float64),) for n in (1, 33)])
 
 
-class Cell(nn.Module):
-    def __init__(self, cell):
-        super().__init__()
-        self.cell = cell
-
-    def forward(self, x, *state):
-        return self.cell(x, tuple(state) if len(state) == 2 else state[0] if state else None)
-
-
 def test_cells():
     torch.manual_seed(3)
     for k, (kind, more) in enumerate([(nn.LSTMCell, {}), (nn.GRUCell, {}), (nn.RNNCell, {}), (nn.RNNCell, {"nonlinearity": "relu", "bias": False})]):
-        model, x = Cell(kind(6, 9, **more)).eval(), torch.randn(4, 6)
+        model, x = Layer(kind(6, 9, **more)).eval(), torch.randn(4, 6)
         state = [torch.randn(4, 9) for _ in range(2 if kind is nn.LSTMCell else 1)]
         for functional in (False, True):
             compare(model, (x,), f"cell{k}", functional=functional)
