@@ -107,6 +107,7 @@ static bool shows(const cg_node *n, const cg_symbol *y) {
 }
 
 static bool defines(const cg_node *n, const cg_expr *x) {
+  if (x && x->kind == CG_X_EQ) x = x->arg[x->arg[0]->kind != CG_X_SYM]; // a bool is `u0 == 1`
   if (!x || x->kind != CG_X_SYM || !x->symbol->unbacked || !is_used(n->fn->module, x->symbol)) return false;
   for (const cg_node *before = n->fn->first; before != n; before = before->next)
     if (shows(before, x->symbol)) return false;

@@ -24,6 +24,7 @@ static void lower(cg_emitter *e, cg_fn *f) {
   cg_c_roots(c);
   cg_c_groups(c);
   for (int i = 0; i < c->group.n; i++) {
+    if (c->group.at[i]->idle) continue;
     if (c->group.at[i]->anchor) cg_c_emit_template(c, c->group.at[i]);
     else cg_c_emit_group(c, c->group.at[i]);
   }

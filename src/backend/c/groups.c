@@ -360,7 +360,6 @@ static void find_stored(cg_sched *c, cg_group *g) {
   cg_c_place_members(c, g);
   for (int i = 0; i < g->member.n; i++) {
     cg_info *x = g->member.at[i];
-    if (x->is_result) x->stored = true;
     reads r = {0};
     cg_c_begin(c);
     if (x->element) collect(c, x->element, &r);
@@ -376,14 +375,25 @@ static void find_stored(cg_sched *c, cg_group *g) {
   }
 }
 
+static bool stores(const cg_group *g) {
+  for (int i = 0; i < g->member.n; i++)
+    if (g->member.at[i]->stored) return true;
+  return false;
+}
+
 void cg_c_groups(cg_sched *c) {
   for (int i = 0; i < c->info.n; i++) {
     cg_info *x = c->info.at[i];
     if (x->root && !x->group) assign(c, x);
   }
-  for (int i = 0; i < c->group.n; i++) find_stored(c, c->group.at[i]);
   for (int i = 0; i < c->info.n; i++) {
-    cg_info *of = c->info.at[i]->alias_of ? cg_c_info(c->info.at[i]->alias_of) : NULL;
+    cg_info *x = c->info.at[i], *of = x->alias_of ? cg_c_info(x->alias_of) : NULL;
     if (of) of->stored = true;
+    if (x->is_result && x->root) x->stored = true;
+  }
+  // From the last to the first: what is read by no kernel that stores something, or for its shape alone, is not computed.
+  for (int i = c->group.n - 1; i >= 0; i--) {
+    c->group.at[i]->idle = !stores(c->group.at[i]);
+    if (!c->group.at[i]->idle) find_stored(c, c->group.at[i]);
   }
 }

@@ -54,6 +54,7 @@ struct cg_group {
   int rank;
   const cg_expr **dim;      // [rank] the iteration space, none of them 1
   bool *reduced;            // [rank]
+  bool idle;                // nobody reads what it would store: no kernel
   bool reduces;             // some member is a reduction (over `reduced`, which may be all size 1)
   te_expr **at;             // [rank] index of each dim, from the loop variables
   int channel, channel_to;  // dims are in the order of memory: this one comes at `channel_to` among the model's; -1: all in order
