@@ -168,6 +168,7 @@ static bool space_of_operand(cg_sched *c, cg_info *x, te_expr **out, te_expr **r
     }
     int o = position(out, rank, e), q = position(red, r->nreduce, e);
     if (o < 0 && q < 0) return false;
+    if (in->dim[d] != (o < 0 ? r->extent[q] : x->value->type.dim[o])) return false; // a window at the only place that it has
     x->dim[x->rank] = in->dim[d];
     x->reduced[x->rank] = o < 0;
     if (d == 1 && k != 1) x->channel = x->rank;
