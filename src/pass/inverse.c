@@ -237,3 +237,11 @@ cg_value *cg_view_inverse(cg_aliasing *c, const cg_alias *a, cg_value *parent, c
     }
   return by_geometry(&x);
 }
+
+bool cg_view_overlaps(const cg_alias *a) { return a->view && overlaps(&a->type); }
+
+cg_value *cg_view_into_whole(cg_aliasing *c, const cg_alias *a, cg_value *whole, cg_value *value, const cg_node *by, cg_node *before) {
+  cg_alias direct = *a;
+  direct.parent = a->storage->whole;
+  return by_geometry(&(inverse){c, &direct, whole, value, by, before});
+}
