@@ -185,6 +185,7 @@ struct cierge_context {
   cierge_torch_instance **instance; // [n_scripts] their state
   cg_given *given;             // [n_inputs]
   cg_result *result;           // [n_results of main]
+  bool bound;                  // inputs are as they were in the last call, tensors that are used where they lie
   bool ran;                    // the last call went well
 };
 
