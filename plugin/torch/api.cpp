@@ -88,11 +88,11 @@ void origin(const char *key, char *buf, size_t size) {
   guarded(nullptr, [&] { return snprintf(buf, size, "%s", origin_of(key).c_str()) < 0; });
 }
 
-// Constants stay in their registers from call to call.
-void hold_constants(cierge_torch_region &r) {
-  auto constant = [&](uint32_t reg) { return reg < r.n_inputs && r.constant[reg]; };
-  for (Call &c : r.calls) std::erase_if(c.frees, constant);
-  std::erase_if(r.left, constant);
+// Constants stay in their registers from call to call, other inputs until the end of a call at least.
+void hold_inputs(cierge_torch_region &r) {
+  auto input = [&](uint32_t reg) { return reg < r.n_inputs; };
+  for (Call &c : r.calls) std::erase_if(c.frees, input);
+  std::erase_if(r.left, input);
 }
 
 int region_new(const void *program, size_t size, const cierge_torch_region_options *o, cierge_torch_region **out, cierge_torch_error *e) {
@@ -100,7 +100,7 @@ int region_new(const void *program, size_t size, const cierge_torch_region_optio
   return guarded(e, [&] {
     auto r = read_program(program, size, false, o);
     take_constants(*r, *o);
-    hold_constants(*r);
+    hold_inputs(*r);
     if (!strcmp(o->mode, "script")) make_script(*r, *o);
     else if (strcmp(o->mode, "ops")) throw std::runtime_error("there is no mode '" + std::string(o->mode) + "'");
     else find_forms(*r);

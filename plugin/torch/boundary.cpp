@@ -60,7 +60,10 @@ bool misaligned(const cierge_torch_value &v) { return (uintptr_t)v.data % std::m
 bool same_type(const Lent &l, const cierge_torch_value &v) {
   if (l.last.kind != v.kind || (l.last.handle != nullptr) != (v.handle != nullptr)) return false;
   if (v.kind) return l.last.i == v.i && !memcmp(&l.last.f, &v.f, sizeof v.f);
-  return l.last.dtype == v.dtype && l.last.rank == v.rank && l.last.stride == v.stride && std::equal(l.size.begin(), l.size.end(), v.size);
+  if (l.last.dtype != v.dtype || l.last.rank != v.rank || l.last.stride != v.stride) return false;
+  for (int k = 0; k < v.rank; k++)
+    if (l.size[(size_t)k] != v.size[k]) return false;
+  return true;
 }
 
 void remember(Lent &l, const cierge_torch_value &v) {
@@ -69,17 +72,19 @@ void remember(Lent &l, const cierge_torch_value &v) {
   if (!v.kind) l.size.assign(v.size, v.size + v.rank);
 }
 
-IValue tensor_input(Lent &l, const cierge_torch_value &v, bool same) {
-  if (v.handle) return *(at::Tensor *)v.handle;
-  if (!same || !l.tensor.defined()) {
-    l.tensor = wrap(v);
-    if (misaligned(v)) l.tensor = l.tensor.clone();
-  } else if (l.tensor.numel()) {
-    if (misaligned(v)) l.tensor = wrap(v).clone();
-    else if (!is_lent(l.tensor)) l.tensor = wrap(v);
-    else if (l.tensor.storage().data() != v.data) l.tensor.storage().unsafeGetStorageImpl()->set_data_ptr_noswap(pointer(v.data));
+void tensor_input(Lent &l, IValue &x, const cierge_torch_value &v, bool same) {
+  if (v.handle) {
+    x = *(at::Tensor *)v.handle;
+  } else if (misaligned(v)) {
+    x = wrap(v).clone();
+    l.kept = false;
+  } else if (!same || !l.kept) {
+    x = wrap(v);
+    l.kept = true;
+  } else if (l.last.data != v.data) {
+    if (x.toTensor().numel()) x.toTensor().storage().unsafeGetStorageImpl()->set_data_ptr_noswap(pointer(v.data));
   }
-  return l.tensor;
+  l.last.data = v.data;
 }
 
 } // namespace
@@ -112,7 +117,9 @@ void take_inputs(cierge_torch_run &run, const cierge_torch_value *in, int n_in) 
     }
     IValue &x = run.registers[k];
     switch (v.kind) {
-    case 0: x = tensor_input(l, v, same); break;
+    case 0:
+      if (!same || !l.kept || l.last.data != v.data || v.handle) tensor_input(l, x, v, same);
+      break;
     case 1: x = v.i; break;
     case 2: x = v.f; break;
     case 3: x = v.i != 0; break;
@@ -124,15 +131,23 @@ void take_inputs(cierge_torch_run &run, const cierge_torch_value *in, int n_in) 
 
 // Nothing in PyTorch's own operators keeps its inputs; custom operators and scripts with a state may.
 void end_loans(cierge_torch_run &run) {
-  for (Lent &l : run.lent) {
-    if (!l.tensor.defined() || (l.tensor.use_count() == 1 && l.tensor.storage().use_count() == 1)) continue;
-    if (is_lent(l.tensor)) {
-      c10::StorageImpl *s = l.tensor.storage().unsafeGetStorageImpl();
+  for (size_t k = 0; k < run.lent.size(); k++) {
+    Lent &l = run.lent[k];
+    IValue &x = run.registers[k];
+    if (!l.kept) {
+      if (!run.region.constant[k] && x.isTensor()) x = IValue();
+      continue;
+    }
+    const at::Tensor &t = x.toTensor();
+    if (t.use_count() == 1 && t.storage().use_count() == 1) continue;
+    if (is_lent(t)) {
+      c10::StorageImpl *s = t.storage().unsafeGetStorageImpl();
       c10::DataPtr own = c10::GetAllocator(at::kCPU)->allocate(s->nbytes());
       memcpy(own.get(), s->data(), s->nbytes());
       s->set_data_ptr_noswap(std::move(own));
     }
-    l.tensor = at::Tensor();
+    x = IValue();
+    l.kept = false;
   }
 }
 
@@ -153,9 +168,9 @@ bool overlap(const Memory &a, const Memory &b) { return a.begin < b.end && b.beg
 
 // Memory of inputs, and of the outputs so far.
 void taken_memory(const cierge_torch_run &run, c10::SmallVectorImpl<Memory> &taken) {
-  for (const Lent &l : run.lent)
-    if (l.tensor.defined() && l.tensor.numel()) {
-      const c10::StorageImpl *s = l.tensor.storage().unsafeGetStorageImpl();
+  for (size_t k = 0; k < run.lent.size(); k++)
+    if (run.lent[k].kept && run.registers[k].toTensor().numel()) {
+      const c10::StorageImpl *s = run.registers[k].toTensor().storage().unsafeGetStorageImpl();
       taken.push_back({(const char *)s->data(), (const char *)s->data() + s->nbytes()});
     }
 }

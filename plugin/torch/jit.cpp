@@ -199,7 +199,7 @@ void run_script(cierge_torch_run &run, int *failed) {
     unwrap(e.what(), failed);
   }
   for (size_t k = 0; k < r.outputs.size(); k++)
-    if (r.outputs[k] >= r.n_inputs || !r.constant[r.outputs[k]]) run.registers[r.outputs[k]] = stack[k]; // a register may be several outputs
+    if (r.outputs[k] >= r.n_inputs) run.registers[r.outputs[k]] = stack[k]; // a register may be several outputs
 }
 
 } // namespace cierge

@@ -251,7 +251,7 @@ void read_rest(Reader &r, Call &c, uint32_t n) {
   uint32_t results = cg_read_count(&r.bytes, 4);
   for (uint32_t k = 0; k < results; k++) {
     uint32_t d = cg_read_u32(&r.bytes);
-    if (d != CG_TORCH_DROPPED && (d >= r.n_registers || r.defined[d])) r.bytes.bad = true;
+    if (d != CG_TORCH_DROPPED && (d < r.n_inputs || d >= r.n_registers || r.defined[d])) r.bytes.bad = true;
     if (!r.bytes.bad && d != CG_TORCH_DROPPED) r.defined[d] = true;
     c.results.push_back(d);
   }
@@ -309,6 +309,7 @@ std::unique_ptr<cierge_torch_region> read_program(const void *data, size_t size,
   if (r.bytes.bad || region->n_inputs > region->n_registers || region->n_registers > (1u << 24))
     refuse("a torch region's program is damaged");
   r.defined.assign(r.n_registers, false);
+  r.n_inputs = region->n_inputs;
   for (uint32_t k = 0; k < region->n_inputs; k++) r.defined[k] = true;
   uint32_t n = cg_read_count(&r.bytes, 16);
   for (uint32_t k = 0; k < n; k++) {

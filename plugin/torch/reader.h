@@ -23,7 +23,7 @@ struct Tagged {
 
 struct Reader {
   cg_reader bytes;
-  uint32_t n_registers = 0;
+  uint32_t n_inputs = 0, n_registers = 0;
   std::vector<bool> defined;   // which registers hold something at this point of the program
   bool on_meta = false;
   const cierge_torch_region_options *options = nullptr;

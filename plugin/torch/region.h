@@ -84,11 +84,11 @@ struct cierge_torch_region {
 
 namespace cierge {
 
-// An input as it was last time: its tensor is kept, and gets new memory for each call.
+// An input as it was last time. Its tensor stays in its register, and gets new memory when the memory is another.
 struct Lent {
   cierge_torch_value last = {};
   std::vector<int64_t> size;
-  at::Tensor tensor;               // undefined: none yet
+  bool kept = false;               // the register holds a tensor over last.data
   Lent() { last.kind = -1; }
 };
 

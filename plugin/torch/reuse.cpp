@@ -297,7 +297,8 @@ void begin_reuse(cierge_torch_run &run) {
 void end_reuse(cierge_torch_run &run) {
   for (uint32_t o : run.region.outputs) {
     int32_t kind = run.register_kind[o];
-    if (kind >= 0 && run.kinds[(size_t)kind].users) run.outside.emplace_back(kind, run.registers[o].toTensor());
+    if (kind >= 0 && run.kinds[(size_t)kind].users && run.registers[o].isTensor()) // a register may be several outputs
+      run.outside.emplace_back(kind, std::move(run.registers[o]).toTensor());
   }
 }
 

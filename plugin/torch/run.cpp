@@ -255,23 +255,24 @@ struct Guards {
       : excluded(with_autograd ? c10::autocast_dispatch_keyset : c10::autocast_dispatch_keyset | c10::autograd_dispatch_keyset_with_ADInplaceOrView) {}
 };
 
-// All registers but the constants': after a call, whatever became of it.
+// All registers but those of constants and of lent inputs: after a call, whatever became of it.
 struct Clearing {
   cierge_torch_run &run;
   bool done = false;
   ~Clearing() {
+    const cierge_torch_region &r = run.region;
     run.stack.clear();
     if (done)
-      for (uint32_t reg : run.region.left) run.registers[reg] = IValue();
+      for (uint32_t reg : r.left) run.registers[reg] = IValue();
     else {
-      for (size_t k = 0; k < run.registers.size(); k++)
-        if (k >= run.region.n_inputs || !run.region.constant[k]) run.registers[k] = IValue();
+      for (size_t k = r.n_inputs; k < run.registers.size(); k++) run.registers[k] = IValue();
       run.changed = true; // what was noted of this call is not whole
     }
     try {
       end_loans(run);
     } catch (...) {
-      for (Lent &l : run.lent) l = Lent();
+      for (size_t k = 0; k < r.n_inputs; k++)
+        if (!r.constant[k]) run.lent[k] = Lent(), run.registers[k] = IValue();
     }
   }
 };

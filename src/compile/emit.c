@@ -85,9 +85,10 @@ static int new_value(cg_emitter *e, const cg_type *t, const char *name, cg_plan_
 int cg_emit_result(cg_emitter *e, cg_value *v) {
   int i = new_value(e, &v->type, v->name, CG_ST_ARENA);
   cg_emit_bind(e, v, i);
-  // An unbacked symbol gets its value by this step: the symbol and the result are one value.
+  // An unbacked symbol gets its value by this step: the symbol and the result are one value. That of a bool is `u0 == 1`.
   const cg_expr *x = v->type.value;
-  if (x && x->kind == CG_X_SYM && x->symbol->unbacked && v->type.kind == CG_T_INT) {
+  if (x && v->type.kind == CG_T_BOOL && x->kind == CG_X_EQ) x = cg_x_is(x->arg[1], 1) ? x->arg[0] : cg_x_is(x->arg[0], 1) ? x->arg[1] : x;
+  if (x && x->kind == CG_X_SYM && x->symbol->unbacked && (v->type.kind == CG_T_INT || v->type.kind == CG_T_BOOL)) {
     int *have = find(e->s, &e->scope->symbols, x->symbol);
     if (*have < 0) *have = i;
   }

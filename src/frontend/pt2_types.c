@@ -149,8 +149,8 @@ static cg_type scalar(cg_pt2 *r, const cg_json *j, cg_type_kind kind, const char
     const char *why;
     if (kind == CG_T_INT) t.value = cg_py_integer(&r->py, &x, &why);
     // A condition on what only the run knows must be seen by the run, even if the symbol's range says it holds:
-    // the range is there because the program asserts it.
-    if (kind == CG_T_BOOL && x.kind == CG_PY_BOOL && !names_unbacked(&u)) t.value = x.num;
+    // the range is there because the program asserts it. `u0 == 1` is the bool that u0 was made for: what item() gives.
+    if (kind == CG_T_BOOL && x.kind == CG_PY_BOOL && (!names_unbacked(&u) || x.num->kind == CG_X_EQ)) t.value = x.num;
   } else {
     cg_json_fail(&u, CIERGE_BAD_MODEL, "expected as_expr or %s", literal);
   }

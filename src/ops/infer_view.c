@@ -192,9 +192,12 @@ const char *cg_infer_squeeze(cg_module *m, cg_node *n) {
   }
   CG_RULE(cg_r_dims_of(m, n, "dim", x->rank, true, drop));
   const cg_expr **dim = cg_r_new_dims(m, x->rank);
-  int r = 0;
+  const cg_type *recorded = &n->result[0]->type;
+  int ones = 0, r = 0;
+  for (int i = 0; i < x->rank; i++) ones += drop[i] && cg_x_hint(x->dim[i]) == 1;
+  bool guarded = recorded->kind == CG_T_TENSOR && recorded->rank == x->rank - ones; // a symbolic size that the export assumed to be 1
   for (int i = 0; i < x->rank; i++)
-    if (!drop[i] || !cg_x_is(x->dim[i], 1)) dim[r++] = x->dim[i];
+    if (!drop[i] || !(cg_x_is(x->dim[i], 1) || (guarded && cg_x_hint(x->dim[i]) == 1))) dim[r++] = x->dim[i];
   cg_r_set(n, 0, x->dtype, r, dim);
   return NULL;
 }

@@ -102,6 +102,25 @@ static cg_alias *first_uncertain(cg_alias *a) {
   return NULL;
 }
 
+_Noreturn static void cannot_write(cg_aliasing *c, const cg_node *by, const cg_alias *view) {
+  cg_fail_at(c->m->s, CIERGE_BAD_MODEL, by->at, "%s writes through a view made by %s, which cierge cannot write back", cg_node_text(c->m->s, by),
+             cg_node_text(c->m->s, view->view));
+}
+
+// A view between a and its storage whose elements share memory changes in several places: it is made again.
+static bool write_below_overlap(cg_aliasing *c, cg_alias *a, cg_value *value, const cg_node *by, cg_node *before) {
+  cg_alias *over = a;
+  while (over && !cg_view_overlaps(over)) over = over->parent;
+  if (!over) return false;
+  cg_storage *st = a->storage;
+  cg_value *all = cg_view_into_whole(c, a, cg_alias_now(c, st->whole, before), value, by, before);
+  if (!all) cannot_write(c, by, over);
+  a->now = value, st->whole->now = all;
+  a->generation = st->whole->generation = ++st->generation;
+  st->written = by;
+  return true;
+}
+
 void cg_alias_write(cg_aliasing *c, cg_alias *a, cg_value *value, const cg_node *by, cg_node *before) {
   cg_storage *st = a->storage;
   if (first_uncertain(a)) {
@@ -109,14 +128,13 @@ void cg_alias_write(cg_aliasing *c, cg_alias *a, cg_value *value, const cg_node 
     else cannot_tell(c, by, first_uncertain(a));
     return;
   }
+  if (write_below_overlap(c, a, value, by, before)) return;
   int next = st->generation + 1;
   cg_value *v = value;
   for (cg_alias *b = a;; b = b->parent) {
     cg_value *old = b->parent ? cg_alias_now(c, b->parent, before) : NULL;
     cg_value *up = !b->parent ? NULL : b->view ? cg_view_inverse(c, b, old, v, by, before) : v;
-    if (b->parent && !up)
-      cg_fail_at(c->m->s, CIERGE_BAD_MODEL, by->at, "%s writes through a view made by %s, which cierge cannot write back",
-                 cg_node_text(c->m->s, by), cg_node_text(c->m->s, b->view));
+    if (b->parent && !up) cannot_write(c, by, b);
     b->now = v;
     b->generation = next; // not yet the storage's: views below are still read as they were
     if (!b->parent) break;

@@ -53,6 +53,11 @@ void cg_alias_write(cg_aliasing *c, cg_alias *a, cg_value *value, const cg_node 
 // What the parent holds after `value` was written to its view a; NULL: no inverse is known (inverse.c).
 cg_value *cg_view_inverse(cg_aliasing *c, const cg_alias *a, cg_value *parent, cg_value *value, const cg_node *by, cg_node *before);
 
+// Whether elements of the view a share memory (unfold, expand); the storage after `value` was written to a, by a's recorded geometry
+// alone, NULL: it has none that tells.
+bool cg_view_overlaps(const cg_alias *a);
+cg_value *cg_view_into_whole(cg_aliasing *c, const cg_alias *a, cg_value *whole, cg_value *value, const cg_node *by, cg_node *before);
+
 typedef enum { CG_NO_ALIAS, CG_ALIAS, CG_SAME, CG_MAYBE_ALIAS } cg_sharing;
 // How result i of a node that writes nothing shares memory: with which argument (and item of its list, -1: none). alias_rules.c
 cg_sharing cg_node_shares(const cg_node *n, int result, int *arg, int *item);

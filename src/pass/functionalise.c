@@ -139,9 +139,9 @@ static const cg_schema *functional_form(ctx *x, const cg_node *n) {
   const char *key = functional_key(x, c);
   if (!key) return NULL;
   f = cg_schema_find(x->m->s, &x->m->schemas, key);
+  if (!f && !*c->overload) f = cg_schema_find(x->m->s, &x->m->schemas, cg_format(x->m->s, "%s.int", key)); // transpose_ -> transpose.int
   if (!f && !strcmp(c->overload, "Tensor")) // floor_divide_.Tensor -> floor_divide
     f = cg_schema_find(x->m->s, &x->m->schemas, cg_strndup(x->m->s, key, strlen(key) - strlen(".Tensor")));
-  if (!f && !*c->overload) f = cg_schema_find(x->m->s, &x->m->schemas, cg_format(x->m->s, "%s.int", key)); // transpose_ -> transpose.int
   if (!f) return NULL;
   if (f->mutates || f->nrets != 1 || f->nargs != c->nargs || f->ret[0].type.kind != CG_S_TENSOR || f->ret[0].type.list) return NULL;
   for (int i = 0; i < c->nargs; i++)

@@ -168,7 +168,26 @@ static cg_value *diagonal(inverse *x) {
 
 // ---------------------------------------------------------------- By geometry
 
+// Whether elements may share memory, as those of unfold() do: then a write to a part of the view changes others of it too.
+static bool overlaps(const cg_type *t) {
+  int64_t extent = 0; // of the dimensions with smaller strides
+  bool done[CG_MAX_RANK] = {0};
+  if (t->kind != CG_T_TENSOR || !t->stride) return false;
+  for (int k = 0; k < t->rank; k++) {
+    int next = -1;
+    for (int i = 0; i < t->rank; i++)
+      if (!done[i] && (next < 0 || cg_x_hint(t->stride[i]) < cg_x_hint(t->stride[next]))) next = i;
+    int64_t size = cg_x_hint(t->dim[next]), stride = cg_x_hint(t->stride[next]);
+    done[next] = true;
+    if (size < 2) continue;
+    if (stride <= extent) return true;
+    extent += (size - 1) * stride;
+  }
+  return false;
+}
+
 static cg_value *as_strided(inverse *x) {
+  if (overlaps(&x->a->type)) return NULL;
   return made(x, "aten::as_strided_scatter", 5, (cg_arg[]){cg_a_value(x->parent), cg_a_value(x->value), arg_named(x, "size"), arg_named(x, "stride"),
                                                            arg_named(x, "storage_offset")}, parent_type(x));
 }
@@ -177,7 +196,7 @@ static cg_value *as_strided(inverse *x) {
 static cg_value *by_geometry(inverse *x) {
   cg_module *m = x->c->m;
   const cg_type *p = parent_type(x), *t = &x->a->type;
-  if (x->a->parent->parent || p->kind != CG_T_TENSOR || t->kind != CG_T_TENSOR || p->dtype != t->dtype || cg_is_complex(t->dtype)) return NULL;
+  if (x->a->parent->parent || p->kind != CG_T_TENSOR || t->kind != CG_T_TENSOR || p->dtype != t->dtype || cg_is_complex(t->dtype) || overlaps(t)) return NULL;
   cg_arg_vec strides = {0};
   const cg_expr *n = cg_x_int(&m->exprs, 1);
   for (int i = 0; i < t->rank; i++) CG_PUSH(m->s, &strides, t->stride ? cg_a_expr(t->stride[i]) : cg_a_none());
@@ -217,4 +236,12 @@ cg_value *cg_view_inverse(cg_aliasing *c, const cg_alias *a, cg_value *parent, c
       return v || inverses[i].f == unexpand ? v : by_geometry(&x); // a repeated element has no one place
     }
   return by_geometry(&x);
+}
+
+bool cg_view_overlaps(const cg_alias *a) { return a->view && overlaps(&a->type); }
+
+cg_value *cg_view_into_whole(cg_aliasing *c, const cg_alias *a, cg_value *whole, cg_value *value, const cg_node *by, cg_node *before) {
+  cg_alias direct = *a;
+  direct.parent = a->storage->whole;
+  return by_geometry(&(inverse){c, &direct, whole, value, by, before});
 }

@@ -77,13 +77,61 @@ static void merge_equal(cg_pipeline *p, cg_fn *f) {
 
 // ---------------------------------------------------------------- dead code
 
+static bool speaks_of(const cg_arg *a, const cg_symbol *y) {
+  if (a->kind == CG_A_INT) return cg_x_has_symbol(a->i, y);
+  for (int i = 0; a->kind == CG_A_LIST && i < a->list.n; i++)
+    if (speaks_of(&a->list.at[i], y)) return true;
+  return false;
+}
+
+static bool is_used(const cg_module *m, const cg_symbol *y) {
+  for (int k = 0; k < m->fns.n; k++) {
+    const cg_fn *f = m->fns.at[k];
+    for (const cg_node *n = f->first; n; n = n->next)
+      for (int i = 0; i < n->nargs; i++)
+        if (speaks_of(&n->arg[i], y)) return true;
+    for (int i = 0; i < f->result.n; i++)
+      if (speaks_of(&f->result.at[i], y)) return true;
+  }
+  return false;
+}
+
+static bool shows(const cg_node *n, const cg_symbol *y) {
+  for (int i = 0; i < n->nresults; i++) {
+    const cg_type *t = &n->result[i]->type;
+    if (t->value && cg_x_has_symbol(t->value, y)) return true;
+    for (int d = 0; t->kind == CG_T_TENSOR && d < t->rank; d++)
+      if (cg_x_has_symbol(t->dim[d], y)) return true;
+  }
+  return false;
+}
+
+static bool defines(const cg_node *n, const cg_expr *x) {
+  if (x && x->kind == CG_X_EQ) x = x->arg[x->arg[0]->kind != CG_X_SYM]; // a bool is `u0 == 1`
+  if (!x || x->kind != CG_X_SYM || !x->symbol->unbacked || !is_used(n->fn->module, x->symbol)) return false;
+  for (const cg_node *before = n->fn->first; before != n; before = before->next)
+    if (shows(before, x->symbol)) return false;
+  return true;
+}
+
+// Nobody uses its results, but a size that it is the first to show: u0 of `nonzero(x)`, in an assertion, say.
+static bool defines_used_symbol(const cg_node *n) {
+  for (int i = 0; i < n->nresults; i++) {
+    const cg_type *t = &n->result[i]->type;
+    if (defines(n, t->value)) return true;
+    for (int d = 0; t->kind == CG_T_TENSOR && d < t->rank; d++)
+      if (defines(n, t->dim[d])) return true;
+  }
+  return false;
+}
+
 static void remove_dead(cg_fn *f) {
   cg_fn_count_uses(f);
   for (cg_node *n = f->last, *prev; n; n = prev) {
     prev = n->prev;
     bool used = has_effect(n);
     for (int i = 0; i < n->nresults && !used; i++) used = n->result[i]->mark > 0;
-    if (used) continue;
+    if (used || defines_used_symbol(n)) continue;
     cg_node_remove(n);
     cg_fn_count_uses(f); // counts of its arguments went down
   }

@@ -129,6 +129,7 @@ cierge_status *cierge_input_set(cierge_context *c, size_t i, const DLTensor *t, 
   const cg_plan_input *in = &plan->input[i];
   const cierge_spec *spec = &c->p->input[i];
   cg_given *g = &c->given[i];
+  c->bound = false;
   if (!t) {
     g->set = false;
     return NULL;
@@ -239,26 +240,33 @@ static cierge_status *take_sizes(cierge_context *c) {
 
 static uint64_t nothing; // where empty tensors without data lie
 
-// Memory in C order is used in place, other memory is copied.
+// Memory in C order is used in place, other memory is copied. Sets c->bound where the next call need not look again.
 static cierge_status *take_data(cierge_context *c) {
   cg_frame *f = &c->frame[0];
   const cg_plan_value *x;
+  bool in_place = true;
   for (uint32_t i = 0, v; (x = param_from(c, &i, &v)); i++) {
-    if (x->kind != CG_V_TENSOR) continue;
+    if (x->kind != CG_V_TENSOR) {
+      in_place = false; // another number may lie there
+      continue;
+    }
     cg_given *g = &c->given[i];
     cg_slot *s = &f->slot[v];
     uint32_t es = cg_dtypes[x->dtype].size;
     s->data = g->t.data ? (char *)g->t.data + g->t.byte_offset : (char *)&nothing;
     if (cg_is_c_order(s->size, g->t.strides, x->rank) && !((uintptr_t)s->data % (es < 8 ? es : 8))) continue;
     if (!cg_buffer_need(&g->staging, s->bytes)) return cg_no_memory();
+    in_place = false;
     cg_copy_strided(g->staging.at, NULL, s->data, g->t.strides, s->size, x->rank, es);
     s->data = g->staging.at;
   }
+  c->bound = in_place;
   return NULL;
 }
 
 cierge_status *cg_bind_inputs(cierge_context *c) {
   cg_frame *f = &c->frame[0];
+  if (c->bound && f->shaped) return NULL;
   bool same = f->shaped;
   cierge_status *st = take_numbers(c, &same);
   if (st) {

@@ -202,6 +202,7 @@ struct cierge_context {
   cg_given *given;             // [n_inputs]
   cg_result *result;           // [n_results of main]
   cg_trace *trace;             // NULL: off
+  bool bound;                  // inputs are as they were in the last call, tensors that are used where they lie
   bool ran;                    // the last call went well
 };
 

@@ -318,7 +318,8 @@ cierge_status *cg_run_torch(cg_frame *f, const cg_plan_step *s) {
     if (st) return st;
   }
   if (s->n_out) memset(out, 0, s->n_out * sizeof *out);
-  char text[2048] = "";
+  char text[2048];
+  text[0] = 0;
   cierge_torch_error e = {text, sizeof text};
   int call = -1;
   if (p->torch->region_run(f->c->torch_run[s->kernel], in, (int)s->n_in, out, (int)s->n_out, f->c->threads, &call, &e))

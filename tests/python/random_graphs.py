@@ -1,197 +1,300 @@
-"""Random programs with random assignments of nodes to backends, judged by eager PyTorch.
+"""Random programs with random places to run: what a compiled program gives, writes and keeps is what eager PyTorch does.
 
-    python tests/python/random_graphs.py [--seed N] [--count M]
-
-Each step of a program is a module of its own, so `--torch-modules` can send any set of them to LibTorch. A failure prints seed,
-options and steps. test_random_graphs.py runs a few, slow_random_graphs.py more.
-"""
+A seed makes a Python module (random_programs.py), in which each line is a submodule: a configuration says where it goes
+(--torch-modules). `python tests/python/random_graphs.py --seed N --count M` goes through seeds N to N+M-1; --show prints
+the module of one. What fails is printed with seed, configuration and source; --reduce makes it smaller first.
+test_random_graphs.py runs a few, slow_random_graphs.py more."""
 import argparse
-import copy
+import collections
+import json
+import logging
+import pathlib
 import random
+import re
+import subprocess
 import sys
+import traceback
 
-import numpy as np
 import torch
-from common import SCRATCH, cli
-from torch import nn
+from common import SCRATCH  # also finds cierge
+from random_programs import HEADER, Graph
+from torch.utils import _pytree as pytree
 
 import cierge
-import judge
 
-N = 4  # B: the rows; every value "main" is f32 [B, N]; "whole": i64 [B, N]; "pair": f32 [B, 2] and i64 [B, 2]; "number": an int or float
-
-
-class Step(nn.Module):
-    def __init__(self, f):
-        super().__init__()
-        self.f = f
-
-    def forward(self, *args):
-        return self.f(*args)
+logging.getLogger("torch").setLevel(logging.CRITICAL)
+REFUSED = ("exists only in Python", "which cierge cannot write back")  # doc/known-failures.md
 
 
-def write_row(x, y):
-    z = x.clone()
-    z[0].copy_(y[-1])
-    z.narrow(1, 1, 2).mul_(2)
-    return z
+class Skipped(Exception):
+    """PyTorch itself does not do it."""
 
 
-def write_alias(x):
-    z = x * 1
-    v = z.t()
-    v.add_(1)
-    z.relu_()
-    return v.t() + z
+class Failure(Exception):
+    pass
 
 
-# name: (kinds of the arguments, kinds of the results, function)
-STEPS = {
-    "relu": ("m", "m", torch.relu), "tanh": ("m", "m", torch.tanh), "neg": ("m", "m", torch.neg), "sigmoid": ("m", "m", torch.sigmoid),
-    "softmax": ("m", "m", lambda x: torch.softmax(x, -1)), "layer_norm": ("m", "m", lambda x: nn.functional.layer_norm(x, (N,))),
-    "add": ("mm", "m", torch.add), "sub": ("mm", "m", lambda x, y: torch.sub(x, y, alpha=2)), "mul": ("mm", "m", lambda x, y: torch.tanh(x) * y),
-    "maximum": ("mm", "m", torch.maximum), "where": ("mm", "m", lambda x, y: torch.where(x > y, x, -y)),
-    "matmul": ("mm", "m", lambda x, y: torch.tanh(x @ y.t()) @ x), "mean": ("m", "m", lambda x: x - x.mean(0, keepdim=True)),
-    "sum": ("m", "m", lambda x: x.sum(1, keepdim=True).expand(-1, N) * 0.5), "transpose": ("m", "m", lambda x: x.t().contiguous().t() + 1),
-    "reshape": ("m", "m", lambda x: x.reshape(-1).flip(0).view(-1, N)), "row": ("mm", "m", write_row), "alias": ("m", "m", write_alias),
-    "topk": ("m", "p", lambda x: torch.topk(x, 2)), "max": ("mp", "m", lambda x, v, i: x + x.max(1).values[:, None] * v.mean()),
-    "gather": ("mp", "m", lambda x, v, i: torch.cat([x.gather(1, i), v], 1)), "split": ("m", "m", lambda x: torch.cat(x.split([1, 3], 1)[::-1], 1)),
-    "pair": ("p", "p", lambda v, i: (v * 2, i.flip(1))), "svd": ("m", "m", lambda x: x + torch.linalg.svdvals(x).sum()),
-    "div": ("m", "m", lambda x: torch.div(x, 3.0) + torch.div(x, x.abs() + 1)), "found": ("m", "m", lambda x: x + x[x > 0.25].sum()),
-    "count": ("m", "m", lambda x: x * 0.5 + torch.nonzero(x > 0).size(0)), "item": ("w", "n", lambda w: w.sum().item()),
-    "scale": ("mn", "m", lambda x, n: x + n * 0.125), "size": ("m", "n", lambda x: x.size(0) + x.dim()),
-    "whole": ("ww", "w", lambda a, b: a * 2 - b), "floor": ("w", "w", lambda a: torch.div(a, 3, rounding_mode="floor") % 5),
-    "count_in": ("mw", "m", lambda x, w: x + w.to(torch.bfloat16).to(x.dtype) + (w > 1).double().mean().to(x.dtype)), "cumsum": ("w", "w", lambda a: a.cumsum(1)),
-    "one_hot": ("w", "m", lambda w: (w.abs() % 4)[:, :1].eq(torch.arange(N)).to(torch.get_default_dtype())), "sort": ("m", "p", lambda x: tuple(t[:, :2] for t in torch.sort(x, 1))),
-}
-COUNT = {"m": 1, "w": 1, "n": 1, "p": 2}
+def configuration(r, graph):
+    """Options of a compilation, and how it is described."""
+    o = {"torch_mode": r.choice(("auto", "ops", "script", "script"))}
+    kind = r.choices(("nodes", "all", "native", "ops", "islands", "costs"), (10, 2, 2, 2, 2, 1))[0]
+    if kind == "nodes":
+        share = r.choice((0.2, 0.5, 0.5, 0.8))
+        o["torch_modules"] = [f"s.{k}" for k in range(graph.n_steps) if r.random() < share]
+        o["no_cost_drop"] = r.random() < 0.8
+    elif kind == "all":
+        o["backends"] = "torch"
+    elif kind == "native":
+        o["no_cost_drop"] = True
+    elif kind == "ops":
+        names = sorted(set(re.findall(r"(?:torch|aten|F)\.(\w+)\(", graph.source) + re.findall(r"\.(\w+_)\(", graph.source)))
+        o["torch_ops"] = ",".join("aten." + n for n in names if r.random() < 0.5) or "aten.add"
+        o["no_cost_drop"] = True
+    elif kind == "islands":
+        o["min_region"] = r.randint(1, 6)
+        o["torch_modules"] = [f"s.{k}" for k in range(graph.n_steps) if r.random() < 0.2]
+    return {k: v for k, v in o.items() if v not in (False, [])}
 
 
-class Program(nn.Module):
-    """inputs: x (main), y (main, may be written to), w (whole); a buffer; outputs as `out` says: values, None, the same twice."""
-
-    def __init__(self, r):
-        super().__init__()
-        self.register_buffer("kept", torch.linspace(-1, 1, N))
-        self.scale = nn.Parameter(torch.linspace(0.5, 1.5, N))
-        self.steps, self.plan, self.names = nn.ModuleList(), [], []
-        have = {"m": [(0,), (1,)], "w": [(2,)], "p": [], "n": []}
-        count = 3
-        for _ in range(r.randint(4, 14)):
-            name = r.choice([k for k, (args, _, _) in STEPS.items() if all(have[a] for a in args)])
-            args, kind, f = STEPS[name]
-            at = [i for a in args for i in r.choice(have[a])]
-            self.steps.append(Step(f))
-            self.plan.append(at)
-            self.names.append(f"{len(self.names)} {name}{tuple(at)}")
-            have[kind].append(tuple(range(count, count + COUNT[kind])))
-            count += COUNT[kind]
-        self.writes_input, self.writes_state = r.random() < 0.3, r.random() < 0.4
-        self.out = [r.choice([None, *range(3, count)]) for _ in range(r.randint(1, 3))] + [count - 1] * r.randint(1, 2)
-
-    def forward(self, x, y, w):
-        values = [x, y * self.scale, w]
-        for step, at in zip(self.steps, self.plan):
-            made = step(*[values[i] for i in at])
-            values += list(made) if isinstance(made, tuple) else [made]
-        if self.writes_input:
-            y.mul_(0.5).add_(values[0])
-        if self.writes_state:
-            self.kept.add_(x.mean(0))
-            return [None if i is None else values[i] for i in self.out], (values[1] + self.kept, {"kept": self.kept.clone()})
-        return [None if i is None else values[i] for i in self.out], (values[1],)
+def clones(x):
+    return tuple(t.clone() if isinstance(t, torch.Tensor) else t for t in x)
 
 
-def inputs_of(r, rows):
-    g = torch.Generator().manual_seed(r.randint(0, 1 << 30))
-    return torch.randn(rows, N, generator=g), torch.randn(rows, N, generator=g), torch.randint(-3, 4, (rows, N), generator=g)
-
-
-def leaves(x):
-    if isinstance(x, dict):
-        return [t for v in x.values() for t in leaves(v)]
-    return [t for v in x for t in leaves(v)] if isinstance(x, (list, tuple)) else [x]
-
-
-def double(model, given):
-    """What a float64 run of the next call gives, and leaves in its inputs."""
-    torch.set_default_dtype(torch.float64)
-    try:
-        wide = [t.double() if t.is_floating_point() else t.clone() for t in given]
-        return leaves(copy.deepcopy(model).double()(*wide)) + wide
-    finally:
-        torch.set_default_dtype(torch.float32)
-
-
-def one(seed):
-    """None, or what is wrong."""
-    r = random.Random(seed)
-    model = Program(r).eval()
-    rows, functional = r.choice([1, 3, 5]), r.random() < 0.5
-    batch = {0: torch.export.Dim("n", min=2, max=64)} if r.random() < 0.4 and rows > 1 else None
-    path = SCRATCH / "random.pt2"
+def expected(f, calls, model=None):
+    """Per call: outputs, inputs as they are afterwards."""
+    out = []
     with torch.no_grad():
-        try:
-            program = torch.export.export(model, inputs_of(r, rows), dynamic_shapes=(batch, batch, batch) if batch else None, strict=False)
-        except Exception:  # a size that must be fixed: as it is, then
-            batch = None
-            program = torch.export.export(model, inputs_of(r, rows), strict=False)
-        torch.export.save(program.run_decompositions() if functional else program, path)
-    chosen = [k for k in range(len(model.steps)) if r.random() < r.choice([0.2, 0.5, 0.8])]
-    options = ["--torch-mode", r.choice(["auto", "ops", "script"]), *(["--no-cost-drop"] if r.random() < 0.8 else [])]
-    for k in chosen:
-        options += ["--torch-modules", f"steps.{k}"]
-    if r.random() < 0.15:
-        options += ["--min-region", str(r.choice([2, 3, 5]))]
-    if r.random() < 0.1:
-        options += ["--backends", "torch"]
-    where = f"seed {seed}: {model.names} -> {model.out}{' functional' if functional else ''}; {' '.join(options)}"
-    c = cli("compile", path, "-o", SCRATCH / "random.cierge", "--verify", *options)
-    if c.returncode:
-        return f"{where}\n  compile: {c.returncode} {c.stderr[-600:]}"
-    context = cierge.load(SCRATCH / "random.cierge").context(threads=r.choice([1, 2]))
-    for call in range(2):
-        given = inputs_of(r, rows if call == 0 or not batch else r.choice([2, 6, 9]))
-        mine = [t.clone() for t in given]
+        for x in calls:
+            x = clones(x)
+            y = pytree.tree_flatten(f(*x))[0]
+            out.append((clones(y), x))
+    return out
+
+
+def compare(what, got, want):
+    if want is None:
+        if got is not None:
+            raise Failure(f"{what}: not None")
+        return
+    if got is None:
+        raise Failure(f"{what}: None")
+    if not isinstance(want, torch.Tensor):
+        want = torch.tensor(want, dtype=torch.bool if isinstance(want, bool) else torch.int64 if isinstance(want, int) else torch.float64)
+    if got.dtype != want.dtype or got.shape != want.shape:
+        raise Failure(f"{what}: {got.dtype} {tuple(got.shape)}, not {want.dtype} {tuple(want.shape)}")
+    try:
+        torch.testing.assert_close(got, want.contiguous(), equal_nan=True)
+    except AssertionError as e:
+        raise Failure(f"{what}: {e}\ngot {got}\nexpected {want}") from None
+
+
+def first_line(e):
+    return (str(e).strip().splitlines() or [type(e).__name__])[0][:110]
+
+
+def exported(graph, functional):
+    model = graph.model()
+    dims = tuple({d: torch.export.Dim.AUTO for d in range(len(s)) if graph.may_vary(s, d)} for _, _, s in graph.inputs)
+    try:
         with torch.no_grad():
-            exact = double(model, given)
-            want = leaves(model(*given))
-        try:
-            for i, t in enumerate(mine):
-                context.set_input(i, t)
-            context.call()
-            got = [context.output(i) for i in range(len(context.program.outputs))]
-            got = [None if t is None else torch.from_dlpack(t).clone() for t in got]
-        except cierge.Error as e:
-            return f"{where}\n  call {call}: {e}"
-        if len(got) != len(want):
-            return f"{where}\n  call {call}: {len(got)} outputs, not {len(want)}"
-        for k, (g, w) in enumerate([*zip(got, want), *zip(mine, given)]):
-            wrong = judge.difference(g, w, exact[k])
-            if wrong:
-                return f"{where}\n  call {call}: value {k}: {wrong}"
-    return None
+            program = torch.export.export(model, graph.make(0), dynamic_shapes=dims if any(dims) else None, strict=False)
+            program = program.run_decompositions() if functional else program
+            path = SCRATCH / "random.pt2"
+            torch.export.save(program, path)
+            again = torch.export.load(path)
+    except Exception as e:
+        raise Skipped(f"export: {first_line(e)}") from None
+    return path, again
 
 
-def run(seeds):
-    failed = 0
-    for seed in seeds:
+def has_symbols(program):
+    return bool(program.range_constraints) and any(
+        isinstance(d, torch.SymInt) for n in program.graph.nodes if n.op == "placeholder" and isinstance(n.meta.get("val"), torch.Tensor) for d in n.meta["val"].shape)
+
+
+def run_compiled(context, x):
+    for k, t in enumerate(x):
+        context.set_input(k, t)
+    context.call()
+    n = cierge._library().cierge_output_count(context.program._handle)
+    return [None if t is None else torch.from_dlpack(t) for t in (context.output(k) for k in range(n))]
+
+
+def prepare(graph, functional):
+    """The exported program, inputs of two calls, and what eager PyTorch makes of them."""
+    path, program = exported(graph, functional)
+    sizes = graph.sizes[0] + 3 if has_symbols(program) else None
+    for n in [sizes, None] if sizes else [None]:
+        calls = [graph.make(0), graph.make(1, n)]
         try:
-            wrong = one(seed)
+            want, judge = expected(graph.model(), calls), expected(program.module(), calls)
+            break
         except Exception as e:
-            wrong = f"seed {seed}: {type(e).__name__}: {str(e)[:500]}"
-        if wrong:
+            if n is None:
+                raise Skipped(f"eager: {first_line(e)}") from None
+    for (a, x), (b, y) in zip(want, judge):
+        try:
+            for p, q in zip(a + x, b + y, strict=True):
+                compare("", p if isinstance(p, torch.Tensor) or p is None else torch.tensor(p), q)
+        except (Failure, ValueError):
+            raise Skipped("PyTorch's exported program differs from eager") from None
+    return path, calls, want, n
+
+
+def check_seed(seed, stats, configurations=2, steps=None):
+    graph, r = Graph(seed, steps), random.Random(seed * 7919 + 1)
+    functional = r.random() < 0.5
+    path, calls, want, sizes = prepare(graph, functional)
+    stats["functional" if functional else "training"] += 1
+    stats["symbolic"] += bool(sizes)
+    stats.update({"lines " + k: n for k, n in graph.used.items()})
+    for _ in range(configurations):
+        o = configuration(r, graph)
+        try:
+            check_configuration(graph, path, o, calls, want, stats)
+        except Exception as e:
+            if isinstance(e, cierge.Error) and any(text in str(e) for text in REFUSED):
+                raise Skipped(f"refused: {e}"[-90:]) from None
+            e.configuration = f"{'functional' if functional else 'training'} dialect, sizes {sizes}, " + " ".join(f"{k}={v}" for k, v in o.items())
+            e.graph, e.functional, e.options = graph, functional, o
+            raise
+
+
+def still_fails(graph, functional, options, text):
+    try:
+        graph.write()
+        path, calls, want, _ = prepare(graph, functional)
+        check_configuration(graph, path, options, calls, want, collections.Counter())
+    except Skipped:
+        return False
+    except SyntaxError:
+        return False
+    except Exception as e:
+        return kind_of(e) == text
+    return False
+
+
+def kind_of(e):
+    return re.sub(r"\d+|v\d+", "N", (type(e).__name__ + str(e)).split("\n")[0])[:40]
+
+
+def reduced(e):
+    """The same failure of fewer lines and outputs."""
+    g, text, again = e.graph, kind_of(e), True
+    while again:
+        again = False
+        for part in ("outputs", "lines"):
+            for k in reversed(range(len(getattr(g, part)))):
+                whole = list(getattr(g, part))
+                if part == "outputs" and len(whole) == 1:
+                    break
+                setattr(g, part, whole[:k] + whole[k + 1:])
+                if still_fails(g, e.functional, e.options, text):
+                    again = True
+                else:
+                    setattr(g, part, whole)
+        for name in [m for m in e.options.get("torch_modules", [])]:
+            o = {**e.options, "torch_modules": [m for m in e.options["torch_modules"] if m != name]}
+            if still_fails(g, e.functional, o, text):
+                e.options = o
+    g.write()
+
+
+def check_configuration(graph, path, options, calls, want, stats):
+    report = SCRATCH / "random.json"
+    out = SCRATCH / "random.cierge"
+    cierge.compile(path, out, report=report, **options)
+    regions = json.loads(report.read_text())["regions"]
+    for region in regions:
+        stats["regions " + region["backend"] + (" " + region["mode"] if region.get("mode") else "")] += 1
+    stats["mixed"] += len({region["backend"] for region in regions}) > 1
+    context = cierge.load(out).context(threads=1)
+    held = []
+    for k, x in enumerate(calls):
+        x = clones(x)
+        held.append((run_compiled(context, x), x))
+    for k, ((got, x), (values, after)) in enumerate(zip(held, want)):  # at the end: results that are held do not change
+        if len(got) != len(values):
+            raise Failure(f"{len(got)} outputs, not {len(values)}")
+        for i, (a, b) in enumerate(zip(got, values)):
+            compare(f"call {k}, output {i}", a, b)
+        for (name, _, _), a, b in zip(graph.inputs, x, after):
+            compare(f"call {k}, input {name} afterwards", a, b)
+    stats["runs"] += 1
+
+
+def run_seeds(first, count, stats, progress=lambda seed: None, steps=None, reduce=False):
+    failed = 0
+    for seed in range(first, first + count):
+        progress(seed)
+        try:
+            check_seed(seed, stats, steps=steps)
+            stats["passed"] += 1
+        except Skipped as e:
+            stats["skipped"] += 1
+            stats["skip: " + re.sub(r"\d+", "N", str(e))[:90]] += 1
+        except Exception as e:
             failed += 1
-            print(wrong)
-    print(f"{len(seeds) - failed} passed, {failed} failed")
+            text = str(e) if isinstance(e, (Failure, cierge.Error)) else traceback.format_exc()
+            print(f"FAILED seed {seed}: {text}\nconfiguration: {getattr(e, 'configuration', '?')}")
+            if hasattr(e, "graph"):
+                if reduce:
+                    reduced(e)
+                    print("reduced: " + " ".join(f"{k}={v}" for k, v in e.options.items()))
+                print(e.graph.source[len(HEADER):], flush=True)
+    stats["failed"] += failed
     return failed
 
 
-if __name__ == "__main__":
+def in_children(first, count, batch=100, options=()):
+    """Seeds in child processes, so that a crash is one more failure."""
+    total, at, end = collections.Counter(), first, first + count
+    while at < end:
+        n = min(batch, end - at)
+        note = SCRATCH / "seed"
+        child = subprocess.run([sys.executable, __file__, "--child", str(note), "--seed", str(at), "--count", str(n), *options], stdout=subprocess.PIPE, text=True)
+        lines = child.stdout.splitlines()
+        if child.returncode in (0, 1) and lines and lines[-1].startswith("{"):
+            total.update(json.loads(lines.pop()))
+            at += n
+        else:
+            seed = int(note.read_text())
+            total["failed"] += 1
+            lines.append(f"FAILED seed {seed}: the process ended with {child.returncode}")
+            at = seed + 1
+        for line in lines:
+            print(line, flush=True)
+        print(f"  … seed {at}: {total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped", file=sys.stderr, flush=True)
+    return total
+
+
+def run(first, count, options=()):
+    stats = in_children(first, count, options=options)
+    for key, n in sorted(stats.items()):
+        print(f"{key}: {n}")
+    print(f"{stats['passed']} passed, {stats['failed']} failed")
+    return bool(stats["failed"])
+
+
+def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--count", type=int, default=100)
+    p.add_argument("--count", type=int, default=1)
+    p.add_argument("--show", action="store_true")
+    p.add_argument("--reduce", action="store_true", help="print a smaller module that fails in the same way")
+    p.add_argument("--child", help=argparse.SUPPRESS)
     a = p.parse_args()
-    np.random.seed(0)
     torch.set_num_threads(1)
-    sys.exit(run(range(a.seed, a.seed + a.count)) != 0)
+    if a.show:
+        print(Graph(a.seed).source)
+        return 0
+    if a.child:
+        stats = collections.Counter()
+        failed = run_seeds(a.seed, a.count, stats, lambda seed: pathlib.Path(a.child).write_text(str(seed)), reduce=a.reduce)
+        print(json.dumps(stats))
+        return bool(failed)
+    return run(a.seed, a.count, options=["--reduce"] if a.reduce else [])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

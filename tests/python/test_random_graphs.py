@@ -3,5 +3,4 @@ import sys
 
 import random_graphs
 
-FOUND = [5404]  # those that something was wrong with
-sys.exit(random_graphs.run([*range(40), *FOUND]) != 0)
+sys.exit(random_graphs.run(0, 40))

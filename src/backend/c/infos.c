@@ -33,10 +33,10 @@ static te_expr *literal(te *t, const cg_value *v) {
 
 // In the current group, only what is computed at this very place is known.
 static te_expr *known_here(cg_sched *c, cg_info *x, te_expr **idx) {
-  bool here = true;
-  for (int i = 0; i < x->value->type.rank; i++)
+  bool here = x->final; // NULL: a template's second result, which only its kernel knows
+  for (int i = 0; here && i < x->value->type.rank; i++)
     if (!cg_x_is(x->value->type.dim[i], 1) && idx[i] != x->idx[i]) here = false;
-  if (here && x->final) return x->final;
+  if (here) return x->final;
   c->misfit = true;
   return te_load(c->t, x->value, idx);
 }
@@ -168,6 +168,7 @@ static bool space_of_operand(cg_sched *c, cg_info *x, te_expr **out, te_expr **r
     }
     int o = position(out, rank, e), q = position(red, r->nreduce, e);
     if (o < 0 && q < 0) return false;
+    if (in->dim[d] != (o < 0 ? r->extent[q] : x->value->type.dim[o])) return false; // a window at the only place that it has
     x->dim[x->rank] = in->dim[d];
     x->reduced[x->rank] = o < 0;
     if (d == 1 && k != 1) x->channel = x->rank;

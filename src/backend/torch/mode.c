@@ -53,6 +53,7 @@ static bool other_number(const cg_arg *a, cg_schema_kind want) {
 static const char *unfit_node(cg_session *s, const cg_node *n) {
   if (cg_node_is_torchop(n)) return "it calls a script of its own";
   if (cg_node_draws(n)) return "it draws random numbers, which graph passes may move";
+  if (cg_node_is_op(n, "aten::view.dtype")) return "TorchScript takes no dtype for its argument";
   if (n->op && n->op->traits & CG_OP_EFFECT) return "it has an effect, which graph passes may move";
   if (!n->nresults) return "it is there for its effect";
   for (int i = 0; i < n->nargs; i++) {
