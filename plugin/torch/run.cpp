@@ -3,10 +3,10 @@
 // Calls are made below autograd and without gradients, on plain tensors: nothing is recorded, no version is counted,
 // and operators of every kind (composite, custom, registered from Python) find the kernel they find in PyTorch.
 #include <ATen/Parallel.h>
-#include <ATen/core/grad_mode.h>
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_strided.h>
+#include <c10/core/AutogradState.h>
 
 #include <ctime>
 #include <stdexcept>
@@ -249,10 +249,14 @@ void run_calls(cierge_torch_run &run, int *failed) {
 
 // Below autograd, unless an operator's only kernel is there; never with the caller's autocast.
 struct Guards {
-  at::NoGradGuard no_grad;
+  c10::AutogradState &autograd = c10::AutogradState::get_tls_state(); // as NoGradGuard, which looks for it four times
+  bool grad_mode = autograd.get_grad_mode();
   c10::impl::ExcludeDispatchKeyGuard excluded;
   explicit Guards(bool with_autograd)
-      : excluded(with_autograd ? c10::autocast_dispatch_keyset : c10::autocast_dispatch_keyset | c10::autograd_dispatch_keyset_with_ADInplaceOrView) {}
+      : excluded(with_autograd ? c10::autocast_dispatch_keyset : c10::autocast_dispatch_keyset | c10::autograd_dispatch_keyset_with_ADInplaceOrView) {
+    autograd.set_grad_mode(false);
+  }
+  ~Guards() { autograd.set_grad_mode(grad_mode); }
 };
 
 // All registers but those of constants and of lent inputs: after a call, whatever became of it.

@@ -240,33 +240,42 @@ static cierge_status *take_sizes(cierge_context *c) {
 
 static uint64_t nothing; // where empty tensors without data lie
 
-// Memory in C order is used in place, other memory is copied. Sets c->bound where the next call need not look again.
+// Memory in C order is used in place, other memory is copied.
+// Sets c->bound where nothing but sizes can be another at the next call: no numbers, no strides.
 static cierge_status *take_data(cierge_context *c) {
   cg_frame *f = &c->frame[0];
   const cg_plan_value *x;
-  bool in_place = true;
+  bool bound = true;
   for (uint32_t i = 0, v; (x = param_from(c, &i, &v)); i++) {
-    if (x->kind != CG_V_TENSOR) {
-      in_place = false; // another number may lie there
-      continue;
-    }
+    bound = bound && x->kind == CG_V_TENSOR && !c->given[i].t.strides;
+    if (x->kind != CG_V_TENSOR) continue;
     cg_given *g = &c->given[i];
     cg_slot *s = &f->slot[v];
     uint32_t es = cg_dtypes[x->dtype].size;
     s->data = g->t.data ? (char *)g->t.data + g->t.byte_offset : (char *)&nothing;
-    if (cg_is_c_order(s->size, g->t.strides, x->rank) && !((uintptr_t)s->data % (es < 8 ? es : 8))) continue;
+    if (cg_is_c_order(s->size, g->t.strides, x->rank) && !((uintptr_t)s->data & ((es < 8 ? es : 8) - 1))) continue;
     if (!cg_buffer_need(&g->staging, s->bytes)) return cg_no_memory();
-    in_place = false;
+    bound = false;
     cg_copy_strided(g->staging.at, NULL, s->data, g->t.strides, s->size, x->rank, es);
     s->data = g->staging.at;
   }
-  c->bound = in_place;
+  c->bound = bound;
   return NULL;
+}
+
+static bool sizes_are_as_before(const cierge_context *c) {
+  const cg_plan *plan = c->p->plan;
+  for (uint32_t i = 0; i < plan->n_inputs; i++) {
+    if (plan->input[i].param < 0) continue;
+    uint32_t v = plan->fn[0]->param[plan->input[i].param];
+    if (!cg_same_sizes(c->frame[0].slot[v].size, c->given[i].t.shape, plan->fn[0]->value[v].rank)) return false;
+  }
+  return true;
 }
 
 cierge_status *cg_bind_inputs(cierge_context *c) {
   cg_frame *f = &c->frame[0];
-  if (c->bound && f->shaped) return NULL;
+  if (c->bound && f->shaped && sizes_are_as_before(c)) return NULL;
   bool same = f->shaped;
   cierge_status *st = take_numbers(c, &same);
   if (st) {

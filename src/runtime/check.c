@@ -296,15 +296,16 @@ static bool releases(cg_fn_info *info, cg_pool *pool, cg_failure *f) {
     if (pass && !(info->release = cg_pool_alloc(pool, n + 1, sizeof *info->release))) return no_memory(f);
     for (uint32_t i = 0; i < fn->n_values; i++) {
       const cg_value_info *x = &info->value[i];
-      if (fn->value[i].kind != CG_V_TENSOR || fn->value[i].storage != CG_ST_TORCH || x->first == UINT32_MAX || x->last >= fn->n_steps) continue;
-      if (pass) info->release[--at[x->last + 1]] = i;
-      else at[x->last + 1]++, n++;
+      if (fn->value[i].kind != CG_V_TENSOR || fn->value[i].storage != CG_ST_TORCH) continue;
+      uint32_t last = x->first == UINT32_MAX || x->last > fn->n_steps ? fn->n_steps : x->last;
+      if (pass) info->release[--at[last + 1]] = i;
+      else at[last + 1]++, n++;
     }
     for (uint32_t i = 0; i <= fn->n_steps && !pass; i++) at[i + 1] += at[i]; // at[k + 1]: the end of step k's
   }
   // the second pass left the start of step k's list in at[k + 1]
   for (uint32_t i = 0; i <= fn->n_steps; i++) at[i] = at[i + 1];
-  at[fn->n_steps] = n;
+  at[fn->n_steps + 1] = n;
   return true;
 }
 

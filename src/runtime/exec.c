@@ -154,16 +154,6 @@ static cierge_status *run_step(cg_frame *f, const cg_plan_step *s, uint32_t i) {
   return cg_status_new(CIERGE_INTERNAL, "no such step");
 }
 
-static void release(cg_frame *f, uint32_t step) {
-  const cg_fn_info *fn = f->fn;
-  for (uint32_t i = fn->release_at[step]; i < fn->release_at[step + 1]; i++) {
-    cg_slot *s = &f->slot[fn->release[i]];
-    if (s->handle && s->owned) f->c->p->torch->tensor_free(s->handle);
-    s->handle = NULL;
-    s->owned = false;
-  }
-}
-
 uint64_t cg_now(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
@@ -189,7 +179,7 @@ cierge_status *cg_run_steps(cg_frame *f) {
     cg_arena_watch(f, i);
     cierge_status *st = f->ns ? time_step(f, &plan->step[i], i) : run_step(f, &plan->step[i], i);
     if (st) return st;
-    release(f, i);
+    cg_release(f, i, i + 1);
   }
   cg_arena_watch(f, plan->n_steps);
   return NULL;

@@ -76,14 +76,17 @@ cierge_status *cg_frame_init(cg_frame *f, cierge_context *c, const cg_fn_info *f
   return NULL;
 }
 
-void cg_frame_drop_tensors(cg_frame *f) {
-  if (!f->c || !f->c->p->torch) return;
-  for (uint32_t i = 0; i < f->fn->plan->n_values; i++) {
-    cg_slot *s = &f->slot[i];
+void cg_release(cg_frame *f, uint32_t from, uint32_t to) {
+  for (uint32_t i = f->fn->release_at[from]; i < f->fn->release_at[to]; i++) {
+    cg_slot *s = &f->slot[f->fn->release[i]];
     if (s->handle && s->owned) f->c->p->torch->tensor_free(s->handle);
     s->handle = NULL;
     s->owned = false;
   }
+}
+
+void cg_frame_drop_tensors(cg_frame *f) {
+  if (f->c && f->c->p->torch) cg_release(f, 0, f->fn->plan->n_steps + 1);
 }
 
 void cg_frame_free(cg_frame *f) {

@@ -37,7 +37,7 @@ typedef struct {
   bool *shaping;        // [n_values] scalars that early expressions use
   uint32_t *param_at;   // [n_steps] where a kernel's parameters are in the frame's
   uint32_t *loop_at;    // [n_steps] WHILE, SCAN: number of its loop
-  uint32_t *release_at; // [n_steps + 1] where the TORCH values that step k reads last start in `release`
+  uint32_t *release_at; // [n_steps + 2] where the TORCH values that step k reads last start in `release`; [n_steps]: those that stay
   uint32_t *release;
   uint32_t n_sizes, n_params, n_loops, n_planned, max_operands;
 } cg_fn_info;
@@ -202,12 +202,13 @@ struct cierge_context {
   cg_given *given;             // [n_inputs]
   cg_result *result;           // [n_results of main]
   cg_trace *trace;             // NULL: off
-  bool bound;                  // inputs are as they were in the last call, tensors that are used where they lie
+  bool bound;                  // inputs are as they were in the last call, but for their sizes
   bool ran;                    // the last call went well
 };
 
 cierge_status *cg_frame_init(cg_frame *f, cierge_context *c, const cg_fn_info *fn, bool profile);
 void cg_frame_free(cg_frame *f);
+void cg_release(cg_frame *f, uint32_t from, uint32_t to); // tensors of LibTorch that steps from <= k < to read last
 void cg_frame_drop_tensors(cg_frame *f);
 // Sizes of all early values from the scalars that are set; the arena planned anew where a size changed.
 cierge_status *cg_frame_shape(cg_frame *f);
