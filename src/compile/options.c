@@ -36,6 +36,16 @@ static void set_torch_mode(cierge_options *o, const char *v) {
   o->opt.torch_mode = strcmp(v, "auto") ? cg_strdup(&o->s, v) : NULL;
 }
 
+static void set_precision(cierge_options *o, const char *v) {
+  static const char *const names[] = {"f32", "bf16", "int8-dynamic", "int4-weight"};
+  for (int i = 0; i < 4; i++)
+    if (!strcmp(v, names[i])) {
+      o->opt.precision = (cg_precision)i;
+      return;
+    }
+  cg_fail(&o->s, CIERGE_USAGE, "--precision '%s': it is f32, bf16, int8-dynamic or int4-weight", v);
+}
+
 static void set_backends(cierge_options *o, const char *v) {
   const cg_backend **list = CG_NEW_ARRAY(&o->s, const cg_backend *, strlen(v) / 2 + 2);
   int n = 0;
@@ -54,7 +64,7 @@ static void set_backends(cierge_options *o, const char *v) {
 
 static const char *native_target(void) {
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("x86-64-v4")) return "x86-64-v4";
+  if (__builtin_cpu_supports("x86-64-v4")) return __builtin_cpu_supports("avx512vnni") ? "x86-64-v4+vnni" : "x86-64-v4";
   if (__builtin_cpu_supports("x86-64-v3")) return "x86-64-v3";
   return "x86-64-v2";
 }
@@ -62,12 +72,14 @@ static const char *native_target(void) {
 static void set_target(cierge_options *o, const char *v) {
   static const char *const targets[] = {"x86-64-v2", "x86-64-v3", "x86-64-v4"};
   if (!strcmp(v, "native")) v = native_target();
+  o->opt.vnni = !strcmp(v, "x86-64-v4+vnni");
+  if (o->opt.vnni) v = "x86-64-v4";
   for (int i = 0; i < 3; i++)
     if (!strcmp(v, targets[i])) {
       o->opt.target = targets[i];
       return;
     }
-  cg_fail(&o->s, CIERGE_USAGE, "--target '%s': it is native, x86-64-v2, x86-64-v3 or x86-64-v4", v);
+  cg_fail(&o->s, CIERGE_USAGE, "--target '%s': it is native, x86-64-v2, x86-64-v3, x86-64-v4 or x86-64-v4+vnni", v);
 }
 
 static void set_emit(cierge_options *o, const char *v) {

@@ -28,9 +28,12 @@ struct cg_backend {
 
 CG_VEC_TYPE(cg_text_vec, const char *);
 
+typedef enum { CG_PRECISION_F32, CG_PRECISION_BF16, CG_PRECISION_INT8_DYNAMIC, CG_PRECISION_INT4_WEIGHT } cg_precision;
+
 // What the user asked for; read by passes and backends, filled by compile/options.c.
 typedef struct {
   const char *target;              // resolved: "x86-64-v2" … "x86-64-v4"
+  bool vnni;                       // it has AVX512-VNNI besides
   bool require_native, no_cost_drop, verify;
   const cg_backend *const *backends; // in the order of preference, NULL-terminated
   bool native;                     // some backend besides LibTorch is among them
@@ -55,7 +58,7 @@ typedef struct {
   const char *torch_mode;          // "ops", "script"; NULL: the cost model decides
   const char *blobs;               // --blobs
   const char *cc;                  // the C compiler for kernels
-  const char *fuse_precision;
+  cg_precision precision;          // of constant weights in products
 } cg_options;
 
 // What a pass may ask of LibTorch; NULL in cg_pipeline where it is not to be had. Implemented in backend/torch.

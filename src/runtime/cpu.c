@@ -5,8 +5,10 @@
 
 #include "runtime/cpu.h"
 
+static const char *const levels[] = {"x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4", "x86-64-v4+vnni"}; // 1, 2 …
+
 // Registers of cpuid and xgetbv that the levels speak of.
-enum { LEAF1_ECX, LEAF7_EBX, EXT1_ECX, WORDS };
+enum { LEAF1_ECX, LEAF7_EBX, LEAF7_ECX, EXT1_ECX, WORDS };
 
 typedef struct {
   const char *name;
@@ -20,6 +22,7 @@ static const feature features[] = {
     {"FMA", 3, LEAF1_ECX, 12}, {"MOVBE", 3, LEAF1_ECX, 22}, {"OSXSAVE", 3, LEAF1_ECX, 27}, {"AVX", 3, LEAF1_ECX, 28}, {"F16C", 3, LEAF1_ECX, 29},
     {"LZCNT", 3, EXT1_ECX, 5}, {"BMI1", 3, LEAF7_EBX, 3}, {"AVX2", 3, LEAF7_EBX, 5}, {"BMI2", 3, LEAF7_EBX, 8},
     {"AVX512F", 4, LEAF7_EBX, 16}, {"AVX512DQ", 4, LEAF7_EBX, 17}, {"AVX512CD", 4, LEAF7_EBX, 28}, {"AVX512BW", 4, LEAF7_EBX, 30}, {"AVX512VL", 4, LEAF7_EBX, 31},
+    {"AVX512VNNI", 5, LEAF7_ECX, 11},
 };
 
 static uint64_t enabled_state(uint32_t leaf1_ecx) {
@@ -33,7 +36,7 @@ cg_cpu cg_cpu_here(void) {
   cg_cpu c = {0};
   uint32_t a, b, x, d;
   if (__get_cpuid(1, &a, &b, &x, &d)) c.word[LEAF1_ECX] = x;
-  if (__get_cpuid_count(7, 0, &a, &b, &x, &d)) c.word[LEAF7_EBX] = b;
+  if (__get_cpuid_count(7, 0, &a, &b, &x, &d)) c.word[LEAF7_EBX] = b, c.word[LEAF7_ECX] = x;
   if (__get_cpuid(0x80000001, &a, &b, &x, &d)) c.word[EXT1_ECX] = x;
   c.xcr0 = enabled_state(c.word[LEAF1_ECX]);
   return c;
@@ -46,7 +49,8 @@ static void add(char *out, size_t n, const char *what) {
 
 bool cg_cpu_lacks(const cg_cpu *c, const char *target, char *missing, size_t n) {
   *missing = 0;
-  int level = !strcmp(target, "x86-64") ? 1 : !strncmp(target, "x86-64-v", 8) && target[8] >= '2' && target[8] <= '4' && !target[9] ? target[8] - '0' : 0;
+  int level = sizeof levels / sizeof *levels;
+  while (level && strcmp(target, levels[level - 1])) level--;
   if (!level) {
     snprintf(missing, n, "a processor of that kind");
     return true;

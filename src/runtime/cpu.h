@@ -4,7 +4,7 @@
 #include "artifact/artifact.h"
 
 typedef struct {
-  uint32_t word[3]; // registers of cpuid
+  uint32_t word[4]; // registers of cpuid
   uint64_t xcr0;    // register state that the operating system saves
 } cg_cpu;
 

@@ -43,6 +43,7 @@ static void parts(cg_text *t, const cierge_program *p) {
   cg_text_add(t, "nodes: %u, of which native %u, LibTorch %u, numbers and control %u\n", plan->nodes_total, plan->nodes_native, plan->nodes_torch,
               plan->nodes_scalar);
   cg_text_add(t, "native kernels: %u\n", plan->n_kernels);
+  for (uint32_t i = 0; i < plan->n_kernels; i++) cg_text_add(t, "  %s\n", plan->kernel[i].note);
   cg_text_add(t, "LibTorch regions: %u\n", plan->n_regions);
   for (uint32_t i = 0; i < plan->n_regions; i++)
     cg_text_add(t, "  %s: %u nodes, mode %s\n", plan->region[i].name, plan->region[i].n_nodes, plan->region[i].mode);

@@ -18,6 +18,9 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 CIERGE = BUILD / "cierge"
+_cpu = open("/proc/cpuinfo").read()
+VNNI = "avx512_vnni" in _cpu
+TARGETS = ["x86-64-v2", "x86-64-v3"] + ["x86-64-v4"] * ("avx512vl" in _cpu)  # that run here
 if "ASAN_OPTIONS" in os.environ:
     os.environ["ASAN_OPTIONS"] += ":detect_leaks=1"  # of what is started from here; Python itself frees little at its end
 _scratch = tempfile.TemporaryDirectory()

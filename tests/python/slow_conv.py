@@ -6,7 +6,7 @@ from torch import nn
 import common
 
 Dim = torch.export.Dim
-TARGETS = ["x86-64-v2", "x86-64-v3"] + (["x86-64-v4"] if "avx512vl" in open("/proc/cpuinfo").read() else [])
+TARGETS = common.TARGETS
 
 
 def flat(value):

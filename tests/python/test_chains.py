@@ -6,8 +6,7 @@ from torch import nn
 
 import common
 
-AVX512 = "avx512vl" in open("/proc/cpuinfo").read()
-TARGETS = ["x86-64-v2", "x86-64-v3"] + ["x86-64-v4"] * AVX512
+TARGETS = common.TARGETS
 Dim = torch.export.Dim
 
 

@@ -6,7 +6,7 @@ from torch import nn
 import common
 
 SIZES = [(1, 1), (3, 16), (7, 15), (17, 31), (64, 64), (33, 65), (50, 127), (191, 48), (193, 79), (400, 200)]  # depth, columns
-TARGETS = ["x86-64-v2", "x86-64-v3"] + ["x86-64-v4"] * ("avx512vl" in open("/proc/cpuinfo").read())
+TARGETS = common.TARGETS
 
 
 class Products(nn.Module):

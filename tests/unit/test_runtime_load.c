@@ -95,7 +95,7 @@ static void processors_are_checked(void **u) {
   cierge_program *p;
   refused(cierge_load(artifact(other_processor), NULL, &p), CIERGE_MISSING, "x86-64-v9");
   refused(cierge_load(artifact(lost_kernel), NULL, &p), CIERGE_BAD_ARTIFACT, "gone");
-  cg_cpu old = {.word = {~0u, 0, ~0u}, .xcr0 = ~0ull}, all = {.word = {~0u, ~0u, ~0u}, .xcr0 = 7};
+  cg_cpu old = {.word = {~0u, 0, 0, ~0u}, .xcr0 = ~0ull}, all = {.word = {~0u, ~0u, ~0u, ~0u}, .xcr0 = 7}, plain = {.word = {~0u, ~0u, 0, ~0u}, .xcr0 = ~0ull};
   char missing[512];
   assert_false(cg_cpu_lacks(&old, "x86-64-v2", missing, sizeof missing));
   assert_true(cg_cpu_lacks(&old, "x86-64-v3", missing, sizeof missing));
@@ -103,6 +103,9 @@ static void processors_are_checked(void **u) {
   assert_false(cg_cpu_lacks(&all, "x86-64-v3", missing, sizeof missing));
   assert_true(cg_cpu_lacks(&all, "x86-64-v4", missing, sizeof missing));
   assert_non_null(strstr(missing, "AVX-512 registers"));
+  assert_false(cg_cpu_lacks(&plain, "x86-64-v4", missing, sizeof missing));
+  assert_true(cg_cpu_lacks(&plain, "x86-64-v4+vnni", missing, sizeof missing));
+  assert_string_equal(missing, "AVX512VNNI");
 }
 
 static void kernels_from_a_temporary_file(void **u) {

@@ -231,6 +231,13 @@ const char *cg_kernel_target(cg_kernel *k) { return k->c->e->pipeline->opt->targ
 void cg_kernel_note(cg_kernel *k, const char *note) { k->note = note; }
 void cg_kernel_cost(cg_kernel *k, double ns) { k->cost = ns; }
 
+bool cg_kernel_vnni(cg_kernel *k) {
+  cg_emitter *e = cg_kernel_emitter(k);
+  cg_c_state *st = cg_c_state_of(e);
+  st->vnni |= e->pipeline->opt->vnni;
+  return st->vnni;
+}
+
 int cg_kernel_vector_bytes(cg_kernel *k) {
   const char *t = cg_kernel_target(k);
   return !t ? 16 : strstr(t, "v4") ? 64 : strstr(t, "v3") ? 32 : 16;
@@ -447,14 +454,11 @@ static int function(cg_kernel *k, const char *text) {
   cg_str named = cg_str_new(e->s);
   add_replaced(&named, text, CG_C_NAME, f.name);
   f.text = cg_str_text(&named);
-  if (!k->note) {
-    cg_str note = cg_str_new(e->s);
-    cg_str_add(&note, kernel_stem(k, "+"));
-    cg_str_addc(&note, ' ');
-    add_type(&note, &k->g->member.at[k->g->member.n - 1]->value->type);
-    k->note = cg_str_text(&note);
-  }
-  return add_function(e, f, k->note);
+  cg_str note = cg_str_new(e->s);
+  cg_str_addf(&note, "%s ", kernel_stem(k, "+"));
+  add_type(&note, &k->g->member.at[k->g->member.n - 1]->value->type);
+  if (k->note) cg_str_addf(&note, ", %s", k->note);
+  return add_function(e, f, cg_str_text(&note));
 }
 
 void cg_kernel_close(cg_kernel *k) {

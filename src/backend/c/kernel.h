@@ -97,10 +97,11 @@ cg_session *cg_kernel_session(cg_kernel *k);
 cg_module *cg_kernel_module(cg_kernel *k);
 cg_emitter *cg_kernel_emitter(cg_kernel *k);
 const char *cg_kernel_target(cg_kernel *k);   // "x86-64-v3"
+bool cg_kernel_vnni(cg_kernel *k);            // whether the target has AVX512-VNNI; the artifact needs it then
 int cg_kernel_vector_bytes(cg_kernel *k);     // 16, 32 or 64: widest vector of the target
 // The index of the node's place for errors (detail[2]).
 int cg_kernel_site(cg_kernel *k);
-// For the report and profiles: "linear f32[128, 1536]" is the default; replaced by this.
+// What the template chose, for `inspect` and profiles: stands behind "linear f32[128, 1536]".
 void cg_kernel_note(cg_kernel *k, const char *note);
 void cg_kernel_cost(cg_kernel *k, double ns); // estimate, for the report
 #endif

@@ -37,6 +37,7 @@ typedef struct {
   CG_VEC(cg_c_function) function; // by kernel index - first
   CG_VEC(int) kernel;
   cg_map shared;                  // key -> cg_str *: text that kernels share
+  bool vnni;                      // some kernel uses it
 } cg_c_state;
 
 #define CG_C_NAME "k__NAME"  // stands for the function's name until it is known

@@ -3,7 +3,7 @@
 // by strides over the result's dimensions, and computed by the tile (kernel_gemm.h).
 #include <string.h>
 
-#include "backend/c/kernel_gemm.h"
+#include "backend/c/kernel_low.h"
 
 // ---------------------------------------------------------------- what the node means
 
@@ -92,6 +92,7 @@ typedef struct {
   const char *a_name, *a_row, *b_name;
   bool a_packed, b_packed, b_direct;
   bool stream;                    // B is packed for cg_tile_stream
+  cg_low low;                     // how B is kept if in fewer bits
 } writer;
 
 static const cg_expr *one(writer *w) { return cg_x_int(&w->m->exprs, 1); }
@@ -171,6 +172,10 @@ static const char *pack_constant(writer *w) {
     cg_tile_pack(&w->tile, b->dtype, cg_kernel_constant_at(b, idx), b->stride[w->p.b.depth]->value, b->stride[n_dim]->value, depth, cols,
                  data + (size_t)(z * each) * cg_dtypes[w->tile.dtype].size);
   }
+  if (w->low.format) {
+    cg_low_pack(w->k, &w->low, &w->tile, b->constant->name, depth, cols, (const float *)data);
+    return NULL;
+  }
   const char *name = cg_format(w->s, "%s_packed", b->constant->name);
   return cg_kernel_constant(w->k, name, w->tile.dtype, 1, (int64_t[]){batches * each}, data, bytes);
 }
@@ -217,6 +222,8 @@ static void prepare(writer *w, cg_str *o) {
     cg_str_addf(o, "    %s(1, depth, %s + %s, 0, %s, %s + at * depth, depth);\n  }\n", cg_tile_copy(w->k, w->a.dtype), w->a.name,
                 offset_text(w, &w->a, &w->p.a, 0, w->p.rank - !w->p.column, true), size(w, w->a.stride[w->p.a.depth]), w->a_name);
   }
+  if (w->low.format)
+    cg_low_prepare(w->k, &w->low, w->rows, w->depth, w->a_packed ? w->a_name : cg_format(w->s, "%s + %s", w->a_name, offset_text(w, &w->a, &w->p.a, 0, 0, true)), w->a_row, o);
   if (w->b_name && !w->b_packed) {
     cg_str_addf(o, "  // B%s as panels (panel, depth, %d)\n", w->b_direct ? "'s last columns" : "", w->tile.nr);
     cg_str_addf(o, "  const int64_t packed = %s;\n", w->b_direct ? "cols % NR ? 1 : 0" : "panels");
@@ -331,7 +338,8 @@ static void emit_blocks(writer *w, cg_str *o) {
   cg_str_addf(o, "  enum { NR = %d };\n", w->tile.nr);
   cg_str_addf(o, "  const int64_t panels = (cols + NR - 1) / NR, blocks = (rows + %lld) / %lld;\n", (long long)mc - 1, (long long)mc);
   prepare(w, o);
-  cg_str_addf(o, "  const int64_t steps = depth > %lld ? (depth + %lld) / %lld : 1; // the depth in pieces for the cache\n", (long long)kc, (long long)kc - 1, (long long)kc);
+  if (!w->low.format)
+    cg_str_addf(o, "  const int64_t steps = depth > %lld ? (depth + %lld) / %lld : 1; // the depth in pieces for the cache\n", (long long)kc, (long long)kc - 1, (long long)kc);
   cg_tile_units(o, "batches * blocks * panels", "batches * rows * cols * depth",
                 cg_format(w->s, "    %s c[%lld * NR] __attribute__((aligned(64))); // (rows of a block, NR)\n", T, (long long)mc));
   bool even = cg_x_is_int(w->cols) && w->cols->value % w->tile.nr == 0;
@@ -344,7 +352,8 @@ static void emit_blocks(writer *w, cg_str *o) {
   for (int d = 0; d < w->p.nz; d++) cg_str_addf(o, "      (void)%s;\n", w->index[d]);
   if (w->a_packed) cg_str_addf(o, "      const %s *a = %s + (z * rows + m0) * depth;\n", T, w->a_name);
   else cg_str_addf(o, "      const %s *a = %s + %s + m0 * (%s);\n", T, w->a_name, offset_text(w, &w->a, &w->p.a, 0, w->p.nz, true), w->a_row);
-  if (w->stream) emit_stream(w, o);
+  if (w->low.format) cg_low_block(w->k, &w->low, &w->tile, w->depth->value, w->cols->value, w->a_row, o);
+  else if (w->stream) emit_stream(w, o);
   else emit_block(w, o);
   cg_str_add(o, "      for (int64_t i = 0; i < height; i++) {\n");
   split_index(w, o, 8, "(m0 + i)", w->p.nz, last);
@@ -374,6 +383,7 @@ static void emit(cg_kernel *k, const cg_node *n) {
   if (constant_b(&w)) {
     w.b_packed = true, w.stream = w.tile.lanes > 1;
     if (w.stream) w.tile = cg_tile_wide(&w.tile, w.cols->value);
+    if (!w.p.nz) w.low = cg_low_choose(k, &w.tile, w.out->dtype, w.depth->value);
     w.b_name = pack_constant(&w);
   }
   else w.b = cg_kernel_read(k, w.p.b_value);
@@ -381,6 +391,7 @@ static void emit(cg_kernel *k, const cg_node *n) {
   cg_str *o = cg_kernel_body(k);
   cg_str_addf(o, "  const int64_t rows = %s, depth = %s;\n", size(&w, w.rows), size(&w, w.depth));
   if (!w.p.column) cg_str_addf(o, "  const int64_t cols = %s, batches = %s;\n", size(&w, w.cols), size(&w, w.batches));
+  if (w.b_packed) cg_kernel_note(k, cg_format(w.s, "weights %s in panels of %d", cg_low_name(&w.low), w.tile.nr));
   if (w.p.column) emit_column(&w, o);
   else emit_blocks(&w, o);
 }

@@ -1,0 +1,337 @@
+// Products whose constant weights are kept in fewer bits (--precision) and made wide again in registers:
+//   bf16          rounded to bfloat16
+//   int4-weight   q * scale, q from -8 to 7, with a scale for each column of 128 rows (as in GGML's Q4_0)
+//   int8-dynamic  q * scale, q from -127 to 127, with a scale for each column; the rows of A as well, by scales found at run time
+//                 (Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only inference", 2018)
+// Sums are of f32 products in the first two, of integers, and exact, in the last.
+#include "backend/c/kernel_low.h"
+
+#include <math.h>
+#include <string.h>
+
+enum {
+  GROUP = 128,
+  DEEPEST = 1 << 16, // sums of so many products of 8-bit numbers fit 32 bits
+  MANY = 16          // rows for which B is made wide once, not in each tile
+};
+
+typedef struct {
+  const char *option, *name, *element; // `name`: of functions; the C type of a panel's elements
+  int bits;
+} format;
+static const format formats[] = {
+  [CG_PRECISION_BF16] = {"bf16", "bf16", "uint16_t", 16},
+  [CG_PRECISION_INT8_DYNAMIC] = {"int8-dynamic", "int8", "int8_t", 8},
+  [CG_PRECISION_INT4_WEIGHT] = {"int4-weight", "int4", "uint8_t", 4},
+};
+
+static int bytes_of(const cg_tile *t) { return t->lanes * cg_dtypes[t->dtype].size; }
+
+cg_low cg_low_choose(cg_kernel *k, const cg_tile *t, cg_dtype out, int64_t depth) {
+  const cg_options *opt = cg_kernel_emitter(k)->pipeline->opt;
+  cg_low l = {.format = opt->precision};
+  if (t->lanes == 1 || out != CG_F32 || !depth) l.format = CG_PRECISION_F32;
+  if (l.format == CG_PRECISION_INT8_DYNAMIC && depth > DEEPEST) l.format = CG_PRECISION_F32;
+  switch (l.format) {
+  case CG_PRECISION_F32: break;
+  case CG_PRECISION_BF16: l.group = GROUP, l.unit = 1; break;
+  case CG_PRECISION_INT4_WEIGHT: l.group = GROUP, l.unit = 2; break;
+  case CG_PRECISION_INT8_DYNAMIC: l.group = depth, l.unit = cg_kernel_vnni(k) ? 4 : 2; break;
+  }
+  return l;
+}
+
+const char *cg_low_name(const cg_low *l) { return l->format ? formats[l->format].option : "f32"; }
+
+// ---------------------------------------------------------------- packing
+
+static int64_t units(const cg_low *l, int64_t depth) { return (depth + l->unit - 1) / l->unit; }
+static int64_t groups(const cg_low *l, int64_t depth) { return (depth + l->group - 1) / l->group; }
+
+static uint16_t to_bf16(float f) {
+  uint32_t u;
+  memcpy(&u, &f, 4);
+  return isnan(f) ? (uint16_t)(u >> 16 | 0x40) : (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
+}
+
+// The scale of n numbers that lie `stride` apart: of 8 bits by the greatest magnitude, of 4 so that the greatest number becomes -8.
+static float scale_of(const cg_low *l, const float *x, int64_t n, int64_t stride) {
+  float most = 0;
+  for (int64_t i = 0; i < n; i++) {
+    if (!isfinite(x[i * stride])) return NAN;
+    if (fabsf(x[i * stride]) > fabsf(most)) most = x[i * stride];
+  }
+  return l->format == CG_PRECISION_INT4_WEIGHT ? most / -8 : fabsf(most) / 127;
+}
+
+static int rounded(const cg_low *l, float x, float scale) {
+  if (!(scale != 0 && isfinite(scale))) return 0; // NaN: the scale makes the result NaN
+  float q = nearbyintf(x / scale);
+  return l->format == CG_PRECISION_INT4_WEIGHT ? (q > 7 ? 7 : (int)q) : (int)q;
+}
+
+// One panel: `from` is [depth][width] in f32.
+static void pack_panel(const cg_low *l, const float *from, int64_t depth, int64_t width, char *to, float *scale, int32_t *sum) {
+  for (int64_t i = 0; i < depth * width && l->format == CG_PRECISION_BF16; i++) ((uint16_t *)to)[i] = to_bf16(from[i]);
+  if (l->format == CG_PRECISION_BF16) return;
+  for (int64_t g = 0; g < groups(l, depth); g++)
+    for (int64_t j = 0; j < width; j++) {
+      int64_t first = g * l->group, last = first + l->group < depth ? first + l->group : depth, total = 0;
+      float s = scale[g * width + j] = scale_of(l, from + first * width + j, last - first, width);
+      for (int64_t i = first; i < last; i++) {
+        int q = rounded(l, from[i * width + j], s);
+        int64_t at = (i / l->unit * width + j) * l->unit + i % l->unit;
+        total += q;
+        if (l->format == CG_PRECISION_INT4_WEIGHT) to[at / 2] = (char)((uint8_t)to[at / 2] | (unsigned)(q & 15) << (i % 2 * 4));
+        else to[at] = (char)q;
+      }
+      if (sum) sum[j] = (int32_t)total * 128;
+    }
+}
+
+void cg_low_pack(cg_kernel *k, cg_low *l, const cg_tile *t, const char *name, int64_t depth, int64_t cols, const float *panels) {
+  cg_session *s = cg_kernel_session(k);
+  int64_t all = cg_tile_packed(t, 1, cols), n = units(l, depth) * l->unit * all, n_scales = groups(l, depth) * all;
+  bool scaled = l->format != CG_PRECISION_BF16, offset = l->unit == 4;
+  size_t bytes = (size_t)(n * formats[l->format].bits / 8);
+  char *to = cg_alloc(s, bytes);
+  float *scale = scaled ? CG_NEW_ARRAY(s, float, n_scales) : NULL;
+  int32_t *sum = offset ? CG_NEW_ARRAY(s, int32_t, all) : NULL;
+  for (int64_t n0 = 0; n0 < cols; n0 += t->nr) {
+    int64_t width = cg_tile_packed(t, 1, cols - n0 < t->nr ? cols - n0 : t->nr);
+    pack_panel(l, panels + n0 * depth, depth, width, to + units(l, depth) * l->unit * n0 * formats[l->format].bits / 8, scale ? scale + groups(l, depth) * n0 : NULL,
+               sum ? sum + n0 : NULL);
+  }
+  cg_dtype stored = l->format == CG_PRECISION_BF16 ? CG_BF16 : l->format == CG_PRECISION_INT4_WEIGHT ? CG_U8 : CG_I8;
+  l->weights = cg_kernel_constant(k, cg_format(s, "%s_%s", name, formats[l->format].name), stored, 1, (int64_t[]){(int64_t)bytes / cg_dtypes[stored].size}, to, bytes);
+  if (scaled) l->scales = cg_kernel_constant(k, cg_format(s, "%s_scales", name), CG_F32, 1, (int64_t[]){n_scales}, scale, (size_t)n_scales * 4);
+  if (offset) l->sums = cg_kernel_constant(k, cg_format(s, "%s_sums", name), CG_I32, 1, (int64_t[]){all}, sum, (size_t)all * 4);
+}
+
+// ---------------------------------------------------------------- tiles
+
+// Vectors of a tile's floats made of what is stored: low_bf16 of 16 bits each, low_first and low_second of low_pairs. (As intrinsics: gcc
+// makes a mess of __builtin_convertvector from bytes.)
+static void emit_widening(cg_kernel *k, const cg_low *l, const cg_tile *t) {
+  cg_str *o = cg_kernel_shared(k, cg_format(cg_kernel_session(k), "low_%s", formats[l->format].name));
+  if (!o) return;
+  int bytes = bytes_of(t);
+  const char *mm = bytes == 64 ? "_mm512" : bytes == 32 ? "_mm256" : "_mm", *F = cg_tile_vector(t)->type;
+  const char *I = bytes == 64 ? "__m512i" : bytes == 32 ? "__m256i" : "__m128i", *bits = bytes == 64 ? "si512" : bytes == 32 ? "si256" : "si128";
+  const char *half = bytes == 64 ? "_mm256_loadu_si256" : bytes == 32 ? "_mm_loadu_si128" : "_mm_loadu_si64";
+  const char *quarter = bytes == 64 ? "_mm_loadu_si128" : bytes == 32 ? "_mm_loadu_si64" : "_mm_loadu_si32";
+  if (l->format == CG_PRECISION_BF16)
+    cg_str_addf(o, "static inline %s low_bf16(const uint16_t *p) { return %s_cast%s_ps(%s_slli_epi32(%s_cvtepu16_epi32(%s((const void *)p)), 16)); }\n", F, mm, bits, mm, mm, half);
+  if (l->format != CG_PRECISION_INT4_WEIGHT) return;
+  cg_str_addf(o, "static inline %s low_pairs(const uint8_t *p) { return %s_cvtepu8_epi32(%s((const void *)p)); }\n", I, mm, quarter);
+  for (int second = 0; second < 2; second++) {
+    cg_str_addf(o, "static inline %s low_%s(%s q) { return ", F, second ? "second" : "first", I);
+    if (bytes == 64) // a table of the 16 numbers
+      cg_str_addf(o, "_mm512_permutexvar_ps(%s, _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1)); }\n", second ? "_mm512_srli_epi32(q, 4)" : "q");
+    else cg_str_addf(o, "%s_cvtepi32_ps(%s_srai_epi32(%s_slli_epi32(q, %d), 28)); }\n", mm, mm, mm, second ? 24 : 28);
+  }
+}
+
+static void emit_rows(cg_str *o, const cg_vector *v, int rows, int nv, int step) {
+  for (int r = 0; r < rows; r++) {
+    cg_str_addf(o, "    x = %s(a[%d * lda + i + %d]);\n", v->set, r, step);
+    for (int j = 0; j < nv; j++) cg_str_addf(o, "    c%d_%d = low_fma(x, b%d, c%d_%d);\n", r, j, j, r, j);
+  }
+}
+
+// c[R][nv] (+)= a[R][k] * b[k][nv] (* scale[nv])
+static void emit_float_tile(cg_str *o, const cg_low *l, const cg_tile *t, int rows, int nv) {
+  const cg_vector *v = cg_tile_vector(t);
+  bool four = l->format == CG_PRECISION_INT4_WEIGHT;
+  int L = t->lanes;
+  cg_str_addf(o, "static void low_%s_%dx%d(int64_t k, const float *a, int64_t lda, const %s *b, const float *scale, float *c, int64_t ldc, int add) {\n", formats[l->format].name,
+              rows, nv * L, formats[l->format].element);
+  cg_str_addf(o, "  %s x", v->type);
+  for (int j = 0; j < nv; j++) cg_str_addf(o, ", b%d", j);
+  cg_str_add(o, ";\n");
+  for (int r = 0; r < rows; r++)
+    for (int j = 0; j < nv; j++) cg_str_addf(o, "  %s c%d_%d = %s();\n", v->type, r, j, v->zero);
+  cg_str_addf(o, "  int64_t i = 0;\n  for (; i + %d < k; i += %d, b += %d) {\n", four, 1 + four, nv * L);
+  for (int j = 0; j < nv; j++) {
+    if (four) cg_str_addf(o, "    const %s q%d = low_pairs(b + %d);\n    b%d = low_first(q%d);\n", L == 16 ? "__m512i" : L == 8 ? "__m256i" : "__m128i", j, j * L, j, j);
+    else cg_str_addf(o, "    b%d = low_bf16(b + %d);\n", j, j * L);
+  }
+  emit_rows(o, v, rows, nv, 0);
+  for (int j = 0; j < nv && four; j++) cg_str_addf(o, "    b%d = low_second(q%d);\n", j, j);
+  if (four) emit_rows(o, v, rows, nv, 1);
+  cg_str_add(o, "  }\n");
+  if (four) {
+    cg_str_add(o, "  if (i < k) {\n");
+    for (int j = 0; j < nv; j++) cg_str_addf(o, "    b%d = low_first(low_pairs(b + %d));\n", j, j * L);
+    emit_rows(o, v, rows, nv, 0);
+    cg_str_add(o, "  }\n");
+    for (int r = 0; r < rows; r++)
+      for (int j = 0; j < nv; j++) cg_str_addf(o, "  c%d_%d = %s(c%d_%d, %s(scale + %d));\n", r, j, v->mul, r, j, v->load, j * L);
+  } else cg_str_add(o, "  (void)scale;\n");
+  for (int r = 0; r < rows; r++)
+    for (int j = 0; j < nv; j++) {
+      int at = j * L;
+      cg_str_addf(o, "  %s(c + %d * ldc + %d, add ? %s(%s(c + %d * ldc + %d), c%d_%d) : c%d_%d);\n", v->store, r, at, v->add, v->load, r, at, r, j, r, j);
+    }
+  cg_str_add(o, "}\n");
+}
+
+// to[k][width] = b (* scale), for blocks of so many rows that it pays.
+static const char *emit_unpacking(cg_kernel *k, const cg_low *l, const cg_tile *t, int nv) {
+  const cg_vector *v = cg_tile_vector(t);
+  bool four = l->format == CG_PRECISION_INT4_WEIGHT;
+  int L = t->lanes;
+  const char *F = formats[l->format].name, *name = cg_format(cg_kernel_session(k), "wide_%s_%d", F, nv * L);
+  cg_str *o = cg_kernel_shared(k, name);
+  if (!o) return name;
+  cg_str_addf(o, "static void %s(int64_t k, const %s *b, const float *scale, float *to) {\n  for (int64_t i = 0; i < k; i += %d, b += %d, to += %d) {\n", name,
+              formats[l->format].element, 1 + four, nv * L, (1 + four) * nv * L);
+  for (int j = 0; j < nv; j++) {
+    int at = j * L;
+    if (!four) {
+      cg_str_addf(o, "    %s(to + %d, low_bf16(b + %d));\n", v->store, at, at);
+      continue;
+    }
+    cg_str_addf(o, "    %s(to + %d, %s(low_first(low_pairs(b + %d)), %s(scale + %d)));\n", v->store, at, v->mul, at, v->load, at);
+    cg_str_addf(o, "    %s(to + %d, %s(low_second(low_pairs(b + %d)), %s(scale + %d)));\n", v->store, nv * L + at, v->mul, at, v->load, at);
+  }
+  cg_str_add(o, "  }\n}\n");
+  return name;
+}
+
+// c[R][nv] = a[R][n][unit] * b[n][nv][unit] * row_scale[R] * scale[nv]
+static void emit_integer_tile(cg_str *o, const cg_low *l, const cg_tile *t, int rows, int nv) {
+  const cg_vector *v = cg_tile_vector(t);
+  int L = t->lanes, bytes = bytes_of(t);
+  const char *bits = bytes == 64 ? "512" : bytes == 32 ? "256" : "", *wide = bytes == 64 ? "__m512i" : bytes == 32 ? "__m256i" : "__m128i";
+  const char *whole = bytes == 64 ? "_si512" : bytes == 32 ? "_si256" : "_si128", *half = bytes == 64 ? "_mm256_loadu_si256((const __m256i *)" : bytes == 32 ? "_mm_loadu_si128((const __m128i *)" : "_mm_loadl_epi64((const __m128i *)";
+  cg_str_addf(o,
+              "static void low_int8_%dx%d(int64_t n, const %s *a, int64_t lda, const int8_t *b, const float *row_scale, const float *scale, const int32_t *sum, float *c, int64_t ldc) {\n"
+              "  int32_t x;\n  %s y",
+              rows, nv * L, l->unit == 4 ? "uint8_t" : "int16_t", wide);
+  for (int j = 0; j < nv; j++) cg_str_addf(o, ", b%d", j);
+  for (int r = 0; r < rows; r++)
+    for (int j = 0; j < nv; j++) cg_str_addf(o, ", c%d_%d = _mm%s_setzero%s()", r, j, bits, whole);
+  cg_str_addf(o, ";\n  for (int64_t i = 0; i < n; i++, b += %lld) {\n", (long long)(nv * L * l->unit));
+  for (int j = 0; j < nv; j++) {
+    if (l->unit == 4) cg_str_addf(o, "    b%d = _mm%s_loadu%s((const void *)(b + %d));\n", j, bits, whole, j * L * 4);
+    else cg_str_addf(o, "    b%d = _mm%s_cvtepi8_epi16(%s(b + %d)));\n", j, bits, half, j * L * 2);
+  }
+  for (int r = 0; r < rows; r++) {
+    cg_str_addf(o, "    __builtin_memcpy(&x, a + %d * lda + i * %lld, 4);\n    y = _mm%s_set1_epi32(x);\n", r, (long long)l->unit, bits);
+    for (int j = 0; j < nv; j++) {
+      if (l->unit == 4) cg_str_addf(o, "    c%d_%d = _mm%s_dpbusd_epi32(c%d_%d, y, b%d);\n", r, j, bits, r, j, j);
+      else cg_str_addf(o, "    c%d_%d = _mm%s_add_epi32(c%d_%d, _mm%s_madd_epi16(y, b%d));\n", r, j, bits, r, j, bits, j);
+    }
+  }
+  cg_str_add(o, "  }\n");
+  for (int r = 0; r < rows; r++)
+    for (int j = 0; j < nv; j++) {
+      if (l->unit == 4) cg_str_addf(o, "  c%d_%d = _mm%s_sub_epi32(c%d_%d, _mm%s_loadu%s((const void *)(sum + %d)));\n", r, j, bits, r, j, bits, whole, j * L);
+      cg_str_addf(o, "  %s(c + %d * ldc + %d, %s(_mm%s_cvtepi32_ps(c%d_%d), %s(%s(row_scale[%d]), %s(scale + %d))));\n", v->store, r, j * L, v->mul, bits, r, j, v->mul, v->set, r,
+                  v->load, j * L);
+    }
+  cg_str_addf(o, "%s}\n", l->unit == 4 ? "" : "  (void)sum;\n");
+}
+
+// The function over any number of rows, for panels of `cols` columns.
+static int vectors(const cg_tile *t, int64_t cols) { return (int)(cg_tile_packed(t, 1, cols) / t->lanes); }
+
+static const char *panel(cg_kernel *k, const cg_low *l, const cg_tile *t, int64_t cols) {
+  int nv = vectors(t, cols), width = nv * t->lanes, bytes = bytes_of(t);
+  int most = ((bytes == 64 ? 32 : 16) - nv - 2) / nv;
+  if (most > 12) most = 12;
+  if (most < 1) most = 1;
+  const char *F = formats[l->format].name, *name = cg_format(cg_kernel_session(k), "low_%s_%d", F, width);
+  cg_str *o = cg_kernel_shared(k, name);
+  if (!o) return name;
+  bool integer = l->format == CG_PRECISION_INT8_DYNAMIC;
+  for (int r = 1; r <= most; r++) integer ? emit_integer_tile(o, l, t, r, nv) : emit_float_tile(o, l, t, r, nv);
+  const char *head = integer ? cg_format(o->s, "int64_t n, const %s *a, int64_t lda, const int8_t *b, const float *row_scale, const float *scale, const int32_t *sum, float *c, int64_t ldc",
+                                         l->unit == 4 ? "uint8_t" : "int16_t")
+                             : cg_format(o->s, "int64_t k, const float *a, int64_t lda, const %s *b, const float *scale, float *c, int64_t ldc, int add", formats[l->format].element);
+  cg_str_addf(o, "// c[rows][%d] %s a[rows] * b, in tiles of at most %d rows.\nstatic void %s(int64_t rows, %s) {\n  static void (*const tile[])(%s) = {0", width,
+              integer ? "=" : "(+)=", most, name, head, head);
+  for (int r = 1; r <= most; r++) cg_str_addf(o, ", low_%s_%dx%d", F, r, width);
+  cg_str_addf(o,
+              "};\n  const int64_t strips = (rows + %d) / %d;\n"
+              "  for (int64_t s = 0; s < strips; s++) {\n"
+              "    const int64_t r = s * rows / strips, m = (s + 1) * rows / strips - r;\n"
+              "    tile[m](%s);\n  }\n}\n",
+              most - 1, most, integer ? "n, a + r * lda, lda, b, row_scale + r, scale, sum, c + r * ldc, ldc" : "k, a + r * lda, lda, b, scale, c + r * ldc, ldc, add");
+  return name;
+}
+
+// ---------------------------------------------------------------- around the tiles
+
+void cg_low_prepare(cg_kernel *k, cg_low *l, const cg_expr *rows, const cg_expr *depth, const char *a, const char *row, cg_str *o) {
+  if (l->format != CG_PRECISION_INT8_DYNAMIC) return;
+  cg_expr_pool *x = &cg_kernel_module(k)->exprs;
+  const char *T = l->unit == 4 ? "uint8_t" : "int16_t";
+  const cg_expr *unit = cg_x_int(x, l->unit), *ld = cg_x_mul(x, unit, cg_x_floordiv(x, cg_x_add(x, depth, cg_x_int(x, l->unit - 1)), unit));
+  l->rows = cg_kernel_scratch(k, l->unit == 4 ? CG_U8 : CG_I16, cg_x_mul(x, rows, ld));
+  l->row_scales = cg_kernel_scratch(k, CG_F32, rows);
+  cg_str *f = cg_kernel_shared(k, "low_round");
+  if (f)
+    cg_str_addf(f,
+                "// q[ld] = a[n] / scale, rounded to 8 bits%s, then 0; the scale. What is not finite makes it NaN.\n"
+                "static inline float low_round(int64_t n, const float *a, %s *q, int64_t ld) {\n"
+                "  float most = 0, bad = 0;\n"
+                "  #pragma omp simd reduction(max : most) reduction(+ : bad)\n"
+                "  for (int64_t i = 0; i < n; i++) {\n"
+                "    const float m = __builtin_fabsf(a[i]);\n    most = m > most ? m : most;\n    bad += a[i] * 0;\n  }\n"
+                "  const float by = bad == 0 && most > 0 ? 127 / most : 0;\n"
+                "  for (int64_t i = 0; i < n && by < INFINITY; i++) q[i] = (%s)((int32_t)__builtin_rintf((bad == 0 ? a[i] : 0) * by)%s);\n"
+                "  for (int64_t i = by < INFINITY ? n : 0; i < ld; i++) q[i] = %s;\n"
+                "  return bad == 0 ? most / 127 : NAN;\n}\n",
+                l->unit == 4 ? " + 128" : "", T, T, l->unit == 4 ? " + 128" : "", l->unit == 4 ? "128" : "0");
+  cg_str_addf(o,
+              "  // A's rows in 8 bits\n  const int64_t ldq = %s;\n"
+              "  #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1 && rows * depth > 100000)\n"
+              "  for (int64_t row = 0; row < rows; row++) %s[row] = low_round(depth, %s + row * (%s), %s + row * ldq, ldq);\n",
+              cg_kernel_size(k, ld), l->row_scales, a, row, l->rows);
+}
+
+// What `function` makes of the panel at hand: the last one may be narrower.
+typedef const char *(*for_columns)(cg_kernel *k, const cg_low *l, const cg_tile *t, int64_t cols);
+
+static const char *unpacking(cg_kernel *k, const cg_low *l, const cg_tile *t, int64_t cols) { return emit_unpacking(k, l, t, vectors(t, cols)); }
+static const char *width(cg_kernel *k, const cg_low *l, const cg_tile *t, int64_t cols) {
+  (void)l;
+  return cols == t->nr ? "NR" : cg_format(cg_kernel_session(k), "%lld", (long long)cg_tile_packed(t, 1, cols));
+}
+
+static const char *for_panel(cg_kernel *k, const cg_low *l, const cg_tile *t, int64_t cols, for_columns function) {
+  int64_t tail = cols % t->nr;
+  const char *whole = cols >= t->nr ? function(k, l, t, t->nr) : NULL, *rest = tail ? function(k, l, t, tail) : NULL;
+  return !rest ? whole : !whole ? rest : cg_format(cg_kernel_session(k), "(width == NR ? %s : %s)", whole, rest);
+}
+
+void cg_low_block(cg_kernel *k, const cg_low *l, const cg_tile *t, int64_t depth, int64_t cols, const char *row, cg_str *o) {
+  emit_widening(k, l, t);
+  cg_str *fma = cg_kernel_shared(k, "low_fma");
+  if (fma) cg_vector_fma(fma, cg_tile_vector(t), "low_fma");
+  const char *call = for_panel(k, l, t, cols, panel);
+  long long n = units(l, depth), group = l->group < depth ? l->group : depth;
+  if (l->format == CG_PRECISION_INT8_DYNAMIC) {
+    cg_str_addf(o, "      (void)a;\n      %s(height, %lld, %s + m0 * ldq, ldq, %s + n0 * %lld, %s + m0, %s + n0, %s, c, NR);\n", call, n, l->rows, l->weights,
+                n * (long long)l->unit, l->row_scales, l->scales, l->sums ? cg_format(o->s, "%s + n0", l->sums) : "0");
+    return;
+  }
+  const char *scale = l->scales ? cg_format(o->s, "%s + n0 * %lld + k0 / %lld * ldb", l->scales, (long long)groups(l, depth), group) : "0";
+  cg_str_addf(o,
+              "      const int64_t ldb = %s;\n"
+              "      float wide[%lld * NR] __attribute__((aligned(64))); // B, where many rows make it worth while\n"
+              "      for (int64_t k0 = 0; k0 < depth; k0 += %lld) {\n"
+              "        const int64_t n = depth - k0 < %lld ? depth - k0 : %lld;\n"
+              "        const %s *b = %s + n0 * %lld + k0 / %lld * ldb;\n"
+              "        const float *scale = %s;\n",
+              for_panel(k, l, t, cols, width), group + 1, group, group, group, formats[l->format].element, l->weights, n, (long long)l->unit, scale);
+  cg_str_addf(o,
+              "        if (height > %d) {\n"
+              "          %s(n, b, scale, wide);\n"
+              "          %s(height, n, a + k0, %s, wide, c, NR, k0 > 0);\n"
+              "        } else %s(height, n, a + k0, %s, b, scale, c, NR, k0 > 0);\n"
+              "      }\n",
+              MANY, for_panel(k, l, t, cols, unpacking), cg_tile_stream(k, t, cols, false).call, row, call, row);
+}

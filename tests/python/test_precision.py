@@ -1,0 +1,115 @@
+"""--precision: constant weights of products in fewer bits, against the same rounding done by PyTorch in float64."""
+import torch
+from torch import nn
+
+import common  # finds cierge
+import cierge
+
+SIZES = [(64, 64), (129, 70), (300, 33), (257, 200), (5, 3)]  # depth, columns
+TARGETS = common.TARGETS + ["x86-64-v4+vnni"] * common.VNNI
+PRECISIONS = "bf16", "int8-dynamic", "int4-weight"
+
+
+def by_column(x, size):
+    """x[depth, columns] in groups of `size` rows, and their number."""
+    pad = -x.shape[0] % size
+    return torch.cat([x, x.new_zeros(pad, x.shape[1])]).reshape(-1, size, x.shape[1])
+
+
+def rounded(weight, precision):
+    """What the weights [columns, depth] are worth then."""
+    w = weight.t().double()
+    if precision == "bf16":
+        return weight.t().bfloat16().double()
+    if precision == "int8-dynamic":
+        scale = (w.abs().amax(0) / 127).float().double()
+        return torch.where(scale > 0, torch.round((w / scale).float().double()), 0) * scale
+    g = by_column(w, 128)
+    most = g.gather(1, g.abs().argmax(1, keepdim=True))
+    scale = (most / -8).float().double()
+    q = torch.where(scale != 0, torch.round((g / scale).float().double()), 0).clamp(-8, 7)
+    return (q * scale).reshape(-1, w.shape[1])[:w.shape[0]]
+
+
+def rows_rounded(x):
+    scale = x.abs().amax(-1, keepdim=True) / 127
+    return torch.where(scale > 0, torch.round(x * (127 / x.abs().amax(-1, keepdim=True))), 0).double() * scale.double()
+
+
+class Products(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(k, n) for k, n in SIZES)
+        self.layers[0].weight.data[1] = 0
+
+    def forward(self, x):
+        return [layer(x[:, :layer.in_features]) for layer in self.layers]
+
+
+def compiled(model, x, *options, dynamic=None):
+    path = common.export(model, (x,), "low", dynamic)
+    artifact, _ = common.compile(path, "--require-native", *options)
+    return artifact
+
+
+def called(artifact, x, threads=1):
+    context = cierge.load(artifact).context(threads=threads)
+    context.set_input(0, x)
+    context.call()
+    return [torch.from_dlpack(context.output(i)).clone() for i in range(len(context.program.outputs))]
+
+
+def test_products():
+    torch.manual_seed(0)
+    model = Products().eval()
+    width, rows = max(k for k, _ in SIZES), torch.export.Dim("rows", min=0, max=64)
+    for target in TARGETS:
+        for precision in PRECISIONS:
+            artifact = compiled(model, torch.randn(8, width), "--precision", precision, "--target", target, dynamic=({0: rows},))
+            for n in (0, 1, 3, 17, 40):
+                x = torch.randn(n, width)
+                got = called(artifact, x)
+                assert all(torch.equal(a, b) for a, b in zip(got, called(artifact, x, 2)))
+                for layer, y in zip(model.layers, got):
+                    a = x[:, :layer.in_features]
+                    a = rows_rounded(a) if precision == "int8-dynamic" else a.double()
+                    w = rounded(layer.weight.detach(), precision)
+                    wrong = (y - (a @ w + layer.bias.detach().double())).abs() > 1e-6 * (a.abs() @ w.abs() + 1)
+                    assert y.shape == wrong.shape and not wrong.any(), f"{target} {precision} {n} rows, {layer}: {wrong.sum()} of {wrong.numel()}"
+
+
+def test_what_is_not_finite():
+    model = nn.Linear(40, 20).eval()
+    x = torch.randn(4, 40)
+    x[1, 3], x[2, 0], x[3] = float("nan"), float("inf"), 0
+    for precision in PRECISIONS:
+        got, = called(compiled(model, x, "--precision", precision), x)
+        assert got[0].isfinite().all() and got[1].isnan().all() and not got[2].isfinite().any()
+        torch.testing.assert_close(got[3], model.bias.detach())
+
+
+def test_smaller():
+    model = nn.Sequential(nn.Linear(512, 512), nn.GELU(), nn.Linear(512, 512)).eval()
+    x, f32 = torch.randn(8, 512), 2 * 512 * 512 * 4
+    full = compiled(model, x).stat().st_size
+    for precision, share in zip(PRECISIONS, (0.49, 0.72, 0.84)):
+        saved = full - compiled(model, x, "--precision", precision).stat().st_size
+        assert saved > share * f32, f"{precision}: {saved} bytes less"
+
+
+def test_only_f32():
+    model, x = nn.Linear(64, 64).double().eval(), torch.randn(8, 64, dtype=torch.float64)
+    got, = called(compiled(model, x, "--precision", "int4-weight"), x)
+    torch.testing.assert_close(got, model(x).detach())
+
+
+def test_target():
+    """AVX512-VNNI is asked for only where it is used."""
+    model, x = nn.Linear(64, 64).eval(), torch.randn(8, 64)
+    for precision, processor in ("f32", "x86-64-v4"), ("int8-dynamic", "x86-64-v4+vnni"):
+        artifact = compiled(model, x, "--precision", precision, "--target", "x86-64-v4+vnni")
+        assert f"processor: {processor}\n" in common.cli("inspect", artifact, check=0).stdout
+
+
+if __name__ == "__main__":
+    common.main(globals())
