@@ -114,11 +114,16 @@ study:
 	@tools/setup.sh
 	@$(MAKE) --no-print-directory -j2 all
 	@$(PY) bench/study.py $(ARGS)
+# A region beside eager PyTorch, frozen TorchScript and PyTorch's dispatcher (doc/overhead.md): ARGS="chains call".
+bench-boundary:
+	@tools/setup.sh
+	@$(MAKE) --no-print-directory -j2 all
+	@$(PY) bench/torch_regions.py $(ARGS)
 conformance: all
 	$(PY) tests/conformance/run.py $(ARGS)
 
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
-.PHONY: all clean plugin custom-op examples setup run test check unit bench study conformance
+.PHONY: all clean plugin custom-op examples setup run test check unit bench study bench-boundary conformance
 .SECONDARY:
 clean:
 	rm -rf $(B)
