@@ -109,9 +109,10 @@ cierge_status *cierge_run(cierge_context *c) {
   size_t event = c->trace ? cg_trace_begin(c->trace, 0, CG_WHOLE_CALL, cg_now()) : 0;
   cierge_status *st = cg_bind_inputs(c);
   if (!st) st = cg_run_steps(f);
-  if (!st) st = cg_save_updates(f);
+  bool updates = f->fn->plan->n_updates;
+  if (!st && updates) st = cg_save_updates(f);
   if (!st) st = cg_outputs(c);
-  if (!st) st = cg_write_updates(f);
+  if (!st && updates) st = cg_write_updates(f);
   cierge_status *lost = c->trace ? cg_trace_end(c->trace, event, NULL, cg_now()) : NULL;
   if (st) cierge_status_free(lost);
   else st = lost;

@@ -179,7 +179,7 @@ cierge_status *cg_run_steps(cg_frame *f) {
     cg_arena_watch(f, i);
     cierge_status *st = f->ns ? time_step(f, &plan->step[i], i) : run_step(f, &plan->step[i], i);
     if (st) return st;
-    cg_release(f, i, i + 1);
+    if (f->fn->release_at[i] < f->fn->release_at[i + 1]) cg_release(f, i, i + 1);
   }
   cg_arena_watch(f, plan->n_steps);
   return NULL;

@@ -317,7 +317,6 @@ cierge_status *cg_run_torch(cg_frame *f, const cg_plan_step *s) {
     cierge_status *st = lend(f, s->in[i], &in[i]);
     if (st) return st;
   }
-  if (s->n_out) memset(out, 0, s->n_out * sizeof *out);
   char text[2048];
   text[0] = 0;
   cierge_torch_error e = {text, sizeof text};
