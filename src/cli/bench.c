@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/vec.h"
-#include "arrays/arrays.h"
 #include "cli/cli.h"
 #include "cli/feed.h"
 #include "cli/measure.h"
@@ -30,21 +28,6 @@ static void drop(void *u) {
   cierge_program_free(x->p);
 }
 
-// Inputs of the right types where none are given: zeros, symbolic sizes at 2 (or their lower bound).
-static cg_array_vec zeros(cg_session *s, const cierge_program *p) {
-  cg_array_vec out = {0};
-  for (size_t i = 0; i < cierge_input_count(p); i++) {
-    const cierge_spec *spec = cierge_input_spec(p, i);
-    if (spec->constant) continue;
-    cg_array a = {.name = spec->name, .dtype = (cg_dtype)cg_dtype_by_torch_name(spec->dtype), .rank = spec->rank};
-    for (int k = 0; k < spec->rank; k++) a.size[k] = spec->sizes[k] < 0 ? 2 : spec->sizes[k];
-    a.bytes = cg_array_bytes(s, "inputs", &a);
-    a.data = cg_alloc(s, a.bytes ? a.bytes : 1);
-    CG_PUSH(s, &out, a);
-  }
-  return out;
-}
-
 static contender *load(cg_session *s, const bench_args *a, const char *name, const char *path) {
   contender *x = CG_NEW(s, contender);
   x->name = name;
@@ -53,8 +36,7 @@ static contender *load(cg_session *s, const bench_args *a, const char *name, con
   cg_check(s, cierge_load(path, &lo, &x->p));
   cierge_context_options co = {.size = sizeof co, .threads = a->threads};
   cg_check(s, cierge_context_new(x->p, &co, &x->c));
-  cg_array_vec arrays = a->inputs ? cg_arrays_read(s, a->inputs) : zeros(s, x->p);
-  x->feed = cg_feed_new(s, x->p, a->inputs ? a->inputs : "zeros", &arrays);
+  x->feed = cg_feed_or_zeros(s, x->p, a->inputs);
   x->ms = CG_NEW_ARRAY(s, double, a->rounds);
   return x;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/tune.h"
 #include "compile/report.h"
 #include "ops/op.h"
 
@@ -48,12 +49,13 @@ int cg_compile_args(int argc, char **argv, cierge_options *o, int n, const cg_cl
 
 typedef struct {
   cierge_options *o;
-  const char *model, *out;
+  const char *model, *out, *tune;
 } job;
 
 // As cierge_compile, and it says on stderr what stays in LibTorch.
 static void compile(cg_session *s, void *u) {
   job *j = u;
+  if (j->tune) cg_tune(s, j->o, j->model);
   cg_compilation c = cg_compile_to(s, j->o, j->model, j->out);
   cg_report r = cg_report_make(c.pipeline, c.m, j->model);
   const char *summary = cg_report_summary(&r);
@@ -63,10 +65,11 @@ static void compile(cg_session *s, void *u) {
 
 int cg_cmd_compile(int argc, char **argv) {
   job j = {0};
-  const cg_cli_option more[] = {{"output", "OUT.cierge", &j.out, "(-o) the artifact to write"}};
+  const cg_cli_option more[] = {{"output", "OUT.cierge", &j.out, "(-o) the artifact to write"},
+                                {"tune", NULL, &j.tune, "measure kernels that can be computed in several ways, with --inputs or zeros; kept for this processor"}};
   cierge_status *s = cierge_options_new(&j.o);
   if (s) return cg_finish(s);
-  int code = cg_compile_args(argc, argv, j.o, 1, more);
+  int code = cg_compile_args(argc, argv, j.o, 2, more);
   if (code < 0 && !j.out) code = cg_usage(argv[0], "-o OUT.cierge is missing");
   if (code < 0) {
     j.model = argv[optind];

@@ -89,6 +89,25 @@ cg_feed *cg_feed_new(cg_session *s, const cierge_program *p, const char *file, c
   return f;
 }
 
+static cg_array_vec zeros(cg_session *s, const cierge_program *p) {
+  cg_array_vec out = {0};
+  for (size_t i = 0; i < cierge_input_count(p); i++) {
+    const cierge_spec *spec = cierge_input_spec(p, i);
+    if (spec->constant) continue;
+    cg_array a = {.name = spec->name, .dtype = (cg_dtype)cg_dtype_by_torch_name(spec->dtype), .rank = spec->rank};
+    for (int k = 0; k < spec->rank; k++) a.size[k] = spec->sizes[k] < 0 ? 2 : spec->sizes[k];
+    a.bytes = cg_array_bytes(s, "inputs", &a);
+    a.data = cg_alloc(s, a.bytes ? a.bytes : 1);
+    CG_PUSH(s, &out, a);
+  }
+  return out;
+}
+
+cg_feed *cg_feed_or_zeros(cg_session *s, const cierge_program *p, const char *file) {
+  cg_array_vec arrays = file ? cg_arrays_read(s, file) : zeros(s, p);
+  return cg_feed_new(s, p, file ? file : "zeros", &arrays);
+}
+
 void cg_feed_set(cg_feed *f, cierge_context *c) {
   for (size_t i = 0; i < f->n; i++) {
     feed_input *in = &f->input[i];

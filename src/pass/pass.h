@@ -30,6 +30,22 @@ CG_VEC_TYPE(cg_text_vec, const char *);
 
 typedef enum { CG_PRECISION_F32, CG_PRECISION_BF16, CG_PRECISION_INT8_DYNAMIC, CG_PRECISION_INT4_WEIGHT } cg_precision;
 
+// A kernel of a compilation that could have been computed in n ways.
+typedef struct {
+  const char *problem, *kind, *name; // what is computed; what there is to choose; the way taken
+  int n, predicted, taken, kernel;
+  bool known;                 // it was measured before
+} cg_choice;
+
+// What `--tune` (cli/tune.c) measures with; its texts live in s.
+typedef struct cg_tuning {
+  cg_session *s;
+  cg_map best;                // problem -> name of the way that was fastest
+  const char *kind;           // choices of this kind that are not in it take `way`, others as predicted; NULL: all do
+  int way;
+  CG_VEC(cg_choice) made;     // by the compilation
+} cg_tuning;
+
 // What the user asked for; read by passes and backends, filled by compile/options.c.
 typedef struct {
   const char *target;              // resolved: "x86-64-v2" … "x86-64-v4"
@@ -59,6 +75,7 @@ typedef struct {
   const char *blobs;               // --blobs
   const char *cc;                  // the C compiler for kernels
   cg_precision precision;          // of constant weights in products
+  cg_tuning *tuning;               // NULL: every kernel as predicted
 } cg_options;
 
 // What a pass may ask of LibTorch; NULL in cg_pipeline where it is not to be had. Implemented in backend/torch.

@@ -42,6 +42,16 @@ cg_cpu cg_cpu_here(void) {
   return c;
 }
 
+void cg_cpu_name(char name[CG_CPU_NAME]) {
+  uint32_t r[12] = {0}, a = 0, b, x, d;
+  for (uint32_t i = 0; i < 3; i++)
+    if (!__get_cpuid(0x80000002 + i, &r[4 * i], &r[4 * i + 1], &r[4 * i + 2], &r[4 * i + 3])) break;
+  __get_cpuid(1, &a, &b, &x, &d); // family, model, stepping
+  snprintf(name, CG_CPU_NAME, "%.48s %08x", (const char *)r, a);
+  for (char *p = name; *p; p++)
+    if (*p == '/') *p = ' ';
+}
+
 static void add(char *out, size_t n, const char *what) {
   size_t at = strlen(out);
   if (at < n) snprintf(out + at, n - at, "%s%s", at ? ", " : "", what);

@@ -9,6 +9,8 @@ typedef struct {
 } cg_cpu;
 
 cg_cpu cg_cpu_here(void);
+enum { CG_CPU_NAME = 80 };
+void cg_cpu_name(char name[CG_CPU_NAME]); // of this one: "Intel(R) Xeon(R) Processor 000806f8"
 // Whether c lacks something that "x86-64-v3" needs; its names into `missing`.
 bool cg_cpu_lacks(const cg_cpu *c, const char *target, char *missing, size_t n);
 // The same for this machine. false: *f (CIERGE_MISSING) says what is lacking.

@@ -14,6 +14,7 @@
 #define XXH_INLINE_ALL
 #include "xxhash/xxhash.h"
 
+#include "backend/c/cache.h"
 #include "backend/c/kernel_internal.h"
 #include "backend/c/prelude.h"
 
@@ -150,7 +151,7 @@ static const char *identity(cg_session *s, const char *cc) {
   return cg_str_text(&text);
 }
 
-static const char *cache_path(cg_session *s, const char *key_text) {
+const char *cg_cache_folder(cg_session *s) {
   const char *dir = getenv("CIERGE_CACHE"), *home = getenv("HOME");
   if (dir && (!*dir || !strcmp(dir, "none"))) return NULL;
   if (!dir && (!home || !*home)) return NULL;
@@ -159,7 +160,12 @@ static const char *cache_path(cg_session *s, const char *key_text) {
     mkdir(up, 0700);
     dir = cg_format(s, "%s/cierge", up);
   }
-  if (mkdir(dir, 0700) && errno != EEXIST) return NULL;
+  return mkdir(dir, 0700) && errno != EEXIST ? NULL : dir;
+}
+
+static const char *cache_path(cg_session *s, const char *key_text) {
+  const char *dir = cg_cache_folder(s);
+  if (!dir) return NULL;
   XXH128_hash_t h = XXH3_128bits(key_text, strlen(key_text));
   return cg_format(s, "%s/%016llx%016llx.so", dir, (unsigned long long)h.high64, (unsigned long long)h.low64);
 }

@@ -228,7 +228,7 @@ cg_session *cg_kernel_session(cg_kernel *k) { return k->c->s; }
 cg_module *cg_kernel_module(cg_kernel *k) { return k->c->m; }
 cg_emitter *cg_kernel_emitter(cg_kernel *k) { return k->c->e; }
 const char *cg_kernel_target(cg_kernel *k) { return k->c->e->pipeline->opt->target; }
-void cg_kernel_note(cg_kernel *k, const char *note) { k->note = note; }
+void cg_kernel_note(cg_kernel *k, const char *note) { k->note = k->note ? cg_format(k->c->s, "%s, %s", k->note, note) : note; }
 void cg_kernel_cost(cg_kernel *k, double ns) { k->cost = ns; }
 
 bool cg_kernel_vnni(cg_kernel *k) {
@@ -464,6 +464,7 @@ static int function(cg_kernel *k, const char *text) {
 void cg_kernel_close(cg_kernel *k) {
   cg_emitter *e = k->c->e;
   int kernel = function(k, function_text(k));
+  cg_choices_made(k, kernel);
   uint32_t *in = CG_NEW_ARRAY(e->s, uint32_t, k->pointer.n + 1), *out = CG_NEW_ARRAY(e->s, uint32_t, k->pointer.n + 1);
   uint32_t *par = CG_NEW_ARRAY(e->s, uint32_t, k->param.n + 1), n_in = 0, n_out = 0;
   for (int i = 0; i < k->pointer.n; i++) {

@@ -39,7 +39,8 @@ void cg_conv_depthwise(cg_conv *w, cg_str *o);
 void cg_conv_product_kernel(cg_conv *w, cg_str *o);
 
 // 3x3, stride 1, many channels: kernel_conv_winograd.c.
-bool cg_conv_winograd_suits(const cg_conv *w);
+bool cg_conv_winograd_fits(const cg_conv *w);
+bool cg_conv_winograd_pays(const cg_conv *w); // of those that fit: predicted
 void cg_conv_winograd(cg_conv *w, cg_str *o);
 
 // One residue of the result's positions modulo the stride of a transposed convolution, and the taps that reach it;

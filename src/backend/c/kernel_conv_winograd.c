@@ -14,7 +14,7 @@ static const double A = 0.625, B = 1.5;
 
 // ---------------------------------------------------------------- whether it pays
 
-bool cg_conv_winograd_suits(const cg_conv *w) {
+bool cg_conv_winograd_fits(const cg_conv *w) {
   if (w->ns != 2 || w->transposed || w->groups != 1 || w->tile.dtype != CG_F32 || w->x.dtype != CG_F32 || !w->to_last || !w->w.constant) return false;
   for (int d = 0; d < 2; d++)
     if (w->kernel[d] != 3 || w->stride[d] != 1 || w->dilation[d] != 1 || w->pad[d] > 2) return false;
@@ -22,6 +22,10 @@ bool cg_conv_winograd_suits(const cg_conv *w) {
   if (!cg_x_is(w->x.stride[w->batched], 1) || w->ic % w->tile.lanes || w->ic < 16 || w->oc < 16 || w->ic * ALL * 12 * 4 > ROOM) return false;
   for (int d = 0; d < w->w.rank; d++)
     if (!cg_x_is_int(w->w.stride[d])) return false;
+  return true;
+}
+
+bool cg_conv_winograd_pays(const cg_conv *w) {
   // In ns of one thread: products at 160 GFLOP/s, meanwhile weights come from memory at 12 GB/s; transforms take about 100 ns for each
   // 16 channels of a tile.
   double n = w->batched ? (double)cg_x_hint(w->batch) : 1, y = (double)cg_x_hint(w->out[0]), x = (double)cg_x_hint(w->out[1]);

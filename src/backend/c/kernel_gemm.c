@@ -397,11 +397,12 @@ cg_tile cg_tile_get(cg_kernel *k, cg_dtype stored) {
   return t;
 }
 
-cg_tile cg_tile_wide(const cg_tile *t, int64_t cols) {
+cg_tile cg_tile_wide(cg_kernel *k, const cg_tile *t, int64_t cols) {
+  static const char *const widths[] = {"panels of 1 vector", "panels of 2 vectors", "panels of 3 vectors", "panels of 4 vectors"};
   cg_tile w = *t;
-  int bytes = t->lanes * cg_dtypes[t->dtype].size;
+  int bytes = t->lanes * cg_dtypes[t->dtype].size, most = bytes == 64 ? 4 : bytes == 32 ? 3 : 2;
   if (t->lanes == 1) return w;
-  w.nr = (bytes == 64 ? 4 : bytes == 32 ? 3 : 2) * t->lanes;
+  w.nr = (1 + cg_kernel_choose(k, "panels", most, widths, most - 1)) * t->lanes;
   if (cols < w.nr) w.nr = (int)cg_tile_packed(&w, 1, cols);
   w.mc = 256, w.kc = bytes == 64 ? 192 : 256;
   return w;

@@ -29,7 +29,7 @@ void cg_vector_fma(cg_str *o, const cg_vector *v, const char *name); // the func
 cg_tile cg_tile_get(cg_kernel *k, cg_dtype stored);
 // Products with packed weights that come from memory: panels as wide as registers allow, and what follows is fetched meanwhile.
 // The tile with its panels, for packing and for the loops around it:
-cg_tile cg_tile_wide(const cg_tile *t, int64_t cols);
+cg_tile cg_tile_wide(cg_kernel *k, const cg_tile *t, int64_t cols);
 // The function for one panel of a product of `cols` columns, where `width` is the panel's columns and NR the tile's:
 //   call(rows, k, a, lda, b, c, ldc, add): c[rows][width] (+)= a[rows][k] * b
 //   call(rows, runs, n, at, ld, b, c, ldc, add): `at`: the depth in `runs` pieces of n; row r of piece i is at at[i * ld + r]

@@ -22,6 +22,7 @@ struct cg_kernel {
   CG_VEC(cg_kernel_pointer) pointer;
   CG_VEC(cg_kernel_param) param;
   const char *note;
+  CG_VEC(cg_choice) choice; // made so far
   double cost;
   int epilogues;            // how many times the epilogue was printed
 };
@@ -63,6 +64,7 @@ void cg_kernel_parameters(cg_kernel *k, cg_str *declared, cg_str *passed);
 const char *cg_c_bare(cg_session *s, const char *text); // without brackets around all of it
 const char *cg_kernel_site_of(cg_kernel *k, const cg_node *n);
 cg_c_state *cg_c_state_of(cg_emitter *e);
+void cg_choices_made(cg_kernel *k, int kernel); // choose.c: by the kernel that is done, and has that index
 void cg_c_finish(cg_emitter *e); // compile.c
 extern const cg_backend cg_backend_c;
 #endif

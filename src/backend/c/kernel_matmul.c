@@ -206,7 +206,8 @@ static void prepare(writer *w, cg_str *o) {
   }
   if (!w->b_packed) { // not a constant
     // B in place where its rows are contiguous and few rows of A would pay for packing it; its last, narrower panel is packed all the same.
-    w->b_direct = same && cg_x_is(w->b.stride[w->p.b.dim[w->p.rank - 1]], 1) && cg_x_hint(w->rows) <= 96;
+    static const char *const ways[] = {"B packed first", "B in place"};
+    w->b_direct = same && cg_x_is(w->b.stride[w->p.b.dim[w->p.rank - 1]], 1) && cg_kernel_choose(w->k, "operand", 2, ways, cg_x_hint(w->rows) <= 96);
     const cg_expr *nr = cg_x_int(x, w->tile.nr), *width;
     if (w->b_direct) width = cg_x_is_int(w->cols) && w->cols->value % w->tile.nr == 0 ? NULL : nr;
     else width = cg_x_mul(x, nr, cg_x_floordiv(x, cg_x_add(x, w->cols, cg_x_int(x, w->tile.nr - 1)), nr));
@@ -382,7 +383,7 @@ static void emit(cg_kernel *k, const cg_node *n) {
   for (int d = w.p.nz; d < after; d++) w.rows = cg_x_mul(x, w.rows, w.out->dim[d]);
   if (constant_b(&w)) {
     w.b_packed = true, w.stream = w.tile.lanes > 1;
-    if (w.stream) w.tile = cg_tile_wide(&w.tile, w.cols->value);
+    if (w.stream) w.tile = cg_tile_wide(k, &w.tile, w.cols->value);
     if (!w.p.nz) w.low = cg_low_choose(k, &w.tile, w.out->dtype, w.depth->value);
     w.b_name = pack_constant(&w);
   }
@@ -391,7 +392,7 @@ static void emit(cg_kernel *k, const cg_node *n) {
   cg_str *o = cg_kernel_body(k);
   cg_str_addf(o, "  const int64_t rows = %s, depth = %s;\n", size(&w, w.rows), size(&w, w.depth));
   if (!w.p.column) cg_str_addf(o, "  const int64_t cols = %s, batches = %s;\n", size(&w, w.cols), size(&w, w.batches));
-  if (w.b_packed) cg_kernel_note(k, cg_format(w.s, "weights %s in panels of %d", cg_low_name(&w.low), w.tile.nr));
+  if (w.b_packed) cg_kernel_note(k, cg_format(w.s, "weights %s", cg_low_name(&w.low)));
   if (w.p.column) emit_column(&w, o);
   else emit_blocks(&w, o);
 }

@@ -1,0 +1,188 @@
+// cierge compile --tune: kernels that can be computed in several ways are measured, in this model and on this processor.
+//
+// A kind of choice at a time, the model is compiled once for each way; all these programs are called in turn, and each kernel's steps
+// are timed. What was fastest is kept by what is computed (backend/c/choose.c), in a file of the cache folder for this processor,
+// which later compilations with --tune read first. A compilation without --tune reads nothing of it.
+#include "cli/tune.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "backend/c/cache.h"
+#include "cli/cli.h"
+#include "cli/feed.h"
+#include "cli/measure.h"
+#include "runtime/cpu.h"
+#include "runtime/runtime.h"
+
+enum { ROUNDS = 15 };
+static const double WORTH = 0.97; // of the predicted way's time
+
+typedef CG_VEC(cg_choice) choices;
+
+typedef struct {
+  int way;
+  choices made;
+  cierge_context *c;
+  cg_feed *feed;
+  double *least; // [n_kernels] ns of a call
+} candidate;
+
+typedef struct {
+  cierge_options *o;
+  const char *model, *out;
+} job;
+
+static void compile(cg_session *s, void *u) {
+  job *j = u;
+  cg_compile_to(s, j->o, j->model, j->out);
+}
+
+// In a session of its own, as cg_cmd_study does: a model's weights are in memory once for each compilation.
+static choices compiled(cg_session *s, job *j) {
+  cg_tuning *t = j->o->opt.tuning;
+  cg_session *own = CG_NEW(s, cg_session);
+  memset(&t->made, 0, sizeof t->made);
+  cg_session_init(own);
+  cierge_code code = cg_try(own, compile, j);
+  const char *message = cg_strdup(s, own->message);
+  cg_session_end(own);
+  if (code) cg_fail(s, code, "%s", message);
+  choices made = {0};
+  for (int i = 0; i < t->made.n; i++) CG_PUSH(s, &made, t->made.at[i]);
+  return made;
+}
+
+static candidate candidate_new(cg_session *s, cierge_options *o, const char *model, const char *kind, int way) {
+  job j = {o, model, cg_temporary(s, "tune")};
+  candidate x = {.way = way};
+  o->opt.tuning->kind = kind, o->opt.tuning->way = way;
+  x.made = compiled(s, &j);
+  cierge_program *p;
+  cg_open_artifact(s, &o->opt, j.out, 0, true, &p, &x.c);
+  unlink(j.out); // it is mapped
+  x.feed = cg_feed_or_zeros(s, p, o->opt.inputs);
+  x.least = CG_NEW_ARRAY(s, double, p->plan->n_kernels + 1);
+  for (uint32_t i = 0; i < p->plan->n_kernels; i++) x.least[i] = INFINITY;
+  return x;
+}
+
+// ---------------------------------------------------------------- time
+
+static void by_kernel(const cierge_context *c, double *ns) {
+  const cg_plan *p = c->p->plan;
+  memset(ns, 0, p->n_kernels * sizeof *ns);
+  for (uint32_t i = 0; i < p->n_fns; i++)
+    for (uint32_t k = 0; k < p->fn[i]->n_steps; k++)
+      if (p->fn[i]->step[k].kind == CG_STEP_KERNEL) ns[p->fn[i]->step[k].kernel] += (double)c->frame[i].ns[k];
+}
+
+static void call(cg_session *s, candidate *x) {
+  uint32_t n = x->c->p->plan->n_kernels;
+  double *before = CG_NEW_ARRAY(s, double, n + 1), *after = CG_NEW_ARRAY(s, double, n + 1);
+  for (int i = 0; i < 2; i++) { // the first warms the caches
+    by_kernel(x->c, before);
+    cg_feed_set(x->feed, x->c);
+    cg_check(s, cierge_run(x->c));
+  }
+  by_kernel(x->c, after);
+  for (uint32_t i = 0; i < n; i++) x->least[i] = fmin(x->least[i], after[i] - before[i]);
+}
+
+// All kernels of x that solve the problem this way, together; infinite: none does.
+static double time_of(const candidate *x, const char *problem, int way) {
+  double ns = INFINITY;
+  for (int i = 0; i < x->made.n; i++) {
+    const cg_choice *c = &x->made.at[i];
+    if (strcmp(c->problem, problem) || c->taken != way) continue;
+    bool again = false; // equal kernels are one function
+    for (int k = 0; k < i; k++) again |= x->made.at[k].kernel == c->kernel && !strcmp(x->made.at[k].problem, problem);
+    if (!again) ns = (isinf(ns) ? 0 : ns) + x->least[c->kernel];
+  }
+  return ns;
+}
+
+// ---------------------------------------------------------------- what was measured before
+
+static const char *file_of(cg_session *s) {
+  char name[CG_CPU_NAME];
+  cg_cpu_name(name);
+  const char *folder = cg_cache_folder(s);
+  return folder ? cg_format(s, "%s/tune %s.txt", folder, name) : NULL;
+}
+
+// A line is "problem<tab>name of the fastest way".
+static void read_known(cg_session *s, cg_tuning *t, const char *path) {
+  if (!path || access(path, R_OK)) return;
+  cg_file f = cg_file_map(s, path);
+  const char *p = (const char *)f.data, *end = p + f.size;
+  for (const char *line; p < end; p = line + 1) {
+    line = memchr(p, '\n', (size_t)(end - p));
+    if (!line) break;
+    const char *tab = memchr(p, '\t', (size_t)(line - p));
+    if (tab) cg_map_set(s, &t->best, cg_strndup(s, p, (size_t)(tab - p)), cg_strndup(s, tab + 1, (size_t)(line - tab - 1)));
+  }
+}
+
+static void write_known(cg_session *s, const cg_tuning *t, const char *path) {
+  cg_str b = cg_str_new(s);
+  for (int i = 0; i < t->best.n; i++) cg_str_addf(&b, "%s\t%s\n", t->best.entries[i].key, (const char *)t->best.entries[i].value);
+  if (path) cg_save_text(s, path, cg_str_text(&b));
+}
+
+// ---------------------------------------------------------------- all of it
+
+static void decide(cg_session *s, cg_tuning *t, const choices *open, const candidate *x, int n) {
+  for (int i = 0; i < open->n; i++) {
+    const cg_choice *c = &open->at[i];
+    if (cg_map_has(&t->best, c->problem)) continue;
+    double predicted = time_of(&x[c->predicted], c->problem, c->predicted), least = WORTH * predicted;
+    const char *best = NULL;
+    for (int w = 0; w < n && w < c->n; w++) {
+      double ns = time_of(&x[w], c->problem, w);
+      for (int k = 0; k < x[w].made.n && ns < least; k++)
+        if (!strcmp(x[w].made.at[k].problem, c->problem)) best = x[w].made.at[k].name, least = ns;
+    }
+    fprintf(stderr, "cierge: tune: %s: %s%s\n", c->problem, best ? best : c->name, best ? cg_format(s, ", %.2f of what was predicted", least / predicted) : ", as predicted");
+    cg_map_set(s, &t->best, c->problem, (void *)(best ? best : c->name));
+  }
+}
+
+static const char *next_kind(cg_session *s, cg_map *done, const choices *predicted) {
+  for (int i = 0; i < predicted->n; i++)
+    if (!predicted->at[i].known && cg_map_set(s, done, predicted->at[i].kind, "")) return predicted->at[i].kind;
+  return NULL;
+}
+
+void cg_tune(cg_session *s, cierge_options *o, const char *model) {
+  cg_tuning *t = CG_NEW(s, cg_tuning);
+  *t = (cg_tuning){.s = s};
+  const char *path = file_of(s), *report = o->opt.report, *emit = o->opt.emit, *dump = o->opt.dump_after;
+  bool times = o->opt.time_passes;
+  read_known(s, t, path);
+  o->opt.tuning = t;
+  o->opt.report = o->opt.emit = o->opt.dump_after = NULL, o->opt.time_passes = false;
+  job j = {o, model, cg_temporary(s, "tune")};
+  choices predicted = compiled(s, &j);
+  cg_map done = {0};
+  for (const char *kind; (kind = next_kind(s, &done, &predicted));) {
+    choices open = {0};
+    int n = 0;
+    for (int i = 0; i < predicted.n; i++) {
+      const cg_choice *c = &predicted.at[i];
+      if (c->known || strcmp(c->kind, kind)) continue;
+      CG_PUSH(s, &open, *c);
+      if (c->n > n) n = c->n;
+    }
+    candidate *x = CG_NEW_ARRAY(s, candidate, n);
+    for (int w = 0; w < n; w++) x[w] = candidate_new(s, o, model, kind, w);
+    for (int r = 0; r < ROUNDS; r++)
+      for (int w = 0; w < n; w++) call(s, &x[(w + r) % n]);
+    decide(s, t, &open, x, n);
+    write_known(s, t, path);
+  }
+  t->kind = NULL;
+  o->opt.report = report, o->opt.emit = emit, o->opt.dump_after = dump, o->opt.time_passes = times;
+}
