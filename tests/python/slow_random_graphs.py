@@ -3,4 +3,4 @@ import sys
 
 import random_graphs
 
-sys.exit(random_graphs.run(1000, 250))
+sys.exit(random_graphs.run((1000, 250)))

@@ -430,11 +430,19 @@ static void complete(cg_loops *l, const reduction *r) {
   cg_print_name(&l->p, acc, v);
 }
 
+// What earlier passes and rows left in arrays.
+static void know_kept(cg_loops *l) {
+  for (int i = 0; i < l->kept.n; i++) cg_print_name(&l->p, l->kept.at[i].e, l->kept.at[i].name);
+}
+
 static bool read_again(const cg_loops *l, int level) { return level < l->levels; }
 
 // After the pass of this level (-1: before the first): values of the rows.
 static void rows(cg_loops *l, const reductions *red, int level, int in) {
-  if (l->lanes) clear_text(l, 2);
+  if (l->lanes) {
+    clear_text(l, 2);
+    know_kept(l);
+  }
   for (int i = 0; red && i < red->n; i++) complete(l, &red->at[i]);
   cg_str arrays = cg_str_new(l->c->s);
   bool any = red && red->n;
@@ -471,7 +479,7 @@ static void one_pass(cg_loops *l, int level, keeping *q) {
   pass ps = {.l = l, .simd = l->inner.n + l->lanes > 0};
   int base = l->direct ? 1 : 2;
   clear_text(l, 2);
-  for (int i = 0; i < l->kept.n; i++) cg_print_name(&l->p, l->kept.at[i].e, l->kept.at[i].name);
+  know_kept(l);
   for (int i = 0; i < l->g->member.n; i++)
     if (l->g->member.at[i]->member == CG_MEMBER_REDUCE && l->g->member.at[i]->level == level) add_reduction(&ps, l->g->member.at[i]);
   for (int d = 2; d < CG_PRINT_DEPTHS; d++) l->p.indent[d] = base + d - 1 + (d == l->deepest && ps.blocked);
