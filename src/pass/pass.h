@@ -136,6 +136,7 @@ void cg_pass_functionalise(cg_pipeline *p, cg_module *m); // in-place operators 
 void cg_pass_infer(cg_pipeline *p, cg_module *m);         // every result gets a type; recorded types are checked
 void cg_pass_decompose(cg_pipeline *p, cg_module *m);     // composites into what backends know
 void cg_pass_simplify(cg_pipeline *p, cg_module *m);      // identities, dead code, common subexpressions
+void cg_remove_dead(cg_fn *f);                            // nodes that nobody reads
 void cg_pass_fold(cg_pipeline *p, cg_module *m);          // sizes and scalars that are known; constants
 void cg_pass_fold_norm(cg_pipeline *p, cg_module *m);     // normalisations behind convolutions become part of their weights
 void cg_pass_partition(cg_pipeline *p, cg_module *m);     // claims nodes, makes convex regions, lifts them to functions

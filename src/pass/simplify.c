@@ -125,7 +125,7 @@ static bool defines_used_symbol(const cg_node *n) {
   return false;
 }
 
-static void remove_dead(cg_fn *f) {
+void cg_remove_dead(cg_fn *f) {
   cg_fn_count_uses(f);
   for (cg_node *n = f->last, *prev; n; n = prev) {
     prev = n->prev;
@@ -148,6 +148,6 @@ void cg_pass_simplify(cg_pipeline *p, cg_module *m) {
         cg_node_remove(n);
       }
     merge_equal(p, f);
-    remove_dead(f);
+    cg_remove_dead(f);
   }
 }

@@ -1,6 +1,7 @@
 // The native backend: tensor expressions, fused by the scheduler, printed as C, compiled by the machine's compiler.
 #include <string.h>
 
+#include "backend/c/attention.h"
 #include "backend/c/kernel_internal.h"
 #include "backend/c/prelude.h"
 #include "pass/cost.h"
@@ -20,6 +21,7 @@ static void lower(cg_emitter *e, cg_fn *f) {
   cg_sched *c = CG_NEW(e->s, cg_sched);
   *c = (cg_sched){.s = e->s, .e = e, .m = e->m, .f = f};
   c->t = te_new(e->m, cg_c_resolve, c);
+  cg_c_find_attention(f);
   cg_c_infos(c);
   cg_c_roots(c);
   cg_c_groups(c);

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "backend/c/attention.h"
 #include "backend/c/kernel_gemm.h"
 
 enum { KEYS = 512 }; // keys of a block
@@ -14,8 +15,10 @@ typedef struct {
   cg_module *m;
   const cg_node *n;
   cg_tile tile;
-  cg_kernel_input q, key, v, mask;
-  bool has_mask, causal, flash; // flash: the operator that also gives the logarithm of the sums
+  cg_kernel_input q, key, v;
+  struct { cg_scores_step kind; cg_kernel_input mask; const char *fill; } step[CG_SCORES_STEPS];
+  int n_steps;
+  bool causal, flash, safe; // flash: the operator that also gives the logarithm of the sums; safe: a row that is masked altogether is 0
   const cg_type *out;
   int rank;
   const char *index[CG_MAX_RANK];
@@ -87,31 +90,39 @@ static const char *pack(writer *w, cg_str *o, const cg_kernel_input *in, const c
   return to;
 }
 
-// The scores of row i, scaled and masked: statements over `row` (the scores of keys key0 … key0 + count - 1).
-static void emit_mask(writer *w, cg_str *o) {
-  const char *T = w->tile.ctype;
+// One step over `row`, which holds the scores of keys key0 … key0 + count - 1 of query q0 + i, scaled in the first.
+static void emit_step(writer *w, cg_str *o, int step, const char *scores) {
+  const char *T = w->tile.ctype, *next;
+  const cg_kernel_input *m = &w->step[step].mask;
   int r = w->rank;
-  if (!w->has_mask) {
-    cg_str_add(o, "          #pragma omp simd\n          for (int64_t j = 0; j < count; j++) row[j] = row[j] * scale;\n");
-  } else {
-    const cg_kernel_input *m = &w->mask;
-    cg_str at = cg_str_new(w->s);
-    cg_str_add(&at, size(w, m->offset));
-    const char *step = "0";
-    for (int d = 0; d < m->rank; d++) {
-      int to = r - m->rank + d; // the dimension of (batch…, query, key)
-      if (cg_x_is(m->dim[d], 1) || cg_x_is(m->stride[d], 0)) continue;
-      const char *i = to == r - 1 ? "key0" : to == r - 2 ? "(q0 + i)" : w->index[to];
-      cg_str_addf(&at, " + %s * (%s)", i, size(w, m->stride[d]));
-      if (to == r - 1) step = size(w, m->stride[d]);
-    }
-    const char *index = !strcmp(step, "1") ? "j" : cg_format(w->s, "j * (%s)", step);
-    cg_str_addf(o, "          const %s *mask = %s + %s;\n          #pragma omp simd\n", cg_kernel_ctype(m->dtype), m->name, cg_str_text(&at));
-    const char *x = cg_kernel_load(w->k, m->dtype, "mask", index);
-    if (m->dtype == CG_BOOL) cg_str_addf(o, "          for (int64_t j = 0; j < count; j++) row[j] = row[j] * scale + (mask[%s] ? 0 : -(%s)INFINITY);\n", index, T);
-    else cg_str_addf(o, "          for (int64_t j = 0; j < count; j++) row[j] = row[j] * scale + (%s)%s;\n", T, x);
+  cg_str at = cg_str_new(w->s);
+  cg_str_add(&at, size(w, m->offset));
+  const char *stride = "0";
+  for (int d = 0; d < m->rank; d++) {
+    int to = r - m->rank + d; // the dimension of (batch…, query, key)
+    if (cg_x_is(m->dim[d], 1) || cg_x_is(m->stride[d], 0)) continue;
+    const char *i = to == r - 1 ? "key0" : to == r - 2 ? "(q0 + i)" : w->index[to];
+    cg_str_addf(&at, " + %s * (%s)", i, size(w, m->stride[d]));
+    if (to == r - 1) stride = size(w, m->stride[d]);
   }
-  if (w->causal) cg_str_addf(o, "          for (int64_t j = q0 + i + 1 > key0 ? q0 + i + 1 - key0 : 0; j < count; j++) row[j] = -(%s)INFINITY;\n", T);
+  const char *x = cg_kernel_load(w->k, m->dtype, cg_format(w->s, "mask%d", step), !strcmp(stride, "1") ? "j" : cg_format(w->s, "j * (%s)", stride));
+  switch (w->step[step].kind) {
+  case CG_SCORES_FILL: next = cg_format(w->s, "%s ? %s : %s", x, w->step[step].fill, scores); break;
+  case CG_SCORES_KEEP: next = cg_format(w->s, "%s ? %s : %s", x, scores, w->step[step].fill); break;
+  default:
+    next = m->dtype == CG_BOOL ? cg_format(w->s, "%s + (%s ? 0 : -(%s)INFINITY)", scores, x, T) : cg_format(w->s, "%s + (%s)%s", scores, T, x);
+  }
+  cg_str_addf(o,
+              "          const %s *mask%d = %s + %s;\n          #pragma omp simd\n"
+              "          for (int64_t j = 0; j < count; j++) row[j] = %s;\n",
+              cg_kernel_ctype(m->dtype), step, m->name, cg_str_text(&at), next);
+}
+
+static void emit_mask(writer *w, cg_str *o) {
+  if (!w->n_steps) cg_str_add(o, "          #pragma omp simd\n          for (int64_t j = 0; j < count; j++) row[j] = row[j] * scale;\n");
+  for (int i = 0; i < w->n_steps; i++) emit_step(w, o, i, i ? "row[j]" : "row[j] * scale");
+  if (w->causal)
+    cg_str_addf(o, "          for (int64_t j = q0 + i + 1 > key0 ? q0 + i + 1 - key0 : 0; j < count; j++) row[j] = -(%s)INFINITY;\n", w->tile.ctype);
 }
 
 static void emit_units(writer *w, cg_str *o, const char *scale) {
@@ -177,8 +188,8 @@ static void emit_units(writer *w, cg_str *o, const char *scale) {
               "      }\n"
               "      for (int64_t i = 0; i < height; i++) {\n"
               "        const int64_t i%d = q0 + i;\n"
-              "        const %s by = total[i] == 0 ? 0 : 1 / total[i]; // a row that is masked altogether is 0\n",
-              r - 2, T);
+              "        const %s by = %s1 / total[i];%s\n",
+              r - 2, T, w->safe ? "total[i] == 0 ? 0 : " : "!keys ? 0 : ", w->safe ? " // a row that is masked altogether is 0" : "");
   cg_str_addf(o, "        #pragma omp simd\n        for (int64_t i%d = 0; i%d < %d; i%d++) {\n          const %s acc = sum[i * %d + i%d] * by;\n", r - 1, r - 1, E, r - 1, T, EP, r - 1);
   cg_kernel_store(w->k, o, 10, 0, "acc", w->index);
   cg_str_add(o, "        }\n");
@@ -191,9 +202,26 @@ static void emit_units(writer *w, cg_str *o, const char *scale) {
   cg_tile_units_end(o);
 }
 
+// Of scaled_dot_product_attention, or of attention that was written out (attention.h).
+static void read_steps(writer *w, const cg_node *n) {
+  const cg_arg *masks = cg_node_arg(n, "masks");
+  w->safe = !masks;
+  for (int i = 0; masks && i < cg_arg_list_len(masks); i++) {
+    int64_t kind = 0;
+    cg_arg_int_const(cg_arg_list_at(cg_node_arg(n, "kinds"), i), &kind);
+    w->step[w->n_steps].kind = (cg_scores_step)kind;
+    w->step[w->n_steps].fill = cg_kernel_scalar(w->k, cg_arg_list_at(cg_node_arg(n, "fills"), i), w->tile.dtype);
+    w->step[w->n_steps++].mask = cg_kernel_read(w->k, cg_arg_tensor(cg_arg_list_at(masks, i)));
+  }
+  if (masks) return;
+  cg_value *mask = cg_arg_tensor(cg_node_arg(n, "attn_mask"));
+  double causal = 0;
+  if (mask) w->step[w->n_steps++].mask = cg_kernel_read(w->k, mask);
+  w->causal = cg_arg_double(cg_node_arg(n, "is_causal"), &causal) && causal;
+}
+
 static void emit(cg_kernel *k, const cg_node *n) {
   writer w = {.k = k, .s = cg_kernel_session(k), .m = cg_kernel_module(k), .n = n, .out = &n->result[0]->type};
-  double causal = 0;
   w.rank = w.out->rank;
   w.tile = cg_tile_get(k, w.out->dtype);
   cg_tile_softmax(k, &w.tile);
@@ -201,10 +229,7 @@ static void emit(cg_kernel *k, const cg_node *n) {
   w.q = cg_kernel_read(k, cg_arg_tensor(cg_node_arg(n, "query")));
   w.key = cg_kernel_read(k, cg_arg_tensor(cg_node_arg(n, "key")));
   w.v = cg_kernel_read(k, cg_arg_tensor(cg_node_arg(n, "value")));
-  cg_value *mask = cg_arg_tensor(cg_node_arg(n, "attn_mask"));
-  w.has_mask = mask != NULL;
-  if (mask) w.mask = cg_kernel_read(k, mask);
-  w.causal = cg_arg_double(cg_node_arg(n, "is_causal"), &causal) && causal;
+  read_steps(&w, n);
   w.flash = n->nresults > 1;
   int r = w.rank;
   cg_str *o = cg_kernel_body(k);

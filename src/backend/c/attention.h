@@ -1,0 +1,18 @@
+// Attention that a model writes out (matmul, softmax, matmul) as one node of the region.
+#ifndef CG_BACKEND_C_ATTENTION_H
+#define CG_BACKEND_C_ATTENTION_H
+#include "ir/ir.h"
+
+// What happens to scaled scores before the softmax, step by step: `kinds` of the node.
+typedef enum {
+  CG_SCORES_ADD,  // a tensor is added (of booleans: -inf where it is false)
+  CG_SCORES_FILL, // where a mask holds they become a number
+  CG_SCORES_KEEP, // where it does not
+} cg_scores_step;
+enum { CG_SCORES_STEPS = 4 };
+
+// Replaces in f what writes attention out by cierge::attention nodes:
+//   attention(Tensor query, Tensor key, Tensor value, float scale, Tensor[] masks, int[] kinds, float[] fills) -> Tensor
+// Rows that are masked altogether give what the written form gives: NaN.
+void cg_c_find_attention(cg_fn *f);
+#endif
