@@ -26,23 +26,20 @@ static void free_values(const Function &f, std::set<std::string> inside, Values 
 
 static std::string operand_list(const Values &v) {
   std::string s = "[";
-  for (size_t i = 0; i < v.size(); i++) s += (i ? ", " : "") + (v[i]->kind == Abstract::Known ? number_text(v[i]->known) : v[i]->ir);
+  for (size_t i = 0; i < v.size(); i++) s += (i ? ", " : "") + spelled(v[i]);
   return s + "]";
 }
 
 // The results that a control node has to give: leaves that are not the same in both.
 static void leaves(const A &a, const A &b, const A &joined, Values *yes, Values *no, Values *out, bool *fits) {
   if (joined == a || joined == b) return;
-  if (joined->kind == Abstract::List || joined->kind == Abstract::Tuple || joined->kind == Abstract::Dict) {
+  if (is_container(joined)) {
     for (size_t i = 0; i < joined->items.size(); i++)
       leaves(a->kind == Abstract::Nothing ? b->items[i] : a->items[i], b->kind == Abstract::Nothing ? a->items[i] : b->items[i], joined->items[i], yes, no, out, fits);
     return;
   }
-  auto expressible = [](const A &x) {
-    return (x->kind == Abstract::Known && !number_text(x->known).empty()) || ((x->kind == Abstract::Tensor || x->kind == Abstract::Number) && !x->ir.empty());
-  };
   if (joined->kind == Abstract::Known) return; // the same constant
-  if ((joined->kind != Abstract::Tensor && joined->kind != Abstract::Number) || joined->type.empty() || !expressible(a) || !expressible(b)) {
+  if ((joined->kind != Abstract::Tensor && joined->kind != Abstract::Number) || joined->type.empty() || !sayable(a) || !sayable(b)) {
     *fits = false;
     return;
   }
@@ -66,7 +63,7 @@ Item *Importer::cond_item(const A &condition, Trial &yes, Trial &no, const Value
   item->effect = yes.effect || no.effect;
   for (const A &j : joined) {
     A v = named(j->type);
-    if (v->kind == Abstract::Known) v = named(j->type.substr(0, j->type.find('(')));
+    if (v->kind == Abstract::Known) v = named(bare(j->type));
     item->results.push_back(v);
     out->push_back(v);
   }
@@ -150,38 +147,29 @@ void Importer::branch(Node *n) {
   if (yes.writes || no.writes) why = "a branch writes in place";
   if (!fits && why.empty()) why = "the branches give values of different kinds";
   if (condition->ir.empty() && why.empty()) why = "the condition is computed there";
-  Node *r = nullptr;
-  if (at_top()) {
-    if (!why.empty())
-      for (const A &c : containers) escape(c);
-    if (!why.empty())
-      for (const std::string &k : changed) {
-        opaque_state.insert(k);
-        throw Again();
-      }
-    if (why.empty() && (!containers.empty() || !changed.empty()) && !need.empty()) r = nullptr; // no counterpart in TorchScript
-  } else if (!why.empty()) {
-    for (const A &c : containers) escape(c);
-  }
   if (!why.empty()) {
+    for (const A &c : containers) escape(c);
+    if (at_top() && !changed.empty()) {
+      opaque_state.insert(changed[0]);
+      throw Again();
+    }
     Values types(joined.begin(), joined.begin() + (long)n->outputs().size());
     opaque(n, why, types);
     for (size_t i = 0; i < changed.size(); i++) current_state[changed[i]] = joined[joined.size() - changed.size() + i];
     return;
   }
-  bool plain = containers.empty() && changed.empty();
+  bool plain = containers.empty() && changed.empty(); // else it has no counterpart in TorchScript
+  Node *r = nullptr;
   if (!need.empty() || yes.effect || no.effect) {
     yes.fn->results = a, no.fn->results = b;
     Item *item = cond_item(condition, yes, no, need, &made);
-    if (at_top() && plain) {
-      item->r = r = clone(n);
-    }
+    if (at_top() && plain) item->r = r = clone(n);
   }
   // Leaves become the values that the node gives.
   size_t next = 0;
   std::function<A(const A &, const A &, const A &)> settle = [&](const A &x, const A &y, const A &j) -> A {
     if (j == x || j == y || j->kind == Abstract::Known) return j;
-    if (j->kind == Abstract::List || j->kind == Abstract::Tuple || j->kind == Abstract::Dict) {
+    if (is_container(j)) {
       auto out = std::make_shared<Abstract>(*j);
       for (size_t i = 0; i < j->items.size(); i++)
         out->items[i] = settle(x->kind == Abstract::Nothing ? y->items[i] : x->items[i], y->kind == Abstract::Nothing ? x->items[i] : y->items[i], j->items[i]);
@@ -192,7 +180,7 @@ void Importer::branch(Node *n) {
   for (size_t i = 0; i < pairs.size(); i++) {
     A v = settle(pairs[i].first, pairs[i].second, joined[i]);
     if (i < n->outputs().size()) {
-      if (r && v->kind != Abstract::Known && v->kind != Abstract::List && v->kind != Abstract::Dict && v->kind != Abstract::Tuple && !v->r) v->r = r->output(i);
+      if (r && v->kind != Abstract::Known && !is_container(v) && !v->r) v->r = r->output(i);
       set(n->output(i), v);
     } else if (i < n->outputs().size() + containers.size()) {
       const A &c = containers[i - n->outputs().size()];
@@ -274,11 +262,7 @@ void Importer::loop(Node *n) {
   Values start, types;
   for (size_t i = 2; i < n->inputs().size(); i++) start.push_back(get(n->input(i)));
   // What a round begins with: what the loop began with, or what a round gave.
-  auto generic = [&](const A &a) -> A {
-    if (a->kind == Abstract::Known && !number_text(a->known).empty() && !a->known.isComplexDouble())
-      return by_jit_type(a->known.isInt() ? c10::TypePtr(c10::IntType::get()) : a->known.isBool() ? c10::TypePtr(c10::BoolType::get()) : c10::TypePtr(c10::FloatType::get()));
-    return a;
-  };
+  auto generic = [&](const A &a) { return is_known_number(a) ? by_jit_type(a->known.type()) : a; };
   for (const A &a : start) types.push_back(a);
   Trial t;
   Values entry;
@@ -294,7 +278,7 @@ void Importer::loop(Node *n) {
       for (size_t k = 0; k < types.size(); k++) {
         A g = generic(types[k]), v = g;
         if (g->kind == Abstract::Tensor || g->kind == Abstract::Number) {
-          v = g->type.empty() ? std::make_shared<Abstract>(*g) : named(g->type.substr(0, g->kind == Abstract::Number ? g->type.find('(') : std::string::npos));
+          v = g->type.empty() ? std::make_shared<Abstract>(*g) : named(bare(g->type));
           v->r = nullptr;
           if (g->type.empty()) v->ir = "";
         }
@@ -311,19 +295,13 @@ void Importer::loop(Node *n) {
     for (size_t k = 0; k < types.size(); k++) {
       bool exact = true;
       A a = entry[k + 1], j;
-      // sizes that are fresh in each round are the same as fresh ones before
       j = join(a, t.fn->results[k + 1], &exact);
-      bool same = j == a || (j->kind == a->kind && (j->kind == Abstract::Number || (j->kind == Abstract::Tensor && !j->type.empty())) &&
-                             (j->kind == Abstract::Number || [&] {
-                               auto x = dims_of(j->type), y = dims_of(a->type);
-                               if (dtype_of(j->type) != dtype_of(a->type) || x.size() != y.size()) return false;
-                               for (size_t d = 0; d < x.size(); d++)
-                                 if (x[d] != y[d] && y[d][0] != 'u') return false;
-                               return true;
-                             }()));
-      if (j->kind == Abstract::Opaque && a->kind == Abstract::Opaque) same = true;
-      if (j->kind == Abstract::Tensor && a->kind == Abstract::Tensor && j->type.empty() && a->type.empty()) same = true;
-      if (j->kind == Abstract::List || j->kind == Abstract::Dict || j->kind == Abstract::Tuple) same = j->kind == a->kind && exact;
+      bool same = j == a;
+      if (j->kind == a->kind) {
+        if (j->kind == Abstract::Number || j->kind == Abstract::Opaque) same = true;
+        if (j->kind == Abstract::Tensor) same = same || (j->type.empty() ? a->type.empty() : alike(j->type, a->type));
+      }
+      if (is_container(j)) same = j->kind == a->kind && exact;
       if (!same) stable = false, types[k] = j;
     }
     if (stable) break;
@@ -342,20 +320,14 @@ void Importer::loop(Node *n) {
   if (why.empty()) why = t.why;
   if (why.empty() && t.writes) why = "a loop writes in place";
   // As a while_loop: all that is carried is a tensor or a number of one type.
-  auto expressible = [](const A &x) { return (x->kind == Abstract::Known && !number_text(x->known).empty() && !x->known.isComplexDouble()) || crosses(x); };
-  if (why.empty() && (!expressible(trips) || !expressible(go) || !expressible(t.fn->results[0]))) why = "a loop's condition is computed there";
+  if (why.empty() && (!sayable(trips) || !sayable(go) || !sayable(t.fn->results[0]))) why = "a loop's condition is computed there";
   for (size_t k = 0; why.empty() && k < start.size(); k++) {
     const A &e = entry[k + 1], &r = t.fn->results[k + 1];
-    if (!crosses(e) || !expressible(start[k]) || !expressible(r)) why = "a loop carries what is no tensor and no number";
+    if (!crosses(e) || !sayable(start[k]) || !sayable(r)) why = "a loop carries what is no tensor and no number";
     else if (e->kind == Abstract::Tensor && (start[k]->type != e->type || r->type != e->type)) why = "a loop carries a tensor of changing size";
   }
   if (!why.empty()) {
-    Values out;
-    for (size_t k = 0; k < start.size(); k++) {
-      A e = entry[k + 1];
-      out.push_back(e);
-    }
-    opaque(n, why, out);
+    opaque(n, why, Values(entry.begin() + 1, entry.end()));
     return;
   }
   std::string id = std::to_string(counter++);
@@ -382,7 +354,7 @@ void Importer::loop(Node *n) {
   test->params = body->params;
   A answer = named("bool"), less = named("bool");
   auto lt = std::make_unique<Item>(), both = std::make_unique<Item>();
-  lt->op = "_operator.lt", lt->args = entry[0]->ir + ", " + (trips->kind == Abstract::Known ? number_text(trips->known) : trips->ir);
+  lt->op = "_operator.lt", lt->args = entry[0]->ir + ", " + spelled(trips);
   lt->results = {less}, lt->uses = {entry[0], trips};
   both->op = "_operator.and_", both->args = less->ir + ", " + on->ir;
   both->results = {answer}, both->uses = {less, on};
