@@ -1,4 +1,4 @@
-// Sizes that only the data tell: operators whose results' types neither cierge's rules nor Meta kernels know, a row each.
+// Sizes that only the data or numbers tell: operators whose results' types neither cierge's rules nor Meta kernels know, a row each.
 #include <algorithm>
 
 #include "import_node.h"
@@ -111,6 +111,40 @@ Types bincount(Call &c) {
   return {(weighted ? (dtype_of(c.args[1]->type) == "f32" ? "f32[" : "f64[") : "i64[") + c.im.some_size() + "]"};
 }
 
+// The histogram, and the edges along each dimension: numbers of bins, or the edges themselves.
+Types histogram(Call &c) {
+  Types all = {""};
+  std::vector<std::string> bins;
+  for (int64_t k = 0; k + 1 < c.count; k++) {
+    const A &b = c.args[1]->kind == Abstract::List ? c.args[1]->items.at((size_t)k) : c.args[1];
+    int64_t edges;
+    if (b->kind == Abstract::Tensor) {
+      auto dims = dims_of(b->type);
+      if (dims.size() != 1 || !fixed_size(dims[0], &edges)) return {};
+    } else if (is_int(b, &edges)) edges++;
+    else return {};
+    bins.push_back(std::to_string(edges - 1));
+    all.push_back(c.dtype + "[" + std::to_string(edges) + "]");
+  }
+  all[0] = type_text(c.dtype, bins);
+  return all;
+}
+
+// A segment of the dimension for each length, or between each two offsets.
+Types segments(Call &c) {
+  A lengths = c.arg("lengths"), by = is_none(lengths) ? c.arg("offsets") : lengths;
+  int64_t axis, n;
+  if (by->kind != Abstract::Tensor || by->type.empty() || !c.dim(c.arg("axis"), &axis)) return {};
+  auto out = dims_of(by->type);
+  if (out.empty()) return {};
+  if (by != lengths) {
+    if (!fixed_size(out.back(), &n)) return {};
+    out.back() = std::to_string(n - 1);
+  }
+  out.insert(out.end(), c.dims.begin() + axis + 1, c.dims.end());
+  return {type_text(c.dtype, out)};
+}
+
 Types repeated(Call &c) {
   int64_t d;
   if (is_none(c.args[2])) return selected(c);
@@ -203,9 +237,13 @@ const struct Row {
     {"aten::unique_dim", Data, unique_dim},
     {"aten::unique_dim_consecutive", Data, unique_dim_consecutive},
     {"aten::bincount", Data, bincount},
+    {"aten::histogramdd", Data, histogram},
+    {"aten::histogramdd.int_bins", Data, histogram},
+    {"aten::histogramdd.TensorList_bins", Data, histogram},
     {"aten::one_hot", Data, one_hot},
     {"aten::repeat_interleave.Tensor", Data, selected},
     {"aten::repeat_interleave.self_Tensor", Data, repeated},
+    {"aten::segment_reduce", Data, segments},
     {"aten::select.int", Numbers, select},
     {"aten::slice.Tensor", Numbers, slice},
     {"aten::narrow", Numbers, narrow},
@@ -267,6 +305,11 @@ int64_t list_length(const std::string &name, const c10::FunctionSchema &schema, 
     return each ? (n + each - 1) / each : k;
   }
   if (of({"aten::tensor_split", "aten::hsplit", "aten::vsplit", "aten::dsplit"})) return listed ? (int64_t)args[1]->items.size() + 1 : is_int(args[1], &k) ? k : -1;
+  if (of({"aten::histogramdd"})) { // one for each dimension of its points
+    if (listed) return (int64_t)args[1]->items.size();
+    auto dims = dims_of(args[0]->type);
+    return !dims.empty() && fixed_size(dims.back(), &n) ? n : -1;
+  }
   if (of({"aten::unbind"})) return along() ? n : -1;
   if (of({"aten::where", "aten::nonzero_numpy"}))
     return args[0]->kind == Abstract::Tensor && !args[0]->type.empty() ? std::max<int64_t>(1, (int64_t)dims_of(args[0]->type).size()) : -1;

@@ -312,6 +312,20 @@ def data_dependent(x: Tensor):
     return i.size(0), y.sum(), y
 
 
+@case((X[:, :2],), (Y[:, :2],))
+def histograms(x: Tensor):
+    h, edges = torch.histogramdd(x, [3, 4])
+    g, _ = torch.histogramdd(x, [torch.arange(-3.0, 4.0), torch.arange(3.0)])
+    f, more = torch.histogramdd(x, 5)
+    return h, edges, g, f, more
+
+
+@case((X,), (Y,))
+def segments(x: Tensor):
+    by = torch.tensor([1, 0, 3])
+    return torch.segment_reduce(x, "max", lengths=by), torch.segment_reduce(x, "sum", offsets=torch.tensor([0, 3, 4]))
+
+
 @case((X,), torch_nodes=0)
 def questions(x: Tensor):
     y = x
