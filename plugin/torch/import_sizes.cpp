@@ -172,8 +172,7 @@ Types narrow(Call &c) {
 }
 
 // `kept`: what a size of -1 stands for, from the last dimension on.
-Types of_size(Call &c, const A &size, const std::string &dtype, const std::vector<std::string> &kept = {}) {
-  if (!size || size->kind != Abstract::List || dtype.empty()) return {};
+std::vector<std::string> sizes(Call &c, const A &size, const std::vector<std::string> &kept = {}) {
   std::vector<std::string> out;
   size_t lead = size->items.size() - kept.size();
   for (size_t k = 0; k < size->items.size(); k++) {
@@ -186,7 +185,12 @@ Types of_size(Call &c, const A &size, const std::string &dtype, const std::vecto
       out.push_back(expression ? i->type.substr(4, i->type.size() - 5) : c.im.some_size());
     }
   }
-  return {type_text(dtype, out)};
+  return out;
+}
+
+Types of_size(Call &c, const A &size, const std::string &dtype, const std::vector<std::string> &kept = {}) {
+  if (!size || size->kind != Abstract::List || dtype.empty()) return {};
+  return {type_text(dtype, sizes(c, size, kept))};
 }
 
 Types filled(Call &c, const char *otherwise) { // of the dtype that is said
@@ -204,6 +208,15 @@ Types full(Call &c) {
 Types expand(Call &c) { return of_size(c, c.arg("size"), c.dtype, c.dims); }
 Types view(Call &c) { return of_size(c, c.arg("size"), c.dtype); }
 Types reshape(Call &c) { return of_size(c, c.arg("shape"), c.dtype); }
+
+// The last dimensions, of another size.
+Types resized(Call &c) {
+  A size = c.arg("output_size");
+  if (!c.tensor || size->kind != Abstract::List || size->items.size() > c.dims.size()) return {};
+  auto last = sizes(c, size);
+  std::copy(last.begin(), last.end(), c.dims.end() - (long)last.size());
+  return {type_text(c.dtype, c.dims)};
+}
 
 Types arange(Call &c) {
   int64_t code;
@@ -261,6 +274,16 @@ const struct Row {
     {"aten::new_ones", Numbers, filled},
     {"aten::new_full", Numbers, filled},
     {"aten::new_empty", Numbers, filled},
+    {"aten::adaptive_avg_pool1d", Numbers, resized},
+    {"aten::adaptive_avg_pool2d", Numbers, resized},
+    {"aten::adaptive_avg_pool3d", Numbers, resized},
+    {"aten::upsample_nearest1d.vec", Numbers, resized},
+    {"aten::upsample_nearest2d.vec", Numbers, resized},
+    {"aten::upsample_nearest3d.vec", Numbers, resized},
+    {"aten::upsample_linear1d.vec", Numbers, resized},
+    {"aten::upsample_bilinear2d.vec", Numbers, resized},
+    {"aten::upsample_bicubic2d.vec", Numbers, resized},
+    {"aten::upsample_trilinear3d.vec", Numbers, resized},
     {"aten::arange", Numbers, arange},
     {"aten::arange.start", Numbers, arange},
     {"aten::arange.start_step", Numbers, arange},

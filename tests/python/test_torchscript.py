@@ -326,6 +326,15 @@ def segments(x: Tensor):
     return torch.segment_reduce(x, "max", lengths=by), torch.segment_reduce(x, "sum", offsets=torch.tensor([0, 3, 4]))
 
 
+@case((X,), (Y * 3,))
+def resized(x: Tensor):
+    n = int(x.max())
+    y = torch.nn.functional.adaptive_avg_pool1d(x[None], [n])
+    z = torch.nn.functional.interpolate(x[None, None], [n, 5], mode="nearest")
+    w = torch.nn.functional.interpolate(x[None], scale_factor=float(n) / 2, mode="linear")
+    return y, z, w, torch.nn.functional.interpolate(x[None, None], [4, n], mode="bilinear", align_corners=True) + 1
+
+
 @case((X,), torch_nodes=0)
 def questions(x: Tensor):
     y = x
