@@ -35,6 +35,7 @@ void cg_npz_write(cg_session *s, const char *path, const cg_array_vec *arrays);
 cg_array_vec cg_safetensors_read(cg_session *s, const char *path, cierge_code code);
 void cg_safetensors_write(cg_session *s, const char *path, const cg_array_vec *arrays);
 
-// size[0] * … * element size; throws `code` on overflow.
-uint64_t cg_array_bytes(cg_session *s, cierge_code code, const char *file, const cg_array *a);
+// size[0] * … * element size; false: more than there can be.
+bool cg_array_fits(const cg_array *a, uint64_t *bytes);
+uint64_t cg_array_bytes(cg_session *s, const char *file, const cg_array *a); // the same; throws CIERGE_BAD_INPUT
 #endif

@@ -151,7 +151,7 @@ cg_array cg_npy_parse(cg_session *s, const char *file, const char *name, const u
   int t = dtype_of(h.descr);
   if (t < 0) cg_fail(s, CIERGE_BAD_INPUT, "%s: array %s: torch has no dtype for NumPy's '%s'", file, name, h.descr);
   h.a.dtype = (cg_dtype)t;
-  h.a.bytes = cg_array_bytes(s, CIERGE_BAD_INPUT, file, &h.a);
+  h.a.bytes = cg_array_bytes(s, file, &h.a);
   if (h.a.bytes > size) bad(&h, "its data is cut off");
   if (h.a.bytes < size) bad(&h, "bytes follow its data");
   h.a.data = data;

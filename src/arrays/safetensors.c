@@ -46,7 +46,7 @@ static cg_array one(const reader *r, const char *name, yyjson_val *v) {
     if (!yyjson_is_uint(d) || yyjson_get_uint(d) > INT64_MAX) bad(r, name, "a size is not a number");
     a.size[a.rank++] = (int64_t)yyjson_get_uint(d);
   }
-  a.bytes = cg_array_bytes(r->s, r->code, r->path, &a);
+  if (!cg_array_fits(&a, &a.bytes)) bad(r, name, "it is too large");
   yyjson_val *from = yyjson_arr_get(at, 0), *to = yyjson_arr_get(at, 1);
   uint64_t lo = yyjson_get_uint(from), hi = yyjson_get_uint(to);
   if (!yyjson_is_uint(from) || !yyjson_is_uint(to) || lo > hi || hi > r->size) bad(r, name, "its data lies outside the file");

@@ -38,7 +38,7 @@ static cg_array_vec zeros(cg_session *s, const cierge_program *p) {
     if (spec->constant) continue;
     cg_array a = {.name = spec->name, .dtype = (cg_dtype)cg_dtype_by_torch_name(spec->dtype), .rank = spec->rank};
     for (int k = 0; k < spec->rank; k++) a.size[k] = spec->sizes[k] < 0 ? 2 : spec->sizes[k];
-    a.bytes = cg_array_bytes(s, CIERGE_BAD_INPUT, "inputs", &a);
+    a.bytes = cg_array_bytes(s, "inputs", &a);
     a.data = cg_alloc(s, a.bytes ? a.bytes : 1);
     CG_PUSH(s, &out, a);
   }

@@ -102,7 +102,7 @@ static cg_array array_of(cg_session *s, const char *name, const DLTensor *t) {
   int d = cg_dtype_by_dlpack(t->dtype.code, t->dtype.bits);
   a.dtype = (cg_dtype)(d < 0 ? CG_U8 : d);
   for (int i = 0; i < t->ndim; i++) a.size[i] = t->shape[i];
-  a.bytes = cg_array_bytes(s, CIERGE_BAD_INPUT, "output", &a);
+  a.bytes = cg_array_bytes(s, "output", &a);
   a.data = a.bytes ? cg_memdup(s, (const char *)t->data + t->byte_offset, a.bytes) : cg_alloc(s, 1);
   return a;
 }
