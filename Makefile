@@ -50,7 +50,7 @@ $(B)/obj/plugin/torch/%.o: plugin/torch/%.cpp
 	  -isystem $(TORCH)/include -isystem $(TORCH)/include/torch/csrc/api/include -c $< -o $@
 plugin: $(B)/libcierge_torch.so
 # Archives of TorchScript are checked by the project's own reader, in C.
-PLUGIN_C := $(addprefix src/base/,script_check.c zip.c session.c alloc.c str.c map.c vec.c)
+PLUGIN_C := $(addprefix src/base/,script_check.c zip.c session.c alloc.c number.c str.c map.c vec.c)
 $(B)/libcierge_torch.so: $(patsubst plugin/%.cpp,$(B)/obj/plugin/%.o,$(PLUGIN_SRC)) $(call obj,$(PLUGIN_C))
 	$(CXX) $(SAN) -shared -Wl,-soname,libcierge_torch.so -Wl,-z,defs -o $@ $^ -L$(TORCH)/lib -ltorch_cpu -lc10 -lz
 

@@ -153,7 +153,7 @@ CIERGE_CHECK CIERGE_API cierge_status *cierge_profile_text(const cierge_context 
 // The same as JSON: {"functions": [{"name", "steps": [{"kind", "name", "op", "file", "line", "calls", "ns", "estimate_ns"}]}]}, every step
 // in the order they run; ns: of all calls so far, a step of control flow with what it called.
 CIERGE_CHECK CIERGE_API cierge_status *cierge_profile_json(const cierge_context *c, char **text);
-// What happened when, as a Chrome trace (Perfetto reads it): calls, in them their steps, in LibTorch's regions of mode ops the single operators.
+// What happened when, as a Chrome trace (Perfetto reads it): calls, in them their steps, in LibTorch's regions the single operators.
 // With the model's source lines and the bytes that steps read and write. A million events are kept. Needs options.profile 2.
 CIERGE_CHECK CIERGE_API cierge_status *cierge_profile_trace(const cierge_context *c, char **text);
 CIERGE_API void cierge_text_free(char *text);

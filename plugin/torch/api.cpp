@@ -134,7 +134,7 @@ int region_run(cierge_torch_run *run, const cierge_torch_value *in, int n_in, ci
   return rc;
 }
 
-void run_watch(cierge_torch_run *run, void (*done)(void *, int, uint64_t, uint64_t), void *u) {
+void run_watch(cierge_torch_run *run, void (*done)(void *, int, const char *, uint64_t, uint64_t), void *u) {
   run->watch = done;
   run->watcher = u;
 }

@@ -14,7 +14,7 @@
 extern "C" {
 #endif
 
-#define CIERGE_TORCH_ABI 3
+#define CIERGE_TORCH_ABI 4
 #define CIERGE_TORCH_UNSAFE (-2) // instead of another failure: the program would reach beyond tensors, which nobody allowed
 
 typedef struct cierge_torch_region cierge_torch_region;
@@ -106,8 +106,9 @@ typedef struct {
   int (*script_instance)(cierge_torch_script *s, cierge_torch_instance **out, cierge_torch_error *e); // in the archive's state
   void (*instance_free)(cierge_torch_instance *i);
   int (*instance_reset)(cierge_torch_instance *i, cierge_torch_error *e); // back to the archive's state
-  // From now on tells `done` of each operator that the run calls one by one (mode "ops"), when it is done. ns, of CLOCK_MONOTONIC.
-  void (*run_watch)(cierge_torch_run *run, void (*done)(void *u, int call, uint64_t start, uint64_t ns), void *u);
+  // From now on tells `done` of each operator that the run calls, when it is done. Mode "ops": op is NULL, and call its number in
+  // the program. Mode "script", whose optimised graph has operators of its own: op names it as long as the run lives. ns, of CLOCK_MONOTONIC.
+  void (*run_watch)(cierge_torch_run *run, void (*done)(void *u, int call, const char *op, uint64_t start, uint64_t ns), void *u);
   // A program of TorchScript as a text. Refuses what script_load refuses.
   int (*import_script)(const cierge_torch_import *in, cierge_torch_imported *out, cierge_torch_error *e);
   void (*import_free)(cierge_torch_imported *x);

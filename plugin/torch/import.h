@@ -6,15 +6,22 @@
 // in the text (a branch whose outcomes differ in kind, a list of unknown length, a text made at run time) stays an item of
 // TorchScript; such items, and what must be with them, become islands: methods of one module that is handed over as bytes.
 //
-// import.cpp          the C face: loads, runs, writes the text, makes the tables
-// import_value.cpp    abstract values: constants, names, types, joins
+// import.cpp          the C face: an archive in, a text and its tables out
+// import_drive.cpp    attempts, until one program or two hold all of it; state
+// import_write.cpp    the text of what is left
+// import_text.cpp     the words it is made of
+// import_value.cpp    abstract values: constants, names, joins, what they are in TorchScript
 // import_inputs.cpp   the inputs, as the user says them
 // import_eval.cpp     blocks, nodes, trials
 // import_control.cpp  branches and loops
-// import_ops.cpp      operators of TorchScript that are none of the dispatcher's: numbers, lists, texts
-// import_node.cpp     operators of the dispatcher as nodes of the text
-// import_island.cpp   what stays TorchScript, gathered
 // import_state.cpp    attributes; those that change: buffers of the program
+// import_island.cpp   what stays TorchScript, gathered
+// import_whole.cpp    where that cannot be done: the whole program as one island
+//
+// An operator belongs to one of two places. One of TorchScript's own (lists, numbers, questions about tensors) is a row of
+// import_ops.def, its rule stands in import_numbers.cpp, import_tensors.cpp or import_lists.cpp, and import_ops.cpp asks it. One of
+// the dispatcher's becomes a node (import_node.cpp) whose types come from cierge's rules, from PyTorch's Meta kernels
+// (import_meta.cpp), or, where sizes are in the data, from the table of import_sizes.cpp.
 #ifndef CIERGE_TORCH_IMPORT_H
 #define CIERGE_TORCH_IMPORT_H
 #include <torch/csrc/jit/api/module.h>
@@ -77,7 +84,11 @@ bool is_none(const A &a);
 bool all_known(const A &a);                        // no tensor in it, and nothing that appears at run time
 IValue to_ivalue(const A &a, const c10::TypePtr &t); // all_known only
 bool is_number_type(const c10::TypePtr &t);
+bool is_known_number(const A &a);                  // int, float or bool
+bool is_number(const A &a);                        // the same, known or not
+bool is_container(const A &a);                     // list, tuple or dictionary
 bool crosses(const A &a);                          // may cross the boundary of an island: tensor or number with a type
+bool sayable(const A &a);                          // may be an operand in the text: it crosses, or is a known number
 
 // ---------------------------------------------------------------- items
 
@@ -121,7 +132,7 @@ struct Raises { std::string text; A condition; }; // the block ends in an except
 // ---------------------------------------------------------------- the importer
 
 struct Importer {
-  Importer(torch::jit::Module m, const cierge_torch_import *in);
+  Importer(torch::jit::Module m, const cierge_torch_import *i) : module(std::move(m)), in(i) {}
 
   torch::jit::Module module;
   const cierge_torch_import *in;
@@ -158,9 +169,11 @@ struct Importer {
   std::string fresh() { return "%" + std::to_string(counter++); }
   std::vector<std::string> feed(const std::string &line); // types of the results; throws std::runtime_error
   std::string join_types(const std::string &a, const std::string &b, bool *ok);
+  std::string some_size();           // one more that appears at run time
   A tensor(const std::string &ir, const std::string &type, c10::TypePtr t = nullptr);
   A of_type(const std::string &ir, const std::string &type); // tensor, number, known number or none
   A named(const std::string &type);  // a value that an item outside the text gives
+  A container(Abstract::Kind kind, Values items, const c10::TypePtr &t);
   A constant_tensor(const at::Tensor &t, const std::string &name, const std::string &kind);
   A from_ivalue(const IValue &v, const c10::TypePtr &t, const std::string &path = "", const std::string &kind = "const");
   A element_of(const A &list);                 // what all its elements are; Nothing: it has none, or who knows
@@ -186,9 +199,11 @@ struct Importer {
   // import_inputs.cpp
   Values read_inputs();                        // one for each argument of forward; those that are no constants are main's parameters
 
-  // import_eval.cpp
-  void prepare();                              // inlines, finds state, refuses what must not run
+  // import.cpp
+  void prepare();                              // inlines, refuses what must not run
   Values run(const Values &inputs);            // results of the graph
+
+  // import_eval.cpp
   void block_nodes(Block *b);
   void node(Node *n);
   Values outputs_of(Block *b);
@@ -211,25 +226,26 @@ struct Importer {
   void loop(Node *n);
   bool unroll(Node *n);
 
-  // import_ops.cpp: false: not one of these
-  bool special(Node *n);
-  A number_op(const std::string &op, const Values &args);
-  A size_of(const A &x, int64_t dim);
-  int rank_of(const A &x);                     // -1: unknown
-  A as_tensor(const A &a);            // a number that a tensor is made of
+  bool special(Node *n);                       // import_ops.cpp; false: not one of these
+  A number_op(const std::string &op, const Values &args); // import_numbers.cpp
+  A as_tensor(const A &a);                     // of a number that a tensor is made of
+  A size_of(const A &x, int64_t dim);          // import_tensors.cpp
 
   // import_node.cpp
   bool dispatch(Node *n, std::string *why, Values *types); // types: what is known of the results where it is not taken
   std::set<std::string> assumed;
   void assume(const std::string &line, const Values &uses);
-  A sampled(const A &a, int sample);           // with numbers for its symbols; NULL: it has no such
   A call(const std::string &op, const std::string &args, const Values &uses); // a node of one result
+
+  // import_meta.cpp
+  A sampled(const A &a, int sample);           // with numbers for its symbols; NULL: it has no such
 
   // import_island.cpp: what is TorchScript only becomes torchop nodes of one blob. Throws Refused where that cannot be done.
   void islands(Function &f, std::string *blob);
-  void whole(Function &f, const Values &inputs, std::string *blob); // all of it as one node
+  void whole(Function &f, const Values &inputs, std::string *blob); // import_whole.cpp: all of it as one node
 
   // import_state.cpp
+  void find_state();
   void get_attribute(Node *n);
   void set_attribute(Node *n);
   void opaque_attribute(const std::string &key, const A &first, const A &v); // throws Again where that widens what is known of it
@@ -240,16 +256,44 @@ struct Importer {
   Entries end_of(std::set<std::string> *bad);
 };
 
-std::string quote(const std::string &s);
+void each_name(const A &a, const std::function<void(const std::string &)> &f); // of a and its items
 void each_input(Node *n, const std::function<void(Value *)> &f); // of n and of what its blocks hold
 // The object that holds the attribute "encoder.cache", and the attribute's own name.
 c10::intrusive_ptr<c10::ivalue::Object> holder_of(const torch::jit::Module &m, const std::string &key, std::string *name);
-std::string number_text(const IValue &v);      // "" : none
+
+// ---------------------------------------------------------------- programs
+
+struct Program {
+  std::string text;
+  std::vector<Constant> constants;
+  std::string blob;
+};
+
+Program import_program(const torch::jit::Module &module, const cierge_torch_import *in); // import_drive.cpp
+// import_write.cpp: im.main as text. updates: its lines that write state, with the values of `updated`.
+void write(Importer &im, Program *p, const std::string &updates, const Values &updated);
+
+// ---------------------------------------------------------------- words of the text form (import_text.cpp)
+
+std::string quote(const std::string &s);
 const char *dtype_word(at::ScalarType t);      // NULL: cierge has no such dtype
-std::string type_text(const at::Tensor &t);    // with strides where they are not C order
-std::vector<std::string> dims_of(const std::string &type);
-std::string dtype_of(const std::string &type);
+std::string dtype_argument(at::ScalarType t);  // as arguments say it, "uint8"; "": cierge has no such dtype
 int dtype_code(const std::string &word);       // -1: none
+std::string number_text(const IValue &v);      // "": none
+std::string spelled(const A &a);               // as an operand: the number, or the name; "": neither
+const char *number_word(const c10::TypePtr &t); // "int", "float", "bool"; NULL: another type
+c10::TypePtr number_type(const std::string &word);
+std::string dtype_of_number(const std::string &word); // of the tensor that holds one
+std::string bare(const std::string &type);     // a number's without its value: "int(s0)" -> "int"
+bool is_tensor_text(const std::string &type);
+std::string type_text(const at::Tensor &t);    // with strides where they are not C order
+std::string type_text(const std::string &dtype, const std::vector<std::string> &dims);
+std::string plain_type(const std::string &type); // without strides
+std::string dtype_of(const std::string &type);
+std::vector<std::string> dims_of(const std::string &type);
+bool fixed_size(const std::string &dim, int64_t *out); // false: a symbol, or an expression
+bool wrap_dim(int64_t *dim, size_t rank);      // counted from the end where it is negative; false: there is none such
+bool alike(const std::string &wider, const std::string &type); // but for sizes that were fresh in `type`
 
 } // namespace cierge::import
 #endif

@@ -26,23 +26,20 @@ static void free_values(const Function &f, std::set<std::string> inside, Values 
 
 static std::string operand_list(const Values &v) {
   std::string s = "[";
-  for (size_t i = 0; i < v.size(); i++) s += (i ? ", " : "") + (v[i]->kind == Abstract::Known ? number_text(v[i]->known) : v[i]->ir);
+  for (size_t i = 0; i < v.size(); i++) s += (i ? ", " : "") + spelled(v[i]);
   return s + "]";
 }
 
 // The results that a control node has to give: leaves that are not the same in both.
 static void leaves(const A &a, const A &b, const A &joined, Values *yes, Values *no, Values *out, bool *fits) {
   if (joined == a || joined == b) return;
-  if (joined->kind == Abstract::List || joined->kind == Abstract::Tuple || joined->kind == Abstract::Dict) {
+  if (is_container(joined)) {
     for (size_t i = 0; i < joined->items.size(); i++)
       leaves(a->kind == Abstract::Nothing ? b->items[i] : a->items[i], b->kind == Abstract::Nothing ? a->items[i] : b->items[i], joined->items[i], yes, no, out, fits);
     return;
   }
-  auto expressible = [](const A &x) {
-    return (x->kind == Abstract::Known && !number_text(x->known).empty()) || ((x->kind == Abstract::Tensor || x->kind == Abstract::Number) && !x->ir.empty());
-  };
   if (joined->kind == Abstract::Known) return; // the same constant
-  if ((joined->kind != Abstract::Tensor && joined->kind != Abstract::Number) || joined->type.empty() || !expressible(a) || !expressible(b)) {
+  if ((joined->kind != Abstract::Tensor && joined->kind != Abstract::Number) || joined->type.empty() || !sayable(a) || !sayable(b)) {
     *fits = false;
     return;
   }
@@ -66,7 +63,7 @@ Item *Importer::cond_item(const A &condition, Trial &yes, Trial &no, const Value
   item->effect = yes.effect || no.effect;
   for (const A &j : joined) {
     A v = named(j->type);
-    if (v->kind == Abstract::Known) v = named(j->type.substr(0, j->type.find('(')));
+    if (v->kind == Abstract::Known) v = named(bare(j->type));
     item->results.push_back(v);
     out->push_back(v);
   }
@@ -150,38 +147,29 @@ void Importer::branch(Node *n) {
   if (yes.writes || no.writes) why = "a branch writes in place";
   if (!fits && why.empty()) why = "the branches give values of different kinds";
   if (condition->ir.empty() && why.empty()) why = "the condition is computed there";
-  Node *r = nullptr;
-  if (at_top()) {
-    if (!why.empty())
-      for (const A &c : containers) escape(c);
-    if (!why.empty())
-      for (const std::string &k : changed) {
-        opaque_state.insert(k);
-        throw Again();
-      }
-    if (why.empty() && (!containers.empty() || !changed.empty()) && !need.empty()) r = nullptr; // no counterpart in TorchScript
-  } else if (!why.empty()) {
-    for (const A &c : containers) escape(c);
-  }
   if (!why.empty()) {
+    for (const A &c : containers) escape(c);
+    if (at_top() && !changed.empty()) {
+      opaque_state.insert(changed[0]);
+      throw Again();
+    }
     Values types(joined.begin(), joined.begin() + (long)n->outputs().size());
     opaque(n, why, types);
     for (size_t i = 0; i < changed.size(); i++) current_state[changed[i]] = joined[joined.size() - changed.size() + i];
     return;
   }
-  bool plain = containers.empty() && changed.empty();
+  bool plain = containers.empty() && changed.empty(); // else it has no counterpart in TorchScript
+  Node *r = nullptr;
   if (!need.empty() || yes.effect || no.effect) {
     yes.fn->results = a, no.fn->results = b;
     Item *item = cond_item(condition, yes, no, need, &made);
-    if (at_top() && plain) {
-      item->r = r = clone(n);
-    }
+    if (at_top() && plain) item->r = r = clone(n);
   }
   // Leaves become the values that the node gives.
   size_t next = 0;
   std::function<A(const A &, const A &, const A &)> settle = [&](const A &x, const A &y, const A &j) -> A {
     if (j == x || j == y || j->kind == Abstract::Known) return j;
-    if (j->kind == Abstract::List || j->kind == Abstract::Tuple || j->kind == Abstract::Dict) {
+    if (is_container(j)) {
       auto out = std::make_shared<Abstract>(*j);
       for (size_t i = 0; i < j->items.size(); i++)
         out->items[i] = settle(x->kind == Abstract::Nothing ? y->items[i] : x->items[i], y->kind == Abstract::Nothing ? x->items[i] : y->items[i], j->items[i]);
@@ -192,7 +180,7 @@ void Importer::branch(Node *n) {
   for (size_t i = 0; i < pairs.size(); i++) {
     A v = settle(pairs[i].first, pairs[i].second, joined[i]);
     if (i < n->outputs().size()) {
-      if (r && v->kind != Abstract::Known && v->kind != Abstract::List && v->kind != Abstract::Dict && v->kind != Abstract::Tuple && !v->r) v->r = r->output(i);
+      if (r && v->kind != Abstract::Known && !is_container(v) && !v->r) v->r = r->output(i);
       set(n->output(i), v);
     } else if (i < n->outputs().size() + containers.size()) {
       const A &c = containers[i - n->outputs().size()];
@@ -267,148 +255,145 @@ bool Importer::unroll(Node *n) {
   return true;
 }
 
+namespace {
+
+// A loop that is not unrolled.
+struct Loop {
+  Importer &im;
+  Node *n;
+  Block *body;
+  A trips, go;
+  Values start;              // what it carries: before the first round,
+  Values entry;              // and in a round, after the round's number
+  Importer::Trial round;
+  std::string why;           // only TorchScript can hold it
+
+  Loop(Importer &importer, Node *node) : im(importer), n(node), body(node->blocks()[0]), trips(im.get(node->input(0))), go(im.get(node->input(1))) {
+    for (size_t i = 2; i < n->inputs().size(); i++) start.push_back(im.get(n->input(i)));
+  }
+
+  const A &after(size_t k) const { return round.fn->results[k + 1]; } // what a round leaves; result 0: whether it wants another
+
+  // A value that a round may begin with, knowing no more than `a` does.
+  A fresh(const A &a) {
+    A g = is_known_number(a) ? by_jit_type(a->known.type()) : a;
+    if (g->kind != Abstract::Tensor && g->kind != Abstract::Number) return g;
+    A v = g->type.empty() ? std::make_shared<Abstract>(*g) : im.named(bare(g->type));
+    v->r = nullptr;
+    if (g->type.empty()) v->ir = "";
+    return v;
+  }
+
+  // Whether what a round leaves is what it began with; `both`: what they have in common.
+  bool stable(const A &before, const A &left, A *both) {
+    bool exact = true;
+    A j = *both = im.join(before, left, &exact);
+    if (is_container(j)) return j->kind == before->kind && exact;
+    if (j == before) return true;
+    if (j->kind != before->kind) return false;
+    if (j->kind == Abstract::Tensor) return j->type.empty() ? before->type.empty() : alike(j->type, before->type);
+    return j->kind == Abstract::Number || j->kind == Abstract::Opaque;
+  }
+
+  // What a round begins with: what the loop began with, or what a round left.
+  void settle() {
+    Values types = start;
+    for (int k = 0;; k++) {
+      if (k == 12) throw Refused("a loop's values change their types from round to round" + im.place_of(n));
+      entry.clear();
+      round = im.attempt(body, [&] {
+        entry.push_back(im.named("int"));
+        for (const A &t : types) entry.push_back(fresh(t));
+        for (size_t i = 0; i < entry.size(); i++) im.set(body->inputs()[i], entry[i]);
+      });
+      if (!round.written.empty()) { // TorchScript's from here on
+        for (auto &w : round.written) im.escape(w.first);
+        why = "a loop writes to a list or dictionary";
+        continue;
+      }
+      if (round.raises) throw Refused("a loop raises in each of its rounds: " + round.text + im.place_of(n));
+      bool all = true;
+      for (size_t i = 0; i < types.size(); i++) {
+        A both;
+        if (!stable(entry[i + 1], after(i), &both)) all = false, types[i] = both;
+      }
+      if (all) return;
+    }
+  }
+
+  // As a while_loop: all that is carried is a tensor or a number of one type.
+  void judge() {
+    for (const auto &s : round.state)
+      if (im.current_state[s.first] != s.second) {
+        if (im.at_top()) {
+          im.opaque_state.insert(s.first);
+          throw Again();
+        }
+        why = "a loop changes an attribute";
+      }
+    if (why.empty()) why = round.why;
+    if (why.empty() && round.writes) why = "a loop writes in place";
+    if (why.empty() && (!sayable(trips) || !sayable(go) || !sayable(round.fn->results[0]))) why = "a loop's condition is computed there";
+    for (size_t k = 0; why.empty() && k < start.size(); k++) {
+      const A &e = entry[k + 1];
+      if (!crosses(e) || !sayable(start[k]) || !sayable(after(k))) why = "a loop carries what is no tensor and no number";
+      else if (e->kind == Abstract::Tensor && (start[k]->type != e->type || after(k)->type != e->type)) why = "a loop carries a tensor of changing size";
+    }
+  }
+
+  A compute(Function &f, const std::string &op, const A &a, const A &b, const std::string &type) {
+    auto item = std::make_unique<Item>();
+    A out = im.named(type);
+    item->op = op, item->args = spelled(a) + ", " + spelled(b), item->uses = {a, b}, item->results = {out};
+    f.items.push_back(std::move(item));
+    return out;
+  }
+
+  void as_node() {
+    std::string id = std::to_string(im.counter++);
+    auto test = std::make_shared<Function>(), rounds = round.fn;
+    test->name = "test_" + id, rounds->name = "round_" + id;
+    A on = im.named("bool"); // whether the next round is wanted
+    rounds->params = entry;
+    rounds->params.insert(rounds->params.begin() + 1, on);
+    Values captured;
+    std::set<std::string> seen;
+    free_values(*rounds, {}, &captured, &seen);
+    if (trips->kind == Abstract::Number && seen.insert(trips->ir).second) captured.push_back(trips);
+    rounds->params.insert(rounds->params.end(), captured.begin(), captured.end());
+    rounds->results.insert(rounds->results.begin(), compute(*rounds, "_operator.add", entry[0], known((int64_t)1), "int"));
+    test->params = rounds->params;
+    test->results = {compute(*test, "_operator.and_", compute(*test, "_operator.lt", entry[0], trips, "bool"), on, "bool")};
+    auto item = std::make_unique<Item>();
+    Values first = {known((int64_t)0), go};
+    first.insert(first.end(), start.begin(), start.end());
+    item->op = "higher_order.while_loop";
+    item->args = "fn @" + test->name + ", fn @" + rounds->name + ", " + operand_list(first) + ", " + operand_list(captured);
+    item->uses = first;
+    item->uses.insert(item->uses.end(), captured.begin(), captured.end());
+    item->fns = {test, rounds};
+    item->effect = round.effect;
+    item->results = {im.named("int"), im.named("bool")};
+    if (im.at_top()) item->r = im.clone(n);
+    for (size_t k = 0; k < start.size(); k++) {
+      A v = im.named(entry[k + 1]->type);
+      if (item->r) v->r = item->r->output(k);
+      item->results.push_back(v);
+      im.set(n->output(k), v);
+    }
+    im.add(std::move(item));
+  }
+};
+
+} // namespace
+
 void Importer::loop(Node *n) {
   if (unroll(n)) return;
-  Block *b = n->blocks()[0];
-  A trips = get(n->input(0)), go = get(n->input(1));
-  Values start, types;
-  for (size_t i = 2; i < n->inputs().size(); i++) start.push_back(get(n->input(i)));
-  // What a round begins with: what the loop began with, or what a round gave.
-  auto generic = [&](const A &a) -> A {
-    if (a->kind == Abstract::Known && !number_text(a->known).empty() && !a->known.isComplexDouble())
-      return by_jit_type(a->known.isInt() ? c10::TypePtr(c10::IntType::get()) : a->known.isBool() ? c10::TypePtr(c10::BoolType::get()) : c10::TypePtr(c10::FloatType::get()));
-    return a;
-  };
-  for (const A &a : start) types.push_back(a);
-  Trial t;
-  Values entry;
-  std::string why;
-  for (int round = 0;; round++) {
-    if (round == 12) throw Refused("a loop's values change their types from round to round" + place_of(n));
-    entry.clear();
-    bool stable = true;
-    t = attempt(b, [&] {
-      A i = named("int");
-      entry.push_back(i);
-      set(b->inputs()[0], i);
-      for (size_t k = 0; k < types.size(); k++) {
-        A g = generic(types[k]), v = g;
-        if (g->kind == Abstract::Tensor || g->kind == Abstract::Number) {
-          v = g->type.empty() ? std::make_shared<Abstract>(*g) : named(g->type.substr(0, g->kind == Abstract::Number ? g->type.find('(') : std::string::npos));
-          v->r = nullptr;
-          if (g->type.empty()) v->ir = "";
-        }
-        entry.push_back(v);
-        set(b->inputs()[k + 1], v);
-      }
-    });
-    if (!t.written.empty()) { // TorchScript's from here on
-      for (auto &w : t.written) escape(w.first);
-      why = "a loop writes to a list or dictionary";
-      continue;
-    }
-    if (t.raises) break;
-    for (size_t k = 0; k < types.size(); k++) {
-      bool exact = true;
-      A a = entry[k + 1], j;
-      // sizes that are fresh in each round are the same as fresh ones before
-      j = join(a, t.fn->results[k + 1], &exact);
-      bool same = j == a || (j->kind == a->kind && (j->kind == Abstract::Number || (j->kind == Abstract::Tensor && !j->type.empty())) &&
-                             (j->kind == Abstract::Number || [&] {
-                               auto x = dims_of(j->type), y = dims_of(a->type);
-                               if (dtype_of(j->type) != dtype_of(a->type) || x.size() != y.size()) return false;
-                               for (size_t d = 0; d < x.size(); d++)
-                                 if (x[d] != y[d] && y[d][0] != 'u') return false;
-                               return true;
-                             }()));
-      if (j->kind == Abstract::Opaque && a->kind == Abstract::Opaque) same = true;
-      if (j->kind == Abstract::Tensor && a->kind == Abstract::Tensor && j->type.empty() && a->type.empty()) same = true;
-      if (j->kind == Abstract::List || j->kind == Abstract::Dict || j->kind == Abstract::Tuple) same = j->kind == a->kind && exact;
-      if (!same) stable = false, types[k] = j;
-    }
-    if (stable) break;
-  }
-  if (t.raises) { // the first round raises
-    throw Refused("a loop raises in each of its rounds: " + t.text + place_of(n));
-  }
-  for (const auto &s : t.state)
-    if (current_state[s.first] != s.second) {
-      if (at_top()) {
-        opaque_state.insert(s.first);
-        throw Again();
-      }
-      why = "a loop changes an attribute";
-    }
-  if (why.empty()) why = t.why;
-  if (why.empty() && t.writes) why = "a loop writes in place";
-  // As a while_loop: all that is carried is a tensor or a number of one type.
-  auto expressible = [](const A &x) { return (x->kind == Abstract::Known && !number_text(x->known).empty() && !x->known.isComplexDouble()) || crosses(x); };
-  if (why.empty() && (!expressible(trips) || !expressible(go) || !expressible(t.fn->results[0]))) why = "a loop's condition is computed there";
-  for (size_t k = 0; why.empty() && k < start.size(); k++) {
-    const A &e = entry[k + 1], &r = t.fn->results[k + 1];
-    if (!crosses(e) || !expressible(start[k]) || !expressible(r)) why = "a loop carries what is no tensor and no number";
-    else if (e->kind == Abstract::Tensor && (start[k]->type != e->type || r->type != e->type)) why = "a loop carries a tensor of changing size";
-  }
-  if (!why.empty()) {
-    Values out;
-    for (size_t k = 0; k < start.size(); k++) {
-      A e = entry[k + 1];
-      out.push_back(e);
-    }
-    opaque(n, why, out);
-    return;
-  }
-  std::string id = std::to_string(counter++);
-  auto test = std::make_shared<Function>(), body = t.fn;
-  test->name = "test_" + id, body->name = "round_" + id;
-  Values captured, carried = entry;
-  std::set<std::string> seen;
-  A on = named("bool"); // whether the next round is wanted
-  carried.insert(carried.begin() + 1, on);
-  body->params = carried;
-  free_values(*body, {}, &captured, &seen);
-  if (trips->kind == Abstract::Number && seen.insert(trips->ir).second) captured.push_back(trips);
-  Values results = t.fn->results;
-  { // i + 1
-    auto add1 = std::make_unique<Item>();
-    add1->op = "_operator.add", add1->args = entry[0]->ir + ", 1", add1->uses = {entry[0]};
-    A next = named("int");
-    add1->results = {next};
-    body->items.push_back(std::move(add1));
-    results.insert(results.begin(), next);
-  }
-  body->results = results;
-  body->params.insert(body->params.end(), captured.begin(), captured.end());
-  test->params = body->params;
-  A answer = named("bool"), less = named("bool");
-  auto lt = std::make_unique<Item>(), both = std::make_unique<Item>();
-  lt->op = "_operator.lt", lt->args = entry[0]->ir + ", " + (trips->kind == Abstract::Known ? number_text(trips->known) : trips->ir);
-  lt->results = {less}, lt->uses = {entry[0], trips};
-  both->op = "_operator.and_", both->args = less->ir + ", " + on->ir;
-  both->results = {answer}, both->uses = {less, on};
-  test->items.push_back(std::move(lt));
-  test->items.push_back(std::move(both));
-  test->results = {answer};
-  auto item = std::make_unique<Item>();
-  Values first = {known((int64_t)0), go};
-  first.insert(first.end(), start.begin(), start.end());
-  item->op = "higher_order.while_loop";
-  item->args = "fn @" + test->name + ", fn @" + body->name + ", " + operand_list(first) + ", " + operand_list(captured);
-  item->uses = first;
-  item->uses.insert(item->uses.end(), captured.begin(), captured.end());
-  item->fns = {test, body};
-  item->effect = t.effect;
-  item->results = {named("int"), named("bool")};
-  for (size_t k = 0; k < start.size(); k++) {
-    A v = named(entry[k + 1]->type);
-    item->results.push_back(v);
-    set(n->output(k), v);
-  }
-  if (at_top()) {
-    item->r = clone(n);
-    for (size_t k = 0; k < start.size(); k++) item->results[k + 2]->r = item->r->output(k);
-  }
-  add(std::move(item));
+  Loop l(*this, n);
+  l.settle();
+  l.judge();
+  if (l.why.empty()) l.as_node();
+  else opaque(n, l.why, Values(l.entry.begin() + 1, l.entry.end()));
 }
 
 } // namespace cierge::import

@@ -115,7 +115,6 @@ Node *Importer::clone(Node *n) {
     for (Block *b : k->blocks()) copy_block(b, c->addBlock());
     return c;
   };
-  auto self = [&]() -> Value * { return residual->inputs()[0]; };
   copy_block = [&](Block *from, Block *to) {
     for (Value *v : from->inputs()) {
       Value *o = to->addInput();
@@ -138,12 +137,12 @@ Node *Importer::clone(Node *n) {
       }
       if (changes) {
         Value *v = map.count(k->input(1)) ? map[k->input(1)] : outer(k->input(1));
-        residual->insertNode(residual->createSetAttr(self(), key, v));
+        residual->insertNode(residual->createSetAttr(residual->inputs()[0], key, v));
         continue;
       }
       IValue value = o->known.toObject()->getAttr(name);
       if (opaque_state.count(key)) {
-        Node *g = residual->create(c10::prim::GetAttr, {self()}, 1);
+        Node *g = residual->create(c10::prim::GetAttr, {residual->inputs()[0]}, 1);
         g->s_(c10::attr::name, key);
         g->output()->setType(k->output()->type());
         residual->insertNode(g);
@@ -190,7 +189,7 @@ A Importer::wrap(Value *v, const A &type) {
   A out;
   if ((t->kind == Abstract::Tensor || t->kind == Abstract::Number) && !t->type.empty()) {
     out = named(t->type);
-    if (out->kind == Abstract::Known) out = named(t->type.substr(0, t->type.find('(')));
+    if (out->kind == Abstract::Known) out = named(bare(t->type));
     out->r = v;
     return out;
   }
@@ -211,10 +210,7 @@ A by_jit_type(const c10::TypePtr &t) {
   a->jtype = t;
   a->kind = Abstract::Opaque;
   if (t->kind() == c10::TypeKind::TensorType) a->kind = Abstract::Tensor;
-  if (t->kind() == c10::TypeKind::IntType || t->kind() == c10::TypeKind::FloatType || t->kind() == c10::TypeKind::BoolType) {
-    a->kind = Abstract::Number;
-    a->type = t->kind() == c10::TypeKind::IntType ? "int" : t->kind() == c10::TypeKind::FloatType ? "float" : "bool";
-  }
+  if (const char *word = number_word(t)) a->kind = Abstract::Number, a->type = word;
   if (auto tuple = t->cast<c10::TupleType>()) {
     a->kind = Abstract::Tuple;
     for (const auto &e : tuple->elements()) a->items.push_back(by_jit_type(e));
@@ -399,11 +395,7 @@ void Importer::node(Node *n) {
   case c10::prim::If: return branch(n);
   case c10::prim::Loop: return loop(n);
   case c10::prim::Uninitialized: return set(n->output(), nothing());
-  case c10::prim::CreateObject: {
-    auto a = std::make_shared<Abstract>();
-    a->kind = Abstract::Dict, a->jtype = n->output()->type(), a->depth = open;
-    return set(n->output(), a);
-  }
+  case c10::prim::CreateObject: return set(n->output(), container(Abstract::Dict, {}, n->output()->type()));
   default: break;
   }
   if (special(n)) return;

@@ -81,11 +81,6 @@ struct Islands {
     return a != abstract.end() && crosses(a->second);
   }
 
-  static void names(const A &a, const std::function<void(const std::string &)> &f2) {
-    if (!a->ir.empty()) f2(a->ir);
-    for (const A &i : a->items) names(i, f2);
-  }
-
   void find_needs() {
     for (int k = 0; k < n; k++) {
       auto &mine = needs[(size_t)k];
@@ -94,7 +89,7 @@ struct Islands {
         for (Value *v : outside[(size_t)k]) sources(v, k, [&](int from, Value *) { mine.insert(from); });
       if (!item[(size_t)k]->op.empty())
         for (const A &u : item[(size_t)k]->uses)
-          names(u, [&](const std::string &s) {
+          each_name(u, [&](const std::string &s) {
             auto m = maker.find(s);
             if (m != maker.end()) mine.insert(m->second);
           });
@@ -109,7 +104,7 @@ struct Islands {
     for (int k = 0; k < n; k++)
       if (item[(size_t)k]->effect || item[(size_t)k]->writes || item[(size_t)k]->mutates) want(k);
     for (const A &r : f.results) {
-      names(r, [&](const std::string &s) {
+      each_name(r, [&](const std::string &s) {
         auto m = maker.find(s);
         if (m != maker.end()) want(m->second);
       });
@@ -338,11 +333,11 @@ struct Islands {
   Values read_outside(const std::set<int> &members) {
     std::set<std::string> wanted;
     auto want = [&](const std::string &s) { wanted.insert(s); };
-    for (const A &r : f.results) names(r, want);
+    for (const A &r : f.results) each_name(r, want);
     for (int k = 0; k < n; k++) {
       if (!live[(size_t)k] || members.count(k)) continue;
       if (group[(size_t)k] < 0)
-        for (const A &u : item[(size_t)k]->uses) names(u, want);
+        for (const A &u : item[(size_t)k]->uses) each_name(u, want);
       else
         for (Value *v : outside[(size_t)k])
           sources(v, k, [&](int, Value *given) {
@@ -462,85 +457,6 @@ void Importer::islands(Function &f, std::string *blob) {
   x.merge();
   x.find_needs_again();
   x.make(blob);
-}
-
-// The whole program as one call of one method, which takes the inputs' leaves and gives the outputs' ones.
-void Importer::whole(Function &f, const Values &inputs, std::string *blob) {
-  torch::jit::Module copy = module.clone();
-  auto g = graph->copy();
-  g->inputs()[0]->setType(copy.type());
-  Values given;
-  std::vector<Value *> added;
-  {
-    torch::jit::WithInsertPoint at(*g->block()->nodes().begin());
-    std::function<Value *(const A &)> build = [&](const A &a) -> Value * {
-      if (a->kind == Abstract::Known) return g->insertConstant(a->known);
-      if (a->kind == Abstract::List || a->kind == Abstract::Tuple) {
-        std::vector<Value *> v;
-        for (const A &i : a->items) v.push_back(build(i));
-        Node *n = a->kind == Abstract::Tuple ? g->createTuple(v) : g->createList(a->jtype->expect<c10::ListType>()->getElementType(), v);
-        return g->insertNode(n)->output();
-      }
-      if (!crosses(a)) throw Refused("an input is neither a tensor nor a number");
-      given.push_back(a);
-      Value *v = g->addInput("in_" + std::to_string(given.size() - 1));
-      v->setType(a->kind == Abstract::Tensor ? c10::TypePtr(c10::TensorType::get()) : a->jtype);
-      return v;
-    };
-    size_t own = inputs.size();
-    for (size_t k = 0; k < own; k++) {
-      Value *old = g->inputs()[k + 1];
-      Value *v = build(inputs[k]);
-      old->replaceAllUsesWith(v);
-    }
-    for (size_t k = own; k-- > 0;) g->eraseInput(k + 1);
-  }
-  std::vector<Value *> out;
-  Values results;
-  {
-    torch::jit::WithInsertPoint at(g->return_node());
-    size_t next = 0;
-    std::function<void(Value *, const A &)> open_up = [&](Value *v, const A &a) {
-      if (a->kind == Abstract::List || a->kind == Abstract::Tuple) {
-        Node *u = g->insertNode(g->create(a->kind == Abstract::List ? c10::prim::ListUnpack : c10::prim::TupleUnpack, {v}, a->items.size()));
-        for (size_t k = 0; k < a->items.size(); k++) {
-          u->output(k)->setType(a->items[k]->jtype ? a->items[k]->jtype : c10::TensorType::get());
-          open_up(u->output(k), a->items[k]);
-        }
-        return;
-      }
-      if (a->kind == Abstract::Dict) {
-        for (size_t k = 0; k < a->items.size(); k++) open_up(g->insert(c10::aten::__getitem__, {v, a->keys[k]}), a->items[k]);
-        return;
-      }
-      A r = f.results.at(next++);
-      if (r->kind == Abstract::Known && (r->known.isNone() || !number_text(r->known).empty())) return;
-      if (r->type.empty() || (r->kind != Abstract::Tensor && r->kind != Abstract::Number)) throw Refused("an output has a type that appears at run time: declare it with --output-type 'f32[…]'");
-      A x = std::make_shared<Abstract>(*r);
-      x->ir = fresh();
-      out.push_back(v);
-      results.push_back(x);
-      f.results[next - 1] = x;
-    };
-    Values top = outputs_of(graph->block());
-    for (size_t k = 0; k < g->outputs().size(); k++) open_up(g->outputs()[k], top[k]);
-    while (!g->outputs().empty()) g->eraseOutput(0);
-    if (out.size() == 1) g->registerOutput(out[0]);
-    else if (out.empty()) g->registerOutput(g->insertConstant(IValue()));
-    else g->registerOutput(g->insertNode(g->createTuple(out))->output());
-  }
-  auto unit = copy._ivalue()->compilation_unit();
-  copy.type()->addMethod(unit->create_function(c10::QualifiedName(*copy.type()->name(), "island_0"), g));
-  std::ostringstream bytes;
-  copy.save(bytes);
-  *blob = bytes.str();
-  auto item = std::make_unique<Item>();
-  item->op = "torchop";
-  for (const A &a : given) item->args += a->ir + ", ";
-  item->args += "script=@islands, method=\"island_0\"";
-  item->uses = given, item->results = results, item->effect = true;
-  f.items.clear();
-  f.items.push_back(std::move(item));
 }
 
 } // namespace cierge::import

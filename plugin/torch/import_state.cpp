@@ -14,6 +14,32 @@ c10::intrusive_ptr<c10::ivalue::Object> holder_of(const torch::jit::Module &m, c
   return o;
 }
 
+// Attributes that the program sets, wherever it does.
+void Importer::find_state() {
+  std::map<Value *, c10::intrusive_ptr<c10::ivalue::Object>> objects;
+  objects[graph->inputs()[0]] = module._ivalue();
+  path_of[module._ivalue().get()] = "";
+  std::function<void(Block *)> walk = [&](Block *b) {
+    for (Node *n : b->nodes()) {
+      for (Block *s : n->blocks()) walk(s);
+      bool reads = n->kind() == c10::prim::GetAttr;
+      if (!reads && n->kind() != c10::prim::SetAttr) continue;
+      auto o = objects.find(n->input(0));
+      if (o == objects.end()) continue;
+      std::string path = path_of[o->second.get()], name = n->s(c10::attr::name), key = path.empty() ? name : path + "." + name;
+      if (!reads) {
+        state.insert(key);
+        continue;
+      }
+      IValue v = o->second->getAttr(name);
+      if (!v.isObject()) continue;
+      path_of.emplace(v.toObject().get(), key);
+      objects[n->output()] = v.toObject();
+    }
+  };
+  walk(graph->block());
+}
+
 Importer::Entries Importer::initial() {
   Entries out;
   for (const std::string &key : state) {
@@ -34,12 +60,11 @@ void Importer::begin(const Entries &entries, std::map<std::string, std::string> 
       continue;
     }
     const std::string &buffer = (*buffers)[key];
-    if (e.type.find('[') != std::string::npos) {
+    if (is_tensor_text(e.type)) {
       current_state[key] = tensor("@" + quote(buffer), e.type);
       continue;
     }
-    const char *word = e.type == "int" ? "i64[]" : e.type == "float" ? "f64[]" : "bool[]";
-    current_state[key] = call("aten._local_scalar_dense", "@" + quote(buffer), {tensor("@" + quote(buffer), word)});
+    current_state[key] = call("aten._local_scalar_dense", "@" + quote(buffer), {tensor("@" + quote(buffer), dtype_of_number(e.type) + "[]")});
   }
 }
 
@@ -58,8 +83,9 @@ Importer::Entries Importer::end_of(std::set<std::string> *bad) {
       continue;
     }
     bool fits = (a->kind == Abstract::Tensor || a->kind == Abstract::Number) && !a->type.empty();
-    e.type = a->kind == Abstract::Number ? a->type.substr(0, a->type.find('(')) : a->type;
-    for (const std::string &d : dims_of(e.type)) fits = fits && d.find_first_not_of("0123456789") == std::string::npos;
+    e.type = bare(a->type);
+    int64_t size;
+    for (const std::string &d : dims_of(e.type)) fits = fits && fixed_size(d, &size);
     if (!fits) bad->insert(key);
   }
   return out;
@@ -129,11 +155,7 @@ static bool as_known(const A &a, const A &b) {
   if (!a || !b || a->kind != b->kind) return false;
   if (a->kind == Abstract::Opaque) return as_known(a->element, b->element);
   if (a->type == b->type || a->kind != Abstract::Tensor || a->type.empty() || b->type.empty()) return a->type == b->type;
-  auto x = dims_of(b->type), y = dims_of(a->type);
-  if (dtype_of(a->type) != dtype_of(b->type) || x.size() != y.size()) return false;
-  for (size_t d = 0; d < x.size(); d++)
-    if (x[d] != y[d] && y[d][0] != 'u') return false;
-  return true;
+  return alike(b->type, a->type);
 }
 
 // The first value, or what was found before, and one more that it may hold.

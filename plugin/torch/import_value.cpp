@@ -2,104 +2,11 @@
 #include <ATen/ops/empty_strided.h>
 #include <torch/csrc/jit/ir/constants.h>
 
-#include <cmath>
 #include <cstring>
 
 #include "import.h"
 
 namespace cierge::import {
-
-// ---------------------------------------------------------------- texts
-
-namespace {
-struct Word { const char *text; int code; };
-const Word words[] = {
-#define DTYPE(NAME, text, torch, c, size, kind, dl, bits, npy, c10, ex) {text, c10},
-#include "ir/dtype.def"
-#undef DTYPE
-};
-} // namespace
-
-const char *dtype_word(at::ScalarType t) {
-  for (const Word &w : words)
-    if (w.code == (int)t) return w.text;
-  return nullptr;
-}
-
-int dtype_code(const std::string &word) {
-  for (const Word &w : words)
-    if (word == w.text) return w.code;
-  return -1;
-}
-
-std::string quote(const std::string &s) {
-  std::string out = "\"";
-  for (unsigned char c : s) {
-    char hex[8];
-    if (c == '"' || c == '\\') out += '\\', out += (char)c;
-    else if (c < 32 || c == 127) snprintf(hex, sizeof hex, "\\x%02x", c), out += hex;
-    else out += (char)c;
-  }
-  return out + "\"";
-}
-
-static std::string float_text(double f) {
-  if (std::isnan(f)) return "nan";
-  if (std::isinf(f)) return f < 0 ? "-inf" : "inf";
-  char b[40];
-  for (int digits = 15; digits <= 17; digits++) {
-    snprintf(b, sizeof b, "%.*g", digits, f);
-    if (strtod(b, nullptr) == f) break;
-  }
-  return strpbrk(b, ".e") ? b : std::string(b) + ".0";
-}
-
-std::string number_text(const IValue &v) {
-  if (v.isInt()) return std::to_string(v.toInt());
-  if (v.isDouble()) return float_text(v.toDouble());
-  if (v.isBool()) return v.toBool() ? "true" : "false";
-  if (v.isComplexDouble()) return "complex(" + float_text(v.toComplexDouble().real()) + ", " + float_text(v.toComplexDouble().imag()) + ")";
-  return "";
-}
-
-std::string type_text(const at::Tensor &t) {
-  std::string s = dtype_word(t.scalar_type()), strides;
-  s += "[";
-  int64_t c = 1;
-  bool plain = t.storage_offset() == 0;
-  for (int64_t k = t.dim() - 1; k >= 0; k--) {
-    plain = plain && (t.size(k) == 1 || t.stride(k) == c || !t.numel());
-    c *= t.size(k);
-  }
-  for (int64_t k = 0; k < t.dim(); k++) {
-    s += (k ? ", " : "") + std::to_string(t.size(k));
-    strides += (k ? ", " : "") + std::to_string(t.stride(k));
-  }
-  s += "]";
-  if (!plain) s += "{" + strides + (t.storage_offset() ? "; " + std::to_string(t.storage_offset()) : "") + "}";
-  return s;
-}
-
-std::string dtype_of(const std::string &type) { return type.substr(0, type.find('[')); }
-
-std::vector<std::string> dims_of(const std::string &type) {
-  std::vector<std::string> out;
-  size_t at = type.find('['), depth = 0;
-  if (at == std::string::npos) return out;
-  std::string one;
-  for (at++; at < type.size(); at++) {
-    char c = type[at];
-    if (!depth && (c == ',' || c == ']')) {
-      if (!one.empty()) out.push_back(one);
-      one.clear();
-      if (c == ']') break;
-      continue;
-    }
-    depth += c == '(' ? 1 : c == ')' ? -1 : 0;
-    if (c != ' ' || !one.empty()) one += c;
-  }
-  return out;
-}
 
 // ---------------------------------------------------------------- what is known
 
@@ -129,7 +36,7 @@ bool is_none(const A &a) { return a->kind == Abstract::Known && a->known.isNone(
 
 bool all_known(const A &a) {
   if (a->kind == Abstract::Known) return !a->known.isObject();
-  if (a->kind != Abstract::List && a->kind != Abstract::Tuple && a->kind != Abstract::Dict) return false;
+  if (!is_container(a)) return false;
   for (const A &i : a->items)
     if (!all_known(i)) return false;
   return true;
@@ -160,13 +67,25 @@ IValue to_ivalue(const A &a, const c10::TypePtr &t) {
 }
 
 bool is_number_type(const c10::TypePtr &t) {
-  return t && (t->kind() == c10::TypeKind::IntType || t->kind() == c10::TypeKind::FloatType || t->kind() == c10::TypeKind::BoolType ||
-               t->kind() == c10::TypeKind::NumberType);
+  return t && (number_word(t) || t->kind() == c10::TypeKind::NumberType);
 }
+
+bool is_known_number(const A &a) { return a->kind == Abstract::Known && (a->known.isInt() || a->known.isDouble() || a->known.isBool()); }
+
+bool is_number(const A &a) { return a->kind == Abstract::Number || is_known_number(a); }
+
+bool is_container(const A &a) { return a->kind == Abstract::List || a->kind == Abstract::Tuple || a->kind == Abstract::Dict; }
 
 bool crosses(const A &a) { return (a->kind == Abstract::Tensor || a->kind == Abstract::Number) && !a->ir.empty() && !a->type.empty(); }
 
+bool sayable(const A &a) { return is_known_number(a) || crosses(a); }
+
 // ---------------------------------------------------------------- what the text names
+
+void each_name(const A &a, const std::function<void(const std::string &)> &f) {
+  if (!a->ir.empty()) f(a->ir);
+  for (const A &i : a->items) each_name(i, f);
+}
 
 std::vector<std::string> Importer::feed(const std::string &line) {
   char out[65536] = "";
@@ -185,19 +104,21 @@ std::string Importer::join_types(const std::string &a, const std::string &b, boo
   return *ok ? out : "";
 }
 
+std::string Importer::some_size() {
+  bool ok;
+  return dims_of(join_types("i64[1]", "i64[2]", &ok)).at(0);
+}
+
 A Importer::tensor(const std::string &ir, const std::string &type, c10::TypePtr t) {
   auto a = std::make_shared<Abstract>();
   a->kind = Abstract::Tensor;
   a->ir = ir, a->type = type;
   a->jtype = t ? t : c10::TensorType::get();
-  if (type.empty() || type.find("[") == std::string::npos) return a;
+  if (!is_tensor_text(type)) return a;
   int code = dtype_code(dtype_of(type));
   std::vector<int64_t> size, stride;
-  for (const std::string &d : dims_of(type)) {
-    char *end;
-    size.push_back(strtoll(d.c_str(), &end, 10));
-    if (*end || d.empty()) return a;
-  }
+  for (const std::string &d : dims_of(type))
+    if (!fixed_size(d, &size.emplace_back())) return a;
   if (code < 0 || type.find('{') != std::string::npos) return a;
   stride.resize(size.size(), 1);
   for (size_t k = size.size(); k-- > 1;) stride[k - 1] = stride[k] * std::max<int64_t>(size[k], 1);
@@ -206,29 +127,28 @@ A Importer::tensor(const std::string &ir, const std::string &type, c10::TypePtr 
 }
 
 A Importer::of_type(const std::string &ir, const std::string &type) {
-  if (type.find('[') != std::string::npos) return tensor(ir, type);
+  if (is_tensor_text(type)) return tensor(ir, type);
   if (type == "none") return known(IValue());
   auto a = std::make_shared<Abstract>();
   a->kind = Abstract::Number;
   a->ir = ir, a->type = type;
-  std::string word = type.substr(0, type.find('('));
-  if (word == "int") a->jtype = c10::IntType::get();
-  else if (word == "float") a->jtype = c10::FloatType::get();
-  else if (word == "bool") a->jtype = c10::BoolType::get();
-  else throw std::runtime_error("a value of type " + type);
-  if (word.size() == type.size()) return a;
-  std::string inner = type.substr(word.size() + 1, type.size() - word.size() - 2);
-  char *end;
-  int64_t v = strtoll(inner.c_str(), &end, 10);
-  if (*end || inner.empty()) return a;
+  std::string word = bare(type);
+  if (!(a->jtype = number_type(word))) throw std::runtime_error("a value of type " + type);
+  int64_t v;
+  if (word.size() == type.size() || !fixed_size(type.substr(word.size() + 1, type.size() - word.size() - 2), &v)) return a;
   return word == "bool" ? known(v != 0) : known(v);
+}
+
+A Importer::container(Abstract::Kind kind, Values items, const c10::TypePtr &t) {
+  auto a = std::make_shared<Abstract>();
+  a->kind = kind, a->items = std::move(items), a->jtype = t, a->depth = open;
+  return a;
 }
 
 A Importer::named(const std::string &type) {
   std::string ir = fresh();
   feed("value " + ir + ": " + type);
-  A a = of_type(ir, type);
-  return a;
+  return of_type(ir, type);
 }
 
 // Names that the text can hold, and no two alike.
@@ -253,44 +173,24 @@ A Importer::constant_tensor(const at::Tensor &t, const std::string &name, const 
     constants.push_back(c);
   }
   Constant &c = constants[found->second];
-  A a = tensor(c.type.empty() ? "" : "@" + quote(c.name), c.type.empty() ? "" : c.type.substr(0, c.type.find('{')));
+  A a = tensor(c.type.empty() ? "" : "@" + quote(c.name), plain_type(c.type));
   a->known = t;
   if (!c.type.empty()) a->meta = at::empty_strided(t.sizes(), t.strides(), t.options().device(at::kMeta));
   return a;
 }
 
 A Importer::from_ivalue(const IValue &v, const c10::TypePtr &t, const std::string &path, const std::string &kind) {
-  if (v.isTensor()) {
-    if (!v.toTensor().defined()) return known(IValue(), t);
-    return constant_tensor(v.toTensor(), path, kind);
-  }
-  auto a = std::make_shared<Abstract>();
-  a->jtype = t ? t : v.type();
-  a->depth = open;
-  if (v.isList()) {
-    a->kind = Abstract::List;
-    a->jtype = v.type();
-    int k = 0;
-    for (const IValue &i : v.toListRef()) a->items.push_back(from_ivalue(i, nullptr, path.empty() ? "" : path + "." + std::to_string(k++), kind));
-    return a;
-  }
-  if (v.isTuple()) {
-    a->kind = Abstract::Tuple;
-    a->jtype = v.type();
-    int k = 0;
-    for (const IValue &i : v.toTupleRef().elements()) a->items.push_back(from_ivalue(i, nullptr, path.empty() ? "" : path + "." + std::to_string(k++), kind));
-    return a;
-  }
-  if (v.isGenericDict()) {
-    a->kind = Abstract::Dict;
-    a->jtype = v.type();
-    for (const auto &e : v.toGenericDict()) {
-      a->keys.push_back(e.key());
-      a->items.push_back(from_ivalue(e.value(), nullptr, path.empty() ? "" : path + "." + std::to_string(a->keys.size() - 1), kind));
-    }
-    return a;
-  }
-  return known(v, t ? t : v.type());
+  if (v.isTensor()) return v.toTensor().defined() ? constant_tensor(v.toTensor(), path, kind) : known(IValue(), t);
+  if (!v.isList() && !v.isTuple() && !v.isGenericDict()) return known(v, t ? t : v.type());
+  A a = container(v.isList() ? Abstract::List : v.isTuple() ? Abstract::Tuple : Abstract::Dict, {}, v.type());
+  auto item = [&](const IValue &i) { a->items.push_back(from_ivalue(i, nullptr, path.empty() ? "" : path + "." + std::to_string(a->items.size()), kind)); };
+  if (v.isList())
+    for (const IValue &i : v.toListRef()) item(i);
+  else if (v.isTuple())
+    for (const IValue &i : v.toTupleRef().elements()) item(i);
+  else
+    for (const auto &e : v.toGenericDict()) a->keys.push_back(e.key()), item(e.value());
+  return a;
 }
 
 // ---------------------------------------------------------------- joining
@@ -306,7 +206,7 @@ A Importer::element_of(const A &list) {
 A Importer::join(const A &a, const A &b, bool *exact) {
   if (a == b || b->kind == Abstract::Nothing) return a;
   if (a->kind == Abstract::Nothing) return b;
-  if (a->kind == b->kind && (a->kind == Abstract::List || a->kind == Abstract::Tuple || a->kind == Abstract::Dict)) {
+  if (a->kind == b->kind && is_container(a)) {
     bool same = a->items.size() == b->items.size() && a->keys.size() == b->keys.size();
     for (size_t i = 0; same && i < a->keys.size(); i++) same = a->keys[i] == b->keys[i];
     if (same) {
@@ -322,21 +222,17 @@ A Importer::join(const A &a, const A &b, bool *exact) {
   if (all_known(a) && all_known(b) && a->kind == b->kind && a->kind == Abstract::Known && a->known.type()->kind() == b->known.type()->kind()) {
     if (!a->known.isList() && a->known == b->known) return a;
   }
-  auto number = [](const A &x) { return x->kind == Abstract::Number || (x->kind == Abstract::Known && !number_text(x->known).empty() && !x->known.isComplexDouble()); };
   *exact = false; // it takes a value of its own
-  if (number(a) && number(b) && a->jtype->kind() == b->jtype->kind()) {
-    auto out = std::make_shared<Abstract>();
-    out->kind = Abstract::Number;
-    out->jtype = a->jtype;
-    out->type = a->jtype->kind() == c10::TypeKind::IntType ? "int" : a->jtype->kind() == c10::TypeKind::FloatType ? "float" : "bool";
+  auto word = [](const A &x) { return is_number(x) ? number_word(x->kind == Abstract::Known ? x->known.type() : x->jtype) : nullptr; };
+  if (const char *w = word(a); w && w == word(b)) {
+    auto out = by_jit_type(number_type(w));
     if (a->kind == Abstract::Number && b->kind == Abstract::Number && a->type == b->type) out->type = a->type;
     return out;
   }
   if (a->kind == Abstract::Tensor && b->kind == Abstract::Tensor) {
     bool ok = !a->type.empty() && !b->type.empty();
     std::string t = ok ? join_types(a->type, b->type, &ok) : "";
-    A out = tensor("", ok ? t : "");
-    return out;
+    return tensor("", ok ? t : "");
   }
   auto out = std::make_shared<Abstract>();
   out->kind = Abstract::Opaque;

@@ -194,6 +194,8 @@ void run_script(cierge_torch_run &run, int *failed) {
   for (uint32_t k = 0; k < r.n_inputs; k++)
     if (!r.constant[k]) stack.push_back(run.registers[k]);
   try {
+    std::optional<Watching> watching;
+    if (run.watch) watching.emplace(run);
     torch::jit::InterpreterState(r.script->code).run(stack);
   } catch (const std::exception &e) {
     unwrap(e.what(), failed);

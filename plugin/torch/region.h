@@ -13,6 +13,7 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -116,8 +117,9 @@ struct cierge_torch_run {
   std::vector<int32_t> register_kind;  // [n_registers]
   std::vector<std::pair<int32_t, at::Tensor>> outside; // results that left: kind, tensor
   std::vector<cierge_torch_instance *> instances; // by the script's number
-  void (*watch)(void *u, int call, uint64_t start, uint64_t ns) = nullptr; // told of each call; NULL: nobody
+  void (*watch)(void *u, int call, const char *op, uint64_t start, uint64_t ns) = nullptr; // told of each call; NULL: nobody
   void *watcher = nullptr;
+  std::set<std::string> watched;       // names that it was told
   explicit cierge_torch_run(const cierge_torch_region &r);
 };
 
@@ -148,6 +150,15 @@ void end_loans(cierge_torch_run &run);
 void run_region(cierge_torch_run &run, const cierge_torch_value *in, int n_in, cierge_torch_value *out, int n_out, int threads, int *failed);
 int infer_types(const cierge_torch_region &r, const cierge_torch_value *in, int n_in, cierge_torch_value *out, int max_out);
 c10::IValue value_of(const Arg &a, const std::vector<c10::IValue> &registers);
+
+// watch.cpp
+uint64_t now(); // ns
+// While it lives, run.watch is told of the operators that this thread calls through the dispatcher, but of none that another calls.
+struct Watching {
+  explicit Watching(cierge_torch_run &run);
+  ~Watching();
+  uint64_t handle = 0;
+};
 
 // reuse.cpp
 void find_forms(cierge_torch_region &r);

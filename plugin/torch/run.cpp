@@ -8,7 +8,6 @@
 #include <ATen/ops/empty_strided.h>
 #include <c10/core/AutogradState.h>
 
-#include <ctime>
 #include <stdexcept>
 
 #include "script.h"
@@ -225,12 +224,6 @@ void make_call(const Call &c, cierge_torch_run &run) {
     fail((c.script ? c.script->key : c.op.schema().name()) + " gave " + std::to_string(at) + " results, the program expects " + std::to_string(c.results.size()));
 }
 
-uint64_t now() {
-  timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 void run_calls(cierge_torch_run &run, int *failed) {
   const cierge_torch_region &r = run.region;
   for (size_t k = 0; k < r.calls.size(); k++) {
@@ -242,7 +235,7 @@ void run_calls(cierge_torch_run &run, int *failed) {
       if (r.reuses) note_result(run, k);
     }
     for (uint32_t f : c.frees) let_go(run, f);
-    if (run.watch) run.watch(run.watcher, (int)k, start, now() - start);
+    if (run.watch) run.watch(run.watcher, (int)k, nullptr, start, now() - start);
   }
   *failed = -1;
 }

@@ -9,6 +9,7 @@ given to ``from_dlpack`` of whichever library is wanted. Nothing here needs torc
     y = torch.from_dlpack(outputs[0])
 """
 import ctypes as C
+import json
 import os
 import pathlib
 
@@ -49,6 +50,8 @@ class _ContextOptions(C.Structure):
     _fields_ = [("size", C.c_size_t), ("threads", C.c_int), ("profile", C.c_int)]
 
 
+_PROFILE = {None: 0, "steps": 1, "trace": 2}
+_READ_ONLY = 1  # DLPack's flag
 _KINDS = ("tensor", "int", "float", "bool", "none", "string")
 _api = C.pythonapi
 _api.PyCapsule_GetPointer.restype, _api.PyCapsule_GetPointer.argtypes = C.c_void_p, [C.py_object, C.c_char_p]
@@ -83,6 +86,7 @@ def _library():
             ("cierge_input_set", p, [p, C.c_size_t, C.POINTER(_DLTensor), C.c_uint32]), ("cierge_run", p, [p]),
             ("cierge_output_get", p, [p, C.c_size_t, C.POINTER(C.POINTER(_DLTensor))]),
             ("cierge_output_take", p, [p, C.c_size_t, C.POINTER(p)]), ("cierge_reset", p, [p]), ("cierge_seed", p, [p, C.c_uint64]),
+            ("cierge_profile_text", p, [p, C.POINTER(p)]), ("cierge_profile_json", p, [p, C.POINTER(p)]), ("cierge_profile_trace", p, [p, C.POINTER(p)]),
             ("cierge_inspect", p, [C.c_char_p, C.POINTER(p)]), ("cierge_verify", p, [C.c_char_p]), ("cierge_text_free", None, [p]),
             ("cierge_options_new", p, [C.POINTER(p)]), ("cierge_options_add", p, [p, C.c_char_p, C.c_char_p]),
             ("cierge_options_free", None, [p]), ("cierge_compile", p, [C.c_char_p, C.c_char_p, p]),
@@ -161,8 +165,8 @@ _return = _DELETER(lambda managed: _lent.pop(managed, None) and None)
 class Tensor:
     """An output: give it to torch.from_dlpack, numpy.from_dlpack … once; it is theirs then."""
 
-    def __init__(self, managed):
-        self._managed = managed
+    def __init__(self, managed, check=None):
+        self._managed, self._check = managed, check
         t = C.cast(managed, C.POINTER(_DLManagedVersioned)).contents.dl_tensor
         self.shape = tuple(t.shape[i] for i in range(t.ndim))
 
@@ -172,6 +176,8 @@ class Tensor:
     def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
         if not self._managed:
             raise ValueError("this tensor was handed over already")
+        if self._check:
+            self._check()
         pointer, self._managed = self._managed, None
         return _api.PyCapsule_New(pointer, b"dltensor_versioned", None)
 
@@ -221,9 +227,11 @@ class Spec:
 class Context:
     """Runs a program; one thread at a time. State (mutated buffers) lives here."""
 
-    def __init__(self, program, threads=0):
-        self.program, self._keep, self._handle = program, [], C.c_void_p()
-        o = _ContextOptions(C.sizeof(_ContextOptions), threads, 0)
+    def __init__(self, program, threads=0, profile=None):
+        if profile not in _PROFILE:
+            raise ValueError(f"profile={profile!r}: None, 'steps' or 'trace'")
+        self.program, self._keep, self._handle, self._calls = program, [], C.c_void_p(), 0
+        o = _ContextOptions(C.sizeof(_ContextOptions), threads, _PROFILE[profile])
         _check(_library().cierge_context_new(program._handle, C.byref(o), C.byref(self._handle)))
 
     def __del__(self):
@@ -240,6 +248,7 @@ class Context:
 
     def call(self):
         """Runs with the inputs as they were set."""
+        self._calls += 1  # what was borrowed is not the last call's any more, even where this one fails
         _check(_library().cierge_run(self._handle))
 
     def run(self, *inputs, borrow=False):
@@ -256,14 +265,42 @@ class Context:
         return Tensor(managed.value) if managed.value else None
 
     def borrow(self, i):
-        """Output i where it lies, without a copy: its elements are the last call's until the next one."""
-        t = C.POINTER(_DLTensor)()
-        _check(_library().cierge_output_get(self._handle, i, C.byref(t)))
+        """Output i where it lies, without a copy, to be read until the next call, or until output(i) takes it.
+
+        An array made of it keeps the context alive, but not its elements: the next call changes them or frees the memory. Copy what
+        is wanted longer. A Tensor that no array was made of by then refuses to become one.
+        """
+        def get():
+            if calls != self._calls:
+                raise ValueError("this tensor was borrowed until the context's next call, which is over")
+            _check(_library().cierge_output_get(self._handle, i, C.byref(t)))
+
+        calls, t = self._calls, C.POINTER(_DLTensor)()
+        get()
         if not t:
             return None
-        managed = _DLManagedVersioned(major=1, minor=0, deleter=C.cast(_return, C.c_void_p), dl_tensor=t.contents)
+        managed = _DLManagedVersioned(major=1, minor=0, deleter=C.cast(_return, C.c_void_p), flags=_READ_ONLY, dl_tensor=t.contents)
         _lent[C.addressof(managed)] = managed, self
-        return Tensor(C.addressof(managed))
+        return Tensor(C.addressof(managed), get)
+
+    def _text(self, function):
+        text = C.c_void_p()
+        _check(function(self._handle, C.byref(text)))
+        return _take_text(text)
+
+    def profile(self):
+        """Where the time of the calls so far went, step by step, as cierge_profile_json of cierge.h says it. Needs profile=."""
+        return json.loads(self._text(_library().cierge_profile_json))
+
+    def profile_table(self):
+        """The same to read, with the memory that the context plans with."""
+        return self._text(_library().cierge_profile_text)
+
+    def trace(self, path):
+        """Writes what ran when as a Chrome trace, for Perfetto. Needs profile="trace"."""
+        text = self._text(_library().cierge_profile_trace)
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(text)
 
     def reset(self):
         _check(_library().cierge_reset(self._handle))
@@ -286,8 +323,9 @@ class Program:
         if getattr(self, "_handle", None):
             _library().cierge_program_free(self._handle)
 
-    def context(self, threads=0):
-        return Context(self, threads)
+    def context(self, threads=0, profile=None):
+        """profile: "steps" times them, for profile(); "trace" also notes when each ran, for trace()."""
+        return Context(self, threads, profile)
 
 
 def load(path, **options):

@@ -10,7 +10,7 @@ static bool ends_with(const char *path, const char *tail) {
 
 cg_array_vec cg_arrays_read(cg_session *s, const char *path) {
   if (ends_with(path, ".npz")) return cg_npz_read(s, path);
-  if (ends_with(path, ".safetensors")) return cg_safetensors_read_arrays(s, path);
+  if (ends_with(path, ".safetensors")) return cg_safetensors_read(s, path, CIERGE_BAD_INPUT);
   cg_fail(s, CIERGE_USAGE, "%s: arrays are read from .npz or .safetensors", path);
 }
 
@@ -20,14 +20,19 @@ void cg_arrays_write(cg_session *s, const char *path, const cg_array_vec *arrays
   else cg_fail(s, CIERGE_USAGE, "%s: arrays are written to .npz or .safetensors", path);
 }
 
-uint64_t cg_array_bytes(cg_session *s, const char *file, const cg_array *a) {
-  uint64_t n = cg_dtypes[a->dtype].size;
+bool cg_array_fits(const cg_array *a, uint64_t *bytes) {
   bool empty = false;
+  *bytes = cg_dtypes[a->dtype].size;
   for (int i = 0; i < a->rank; i++) {
-    if (a->size[i] < 0) cg_fail(s, CIERGE_BAD_INPUT, "%s: array %s has a negative size", file, a->name);
     if (!a->size[i]) empty = true;
-    else if (__builtin_mul_overflow(n, (uint64_t)a->size[i], &n) || n > INT64_MAX)
-      cg_fail(s, CIERGE_BAD_INPUT, "%s: array %s is too large", file, a->name);
+    else if (__builtin_mul_overflow(*bytes, (uint64_t)a->size[i], bytes) || *bytes > INT64_MAX) return false;
   }
-  return empty ? 0 : n;
+  if (empty) *bytes = 0;
+  return true;
+}
+
+uint64_t cg_array_bytes(cg_session *s, const char *file, const cg_array *a) {
+  uint64_t bytes;
+  if (!cg_array_fits(a, &bytes)) cg_fail(s, CIERGE_BAD_INPUT, "%s: array %s is too large", file, a->name);
+  return bytes;
 }

@@ -31,9 +31,11 @@ void cg_npy_header(cg_session *s, const cg_array *a, const void **header, size_t
 
 cg_array_vec cg_npz_read(cg_session *s, const char *path);
 void cg_npz_write(cg_session *s, const char *path, const cg_array_vec *arrays);
-cg_array_vec cg_safetensors_read_arrays(cg_session *s, const char *path);
+// Checks what the format's README demands: sizes that fit, no overlap, no gap, no name twice. code: what it throws where they do not.
+cg_array_vec cg_safetensors_read(cg_session *s, const char *path, cierge_code code);
 void cg_safetensors_write(cg_session *s, const char *path, const cg_array_vec *arrays);
 
-// size[0] * … * element size; throws on overflow.
-uint64_t cg_array_bytes(cg_session *s, const char *file, const cg_array *a);
+// size[0] * … * element size; false: more than there can be.
+bool cg_array_fits(const cg_array *a, uint64_t *bytes);
+uint64_t cg_array_bytes(cg_session *s, const char *file, const cg_array *a); // the same; throws CIERGE_BAD_INPUT
 #endif

@@ -1,8 +1,6 @@
 // Growable text.
 #include "base/str.h"
 
-#include <locale.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,30 +45,10 @@ void cg_str_addf(cg_str *b, const char *fmt, ...) {
 
 const char *cg_str_text(cg_str *b) { return b->n ? b->at : ""; }
 
-// The process may have set a locale whose decimal point is no point: numbers are written and read in the C locale.
-static locale_t c_locale(void) { return newlocale(LC_ALL_MASK, "C", (locale_t)0); } // a constant of libc, not an allocation
-
-double cg_strtod(const char *text, char **end) {
-  locale_t c = c_locale(), old = uselocale(c);
-  double v = strtod(text, end);
-  uselocale(old);
-  freelocale(c);
-  return v;
-}
-
 void cg_str_add_double(cg_str *b, double v) {
-  if (isnan(v)) { cg_str_add(b, "nan"); return; }
-  if (isinf(v)) { cg_str_add(b, v < 0 ? "-inf" : "inf"); return; }
-  char text[40];
-  locale_t c = c_locale(), old = uselocale(c);
-  for (int digits = 1; digits <= 17; digits++) {
-    snprintf(text, sizeof text, "%.*g", digits, v);
-    if (strtod(text, NULL) == v) break;
-  }
-  uselocale(old);
-  freelocale(c);
+  char text[CG_DOUBLE_TEXT];
+  cg_double_text(v, text);
   cg_str_add(b, text);
-  if (!strpbrk(text, ".e")) cg_str_add(b, ".0");
 }
 
 // Length of the well-formed UTF-8 sequence at p, 0 where there is none.

@@ -1,6 +1,7 @@
 // A growing text in a session's arena. Always NUL-terminated once something was added.
 #ifndef CG_BASE_STR_H
 #define CG_BASE_STR_H
+#include "base/number.h"
 #include "base/session.h"
 
 typedef struct {
@@ -15,10 +16,7 @@ void cg_str_addn(cg_str *b, const char *text, size_t n);
 void cg_str_addc(cg_str *b, char c);
 void cg_str_addf(cg_str *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 const char *cg_str_text(cg_str *b); // "" when empty
-// The shortest decimal text that reads back as the same double ("inf", "-inf", "nan" for those; "1.0" keeps its point).
-void cg_str_add_double(cg_str *b, double v);
-// As strtod, whatever the process's locale says of decimal points.
-double cg_strtod(const char *text, char **end);
+void cg_str_add_double(cg_str *b, double v); // as cg_double_text
 // A double-quoted string with \" \\ \n \t \r \xHH escapes.
 void cg_str_add_quoted(cg_str *b, const char *text, size_t n);
 // As JSON, NULL as "". "<" is escaped, so that the text can stand inside a page's script element.

@@ -57,9 +57,8 @@ static void compile(cg_session *s, void *u) {
   job *j = u;
   if (j->tune) cg_tune(s, j->o, j->model);
   cg_compilation c = cg_compile_to(s, j->o, j->model, j->out);
-  cg_report r = cg_report_make(c.pipeline, c.m, j->model);
-  const char *summary = cg_report_summary(&r);
-  if (*summary) fprintf(stderr, "cierge: note: %s%s\n", summary, r.torch ? "; `cierge explain` says which and why" : "");
+  const char *summary = cg_report_summary(c.report);
+  if (*summary) fprintf(stderr, "cierge: note: %s%s\n", summary, c.report->torch ? "; `cierge explain` says which and why" : "");
   for (int i = 0; i < c.pipeline->notes.n; i++) fprintf(stderr, "cierge: note: %s\n", c.pipeline->notes.at[i]);
 }
 

@@ -89,16 +89,16 @@ static void explain(cg_session *s, void *u) {
   explain_args *a = u;
   const char *out = a->measure ? cg_temporary(s, "explain") : NULL, *slash = strrchr(a->model, '/');
   cg_compilation c = out ? cg_compile_to(s, a->o, a->model, out) : cg_compile_model(s, a->o, a->model, true);
-  cg_report r = cg_report_make(c.pipeline, c.m, slash ? slash + 1 : a->model);
-  if (out) measure(s, a, out, c.e, &r);
+  c.report->model = slash ? slash + 1 : a->model;
+  if (out) measure(s, a, out, c.e, c.report);
   cg_str b = cg_str_new(s), json = cg_str_new(s), html = cg_str_new(s);
-  if (a->json || a->o->opt.report) cg_report_json(&json, &r, true);
+  if (a->json || a->o->opt.report) cg_report_json(&json, c.report, true);
   if (a->o->opt.report) cg_save_text(s, a->o->opt.report, cg_str_text(&json));
   if (a->html) {
-    cg_report_html(&html, &r);
+    cg_report_html(&html, c.report);
     cg_save_text(s, a->html, cg_str_text(&html));
   }
-  cg_report_text(&b, &r);
+  cg_report_text(&b, c.report);
   fputs(a->json ? cg_str_text(&json) : cg_str_text(&b), stdout);
 }
 

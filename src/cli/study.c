@@ -35,11 +35,10 @@ typedef struct {
 static void compile(cg_session *s, void *u) {
   job *j = u;
   cg_compilation c = cg_compile_to(s, j->o, j->model, j->out);
-  cg_report r = cg_report_make(c.pipeline, c.m, j->model);
-  j->total = (int)r.total;
-  for (int i = 0; i < r.region.n; i++) {
-    const cg_fn *f = r.region.at[i].fn;
-    if (!r.region.at[i].torch) continue;
+  j->total = (int)c.report->total;
+  for (int i = 0; i < c.report->region.n; i++) {
+    const cg_fn *f = c.report->region.at[i].fn;
+    if (!c.report->region.at[i].torch) continue;
     j->x->regions++, j->x->nodes += f->nnodes, j->x->tensors += f->param.n + f->result.n;
   }
 }

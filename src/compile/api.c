@@ -63,8 +63,7 @@ void cg_save_text(cg_session *s, const char *path, const char *text) {
 
 static const char *full_report(cg_compilation *c) {
   cg_str b = cg_str_new(c->m->s);
-  cg_report r = cg_report_make(c->pipeline, c->m, c->e->plan->model);
-  cg_report_json(&b, &r, true);
+  cg_report_json(&b, c->report, true);
   return cg_str_text(&b);
 }
 
@@ -102,8 +101,7 @@ static void explain(cg_session *s, void *u) {
   job *j = u;
   cg_compilation c = cg_compile_model(s, j->o, j->model, true);
   cg_str b = cg_str_new(s);
-  cg_report r = cg_report_make(c.pipeline, c.m, c.m->source);
-  cg_report_text(&b, &r);
+  cg_report_text(&b, c.report);
   char *copy = cg_heap_alloc(b.n + 1);
   if (!copy) cg_fail(s, CIERGE_NO_MEMORY, "out of memory");
   memcpy(copy, cg_str_text(&b), b.n + 1);

@@ -23,6 +23,7 @@ typedef struct {
   cg_module *m;
   cg_emitter *e;    // NULL: analysed only
   cg_pipeline *pipeline;
+  struct cg_report *report; // report.h
 } cg_compilation;
 // Reads and compiles a model up to the plan (or, where `analyse_only`, up to partitioning).
 cg_compilation cg_compile_model(cg_session *s, cierge_options *o, const char *model, bool analyse_only);

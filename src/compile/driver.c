@@ -9,8 +9,8 @@
 #include "ir/text.h"
 
 static const char *base_name(const char *path) {
-  const char *slash = strrchr(path, '/');
-  return slash ? slash + 1 : path;
+  const char *slash = path ? strrchr(path, '/') : NULL;
+  return slash ? slash + 1 : path ? path : "";
 }
 
 static void inputs(cg_emitter *e) {
@@ -81,19 +81,21 @@ static void emit(cg_emitter *e) {
   e->plan = CG_NEW(s, cg_plan);
   e->kernel_source = cg_str_new(s);
   *e->plan = (cg_plan){.target = "", .producer = "cierge " CIERGE_VERSION, .torch_min = "", .torch_max = "", .report = "",
-                       .model = base_name(e->m->source ? e->m->source : "")};
+                       .model = base_name(e->m->source)};
   cg_emit_site(e, &(cg_node){0}); // site 0: nowhere
   cg_emitted_fn f = cg_emit_fn(e, e->m->main);
   symbols(e, &f);
   inputs(e);
   for (int i = 0; cg_backends[i]; i++)
     if (cg_backends[i]->finish) cg_backends[i]->finish(e);
-  cg_report r = cg_report_make(e->pipeline, e->m, e->plan->model);
-  cg_report_counts(&r, e->plan);
-  cg_report_estimates(&r, e);
-  cg_str report = cg_str_new(s);
-  cg_report_json(&report, &r, false);
-  e->plan->report = cg_str_text(&report);
+}
+
+static void emit_report(cg_emitter *e, const cg_report *r) {
+  cg_report_counts(r, e->plan);
+  cg_report_estimates(r, e);
+  cg_str text = cg_str_new(e->s);
+  cg_report_json(&text, r, false);
+  e->plan->report = cg_str_text(&text);
 }
 
 static cg_pipeline *pipeline(cg_session *s, cierge_options *o) {
@@ -118,10 +120,14 @@ cg_compilation cg_compile_module(cg_pipeline *p, cg_module *m, bool analyse_only
   cg_apply_dims(p, m);
   cg_passes_run(p, m);
   cg_compilation c = {.m = m, .pipeline = p};
-  if (analyse_only) return c;
-  c.e = CG_NEW(s, cg_emitter);
-  *c.e = (cg_emitter){.s = s, .pipeline = p, .m = m};
-  emit(c.e);
+  if (!analyse_only) {
+    c.e = CG_NEW(s, cg_emitter);
+    *c.e = (cg_emitter){.s = s, .pipeline = p, .m = m};
+    emit(c.e);
+  }
+  c.report = CG_NEW(s, cg_report);
+  *c.report = cg_report_make(p, m, base_name(m->source));
+  if (c.e) emit_report(c.e, c.report);
   return c;
 }
 

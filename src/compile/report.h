@@ -14,7 +14,7 @@ typedef struct {
   double measured_ns;          // where the report is measured: a call's, all of it
 } cg_report_region;
 
-typedef struct {
+typedef struct cg_report {
   cg_pipeline *p;
   cg_module *m;
   const char *model;           // file name

@@ -2,10 +2,11 @@
 // each from a file HASH.pt in the folder m.blobs unless another one is named.
 #include <string.h>
 
+#include "arrays/arrays.h"
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/map.h"
 #include "frontend/frontend.h"
-#include "frontend/safetensors.h"
 #include "ir/text.h"
 
 static const char *type_text(cg_session *s, const cg_type *t) {
@@ -14,7 +15,7 @@ static const char *type_text(cg_session *s, const cg_type *t) {
   return cg_str_text(&b);
 }
 
-static bool same_type(const cg_type *t, const cg_safetensor *w) {
+static bool same_type(const cg_type *t, const cg_array *w) {
   if (t->kind != CG_T_TENSOR || t->dtype != w->dtype || t->rank != w->rank) return false;
   for (int i = 0; i < t->rank; i++)
     if (!cg_x_is(t->dim[i], w->size[i])) return false;
@@ -22,7 +23,7 @@ static bool same_type(const cg_type *t, const cg_safetensor *w) {
 }
 
 // The file holds C order from its first byte; a constant that the text gives strides has them over its whole storage.
-static void attach(cg_session *s, const char *path, cg_constant *c, const cg_safetensor *w) {
+static void attach(cg_session *s, const char *path, cg_constant *c, const cg_array *w) {
   const cg_expr *dim[CG_MAX_RANK];
   cg_expr_pool pool;
   cg_expr_pool_init(&pool, s);
@@ -82,11 +83,13 @@ cg_module *cg_frontend_parse(cg_pipeline *p, const char *path, const char *text,
   for (int i = 0; i < m->constants.n; i++) wanted |= !m->constants.at[i]->data;
   if (!wanted) return m;
   const char *from = weights ? weights : beside(s, path, "safetensors");
-  cg_map all = cg_safetensors_read(s, from);
+  cg_array_vec arrays = cg_safetensors_read(s, from, CIERGE_BAD_MODEL);
+  cg_map all = {0};
+  for (int i = 0; i < arrays.n; i++) cg_map_set(s, &all, arrays.at[i].name, &arrays.at[i]);
   for (int i = 0; i < m->constants.n; i++) {
     cg_constant *c = m->constants.at[i];
     if (c->data) continue;
-    const cg_safetensor *w = cg_map_get(&all, c->name);
+    const cg_array *w = cg_map_get(&all, c->name);
     if (!w) cg_fail_at(s, CIERGE_BAD_MODEL, (cg_span){.file = from}, "there is no tensor '%s', which %s needs", c->name, path);
     attach(s, from, c, w);
   }

@@ -179,6 +179,7 @@ typedef struct {
 typedef struct {
   uint32_t fn, step;           // step CG_WHOLE_CALL: all of the call
   int32_t op;                  // its number in the region; -1: the step itself
+  const char *name;            // of an operator that the region's program does not have; else NULL
   uint64_t start, ns, bytes_in, bytes_out;
 } cg_event;
 enum { CG_WHOLE_CALL = UINT32_MAX };
@@ -247,7 +248,7 @@ cierge_status *cg_run_call(cg_frame *f, const cg_plan_step *s);
 // trace.c
 size_t cg_trace_begin(cg_trace *t, uint32_t fn, uint32_t step, uint64_t now);
 cierge_status *cg_trace_end(cg_trace *t, size_t event, const cg_frame *f, uint64_t now); // f: the step's; NULL: a call
-void cg_trace_op(void *trace, int op, uint64_t start, uint64_t ns);
+void cg_trace_op(void *trace, int op, const char *name, uint64_t start, uint64_t ns);
 uint64_t cg_now(void);                             // exec.c; ns
 // The name and the site of operator number `op` of a region; both are left where the program does not say.
 void cg_torch_call_at(const cierge_program *p, uint32_t region, int op, char *name, size_t size, uint32_t *site); // torch.c

@@ -1,5 +1,6 @@
 // When each step of a context's calls began and how long it took, and each operator inside a LibTorch region: as a Chrome trace.
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "runtime/runtime.h"
@@ -46,10 +47,10 @@ cierge_status *cg_trace_end(cg_trace *t, size_t event, const cg_frame *f, uint64
 }
 
 // The plugin's, for the region whose step began last.
-void cg_trace_op(void *u, int op, uint64_t start, uint64_t ns) {
+void cg_trace_op(void *u, int op, const char *name, uint64_t start, uint64_t ns) {
   cg_trace *t = u;
   cg_event *e = begin(t);
-  if (e) *e = (cg_event){.fn = t->fn, .step = t->step, .op = op, .start = start, .ns = ns};
+  if (e) *e = (cg_event){.fn = t->fn, .step = t->step, .op = op, .name = name, .start = start, .ns = ns};
 }
 
 // ---------------------------------------------------------------- as JSON
@@ -78,7 +79,8 @@ static void event(cg_text *t, const cierge_context *c, const cg_event *e, uint64
   const cg_plan_step *s = e->step == CG_WHOLE_CALL ? NULL : &p->fn[e->fn]->step[e->step];
   char name[160];
   uint32_t site = s ? s->site : 0;
-  if (e->op >= 0) cg_torch_call_at(c->p, s->kernel, e->op, name, sizeof name, &site);
+  if (e->name) snprintf(name, sizeof name, "%s", e->name);
+  else if (e->op >= 0) cg_torch_call_at(c->p, s->kernel, e->op, name, sizeof name, &site);
   cg_text_add(t, ",\n{\"ph\": \"X\", \"pid\": 1, \"tid\": 1");
   us(t, "ts", e->start - zero);
   us(t, "dur", e->ns);

@@ -1,110 +1,14 @@
-"""TorchScript programs (.pt): traced and scripted, judged by PyTorch running the same file."""
-import json
+"""Scripted functions: a case each, what TorchScript has of branches, loops, lists, dictionaries, texts, exceptions."""
 import os
 import pathlib
 import sys
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-import numpy as np
 import torch
-from common import SCRATCH, cli, close, main
-from torch import Tensor, nn
-
-import cierge
-
-
-def save(program, name):
-    path = SCRATCH / f"{name}.pt"
-    torch.jit.save(program, str(path))
-    return path
-
-
-def declared(x):
-    if isinstance(x, Tensor):
-        word = {torch.float32: "f32", torch.int64: "i64", torch.bool: "bool", torch.float64: "f64", torch.int32: "i32"}[x.dtype]
-        return f"{word}[{', '.join(map(str, x.shape))}]"
-    if isinstance(x, (list, tuple)):
-        return f"[{', '.join(map(declared, x))}]"
-    return {bool: "bool", int: "int", float: "float", type(None): "none"}[type(x)]
-
-
-def leaves(x):
-    if isinstance(x, (list, tuple)):
-        return [y for i in x for y in leaves(i)]
-    if isinstance(x, dict):
-        return [y for i in x.values() for y in leaves(i)]
-    return [x]
-
-
-def names_of(path):
-    return [a.name for a in torch.jit.load(str(path)).forward.schema.arguments[1:]]
-
-
-def compiled(path, types, **options):
-    artifact, report = path.with_suffix(".cierge"), path.with_suffix(".json")
-    inputs = [f"{k}={v}" for k, v in zip(names_of(path), types)]
-    cierge.compile(path, artifact, report=report, input=inputs, **options)
-    return cierge.load(artifact), json.loads(report.read_text())
-
-
-def tensor(x):
-    return x.clone() if isinstance(x, Tensor) else torch.tensor(x, dtype={bool: torch.bool, int: torch.int64, float: torch.float64}[type(x)])
-
-
-def run(context, inputs):
-    given = iter([tensor(x) for x in leaves(list(inputs)) if x is not None])
-    for i, spec in enumerate(context.program.inputs):
-        if spec.constant is None:
-            context.set_input(i, next(given))
-    context.call()
-    outputs = [context.output(i) for i in range(len(context.program.outputs))]
-    return [None if t is None else torch.from_dlpack(t) for t in outputs]
-
-
-def same(got, want):
-    want = leaves(want)
-    assert len(got) == len(want), (len(got), len(want))
-    for g, w in zip(got, want):
-        assert (g is None) == (w is None)
-        if w is not None:
-            w = tensor(w)
-            assert g.dtype == w.dtype and g.shape == w.shape, (g.dtype, w.dtype, g.shape, w.shape)
-            close(g, w)
-
-
-def check(program, *calls, name, types=None, torch_nodes=None, raises=()):
-    """Each of `calls` is the inputs of one call, state carried on; PyTorch runs the saved file. torch_nodes: how many may need LibTorch."""
-    path = save(program, name)
-    judge = torch.jit.load(str(path))
-    artifact, report = compiled(path, types or [declared(x) for x in calls[0]])
-    context = artifact.context(threads=1)
-    for inputs in calls:
-        want = judge(*[x.clone() if isinstance(x, Tensor) else x for x in inputs])
-        same(run(context, inputs), want)
-    for inputs in raises:
-        try:
-            judge(*inputs)
-            raise AssertionError("PyTorch does not raise")
-        except Exception as e:
-            assert not isinstance(e, AssertionError) or "does not raise" not in str(e)
-        try:
-            run(context, inputs)
-        except cierge.Error as e:
-            assert e.exit_code == 3, e
-        else:
-            raise AssertionError("no error")
-        same(run(context, calls[0]), judge(*calls[0]))  # the context stays usable
-    if torch_nodes is not None:
-        assert report["nodes"]["torch"] <= torch_nodes, report["nodes"]
-    return report
-
-
-X = torch.linspace(-2, 3, 24).reshape(4, 6)
-Y = torch.linspace(1, -1, 24).reshape(4, 6)
-S = "f32[s0, 6]"  # X with a symbolic first size
-
-# ---------------------------------------------------------------- scripted functions: one line of the table each
+from common import main
+from torch import Tensor
+from torchscript import S, X, Y, check
 
 CASES = {}
 
@@ -408,6 +312,29 @@ def data_dependent(x: Tensor):
     return i.size(0), y.sum(), y
 
 
+@case((X[:, :2],), (Y[:, :2],))
+def histograms(x: Tensor):
+    h, edges = torch.histogramdd(x, [3, 4])
+    g, _ = torch.histogramdd(x, [torch.arange(-3.0, 4.0), torch.arange(3.0)])
+    f, more = torch.histogramdd(x, 5)
+    return h, edges, g, f, more
+
+
+@case((X,), (Y,))
+def segments(x: Tensor):
+    by = torch.tensor([1, 0, 3])
+    return torch.segment_reduce(x, "max", lengths=by), torch.segment_reduce(x, "sum", offsets=torch.tensor([0, 3, 4]))
+
+
+@case((X,), (Y * 3,))
+def resized(x: Tensor):
+    n = int(x.max())
+    y = torch.nn.functional.adaptive_avg_pool1d(x[None], [n])
+    z = torch.nn.functional.interpolate(x[None, None], [n, 5], mode="nearest")
+    w = torch.nn.functional.interpolate(x[None], scale_factor=float(n) / 2, mode="linear")
+    return y, z, w, torch.nn.functional.interpolate(x[None, None], [4, n], mode="bilinear", align_corners=True) + 1
+
+
 @case((X,), torch_nodes=0)
 def questions(x: Tensor):
     y = x
@@ -444,74 +371,6 @@ def printing(x: Tensor):
     return x + 1
 
 
-# ---------------------------------------------------------------- modules
-
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.conv = nn.Conv2d(3, 8, 3, padding=1)
-        self.bn = nn.BatchNorm2d(8)
-        self.blocks = nn.ModuleList([nn.Linear(8, 8) for _ in range(2)])
-        self.drop = nn.Dropout(0.5)
-        self.scale: float = 0.5
-
-    def forward(self, x):
-        x = torch.relu(self.bn(self.conv(x))).mean([2, 3])
-        for b in self.blocks:
-            x = x + b(self.drop(x)) * self.scale
-        return x
-
-
-class Counter(nn.Module):
-    n: int
-    last: Optional[Tensor]
-
-    def __init__(self):
-        super().__init__()
-        self.n = 0
-        self.register_buffer("total", torch.zeros(6))
-        self.inner = nn.Linear(6, 6)
-
-    def forward(self, x: Tensor):
-        self.n += 1
-        self.total += x.sum(0)
-        return self.inner(x) + self.n, self.total.clone()
-
-
-class Hidden(nn.Module):
-    """Its first call begins with nothing."""
-
-    def __init__(self):
-        super().__init__()
-        self.cell = nn.GRUCell(6, 5)
-        self.h = torch.zeros(0)
-        self.calls: int = 0
-
-    def forward(self, x: Tensor):
-        if self.calls == 0:
-            self.h = torch.zeros(x.size(0), 5)
-        self.h = self.cell(x, self.h)
-        self.calls = self.calls + 1
-        return self.h
-
-
-class Recent(nn.Module):
-    """A list that grows, and is cut."""
-    kept: List[Tensor]
-
-    def __init__(self):
-        super().__init__()
-        self.linear = nn.Linear(6, 6)
-        self.kept = []
-
-    def forward(self, x: Tensor):
-        y = torch.relu(self.linear(x))
-        self.kept.append(y.sum(0))
-        if len(self.kept) > 2:
-            self.kept = self.kept[1:]
-        return y + torch.stack(self.kept).mean(0)
-
-
 def test_functions():
     failed = []
     only = os.environ.get("ONLY", "").split()
@@ -524,148 +383,6 @@ def test_functions():
             failed.append(f"{name}: {type(e).__name__}: {str(e)[:300]}")
     print("\n".join(failed))
     assert not failed, f"{len(failed)} of {len(CASES)} functions"
-
-
-def test_trace():
-    torch.manual_seed(0)
-    m, x = Net().eval(), torch.randn(2, 3, 8, 8)
-    path = save(torch.jit.trace(m, x), "traced")
-    artifact, report = compiled(path, ["f32[s0, 3, s1, s2]"])
-    for shape in ((2, 3, 8, 8), (1, 3, 5, 7)):
-        x = torch.randn(shape)
-        same(run(artifact.context(), [x]), m(x))
-    assert report["nodes"]["torch"] == 0, report["nodes"]
-
-
-def test_script():
-    torch.manual_seed(0)
-    x = torch.randn(2, 3, 8, 8)
-    check(torch.jit.script(Net().eval()), (x,), (torch.randn(3, 3, 8, 8),), name="scripted", types=["f32[s0, 3, 8, 8]"], torch_nodes=0)
-
-
-def test_training_mode():
-    """Batch statistics change from call to call; nothing else does."""
-    torch.manual_seed(0)
-    m = Net().train()
-    m.drop.eval()
-    check(torch.jit.script(m), (torch.randn(2, 3, 8, 8),), (torch.randn(2, 3, 8, 8),), name="training")
-
-
-def test_state():
-    torch.manual_seed(0)
-    check(torch.jit.script(Counter()), (X,), (Y,), (X,), name="counter", torch_nodes=0)
-    check(torch.jit.script(Hidden()), (X,), (Y,), (X,), name="hidden", torch_nodes=0)
-
-
-def test_state_of_changing_kind():
-    torch.manual_seed(0)
-    report = check(torch.jit.script(Recent()), (X,), (Y,), (X,), (Y,), name="recent")
-    assert report["nodes"]["native"] > 0, report["nodes"]
-
-
-def refused(f, types, *texts, code=3, name="refused", options=()):
-    path = save(f if isinstance(f, torch.jit.ScriptModule) else torch.jit.script(f), name)
-    given = [x for k, v in zip(names_of(path), types) if v for x in ("--input", f"{k}={v}")]
-    r = cli("compile", path, "-o", SCRATCH / "refused.cierge", *given, *options, check=code)
-    for text in texts:
-        assert text in r.stderr, r.stderr
-    assert r.stderr.count("\n") == 1, r.stderr
-
-
-def add(x: Tensor, y: Tensor):
-    return x + y
-
-
-def scaled(x: Tensor, by: int, half: float, negate: bool):
-    y = x * by + half
-    return -y if negate else y
-
-
-def test_inputs_that_are_not_known():
-    refused(add, ["f32[2]", ""], "the type of input y (Tensor) is not known", "--inputs FILE", "--input 'y=f32[…]'")
-    refused(add, ["f32[2]", "int"], "input y is Tensor in the program: 'int' is no tensor")
-    refused(add, ["f32[2]", "3"], "input y is Tensor in the program: '3' is a number")
-    refused(add, ["f32[2]", "f31[2]"], "input y: ")
-    refused(add, ["f32[2]", "f32[3]"], "broadcast", "test_torchscript.py")
-    refused(add, ["f32[2]", "f32[2]"], "the program has no input z: it takes x, y", options=["--input", "z=f32[2]"])
-    refused(add, ["f32[2]", "f32[2]"], "--input 'z': it reads like", code=2, options=["--input", "z"])
-    refused(scaled, ["f32[2]", "f32[2]", "0.5", "true"], "input by is int in the program: 'f32[2]' is a tensor")
-    refused(scaled, ["f32[2]", "2.5", "0.5", "true"], "input by is int in the program: '2.5' is a number")
-    refused(scaled, ["f32[2]", "2", "0.5", "1"], "input negate is bool in the program: '1' is a number")
-
-
-def test_types_by_example():
-    """Tensors give their types; numbers are constants of the program, as torch.export makes them, unless --input says otherwise."""
-    path = save(torch.jit.script(scaled), "by_example")
-    x = torch.randn(2, 3)
-    for negate in (False, True):
-        np.savez(SCRATCH / "example.npz", x=x.numpy(), by=np.array(3), half=np.array(0.5), negate=np.array(negate))
-        for more, constants in (((), 3), (("--input", "by=int"), 2)):
-            cli("compile", path, "-o", path.with_suffix(".cierge"), "--inputs", SCRATCH / "example.npz", *more, check=0)
-            program = cierge.load(path.with_suffix(".cierge"))
-            assert sum(i.constant is not None for i in program.inputs) == constants
-            cli("run", path.with_suffix(".cierge"), "--inputs", SCRATCH / "example.npz", "--outputs", SCRATCH / "result.npz", check=0)
-            close(np.load(SCRATCH / "result.npz")["output_0"], scaled(x, 3, 0.5, negate))
-        np.savez(SCRATCH / "example.npz", x=x.numpy(), by=np.array(4), half=np.array(0.5), negate=np.array(negate))
-        cli("run", path.with_suffix(".cierge"), "--inputs", SCRATCH / "example.npz", "--outputs", SCRATCH / "result.npz", check=0)
-        close(np.load(SCRATCH / "result.npz")["output_0"], scaled(x, 4, 0.5, negate))
-
-
-def first_column(x: Tensor):
-    return x[:, :1].squeeze(0)
-
-
-def found(x: Tensor, y: Tensor):
-    return torch.nonzero(x)[:, 0].float() + y
-
-
-def halves(x: Tensor):
-    return x.view(2, -1)
-
-
-def test_sizes_that_types_took_for_granted():
-    """A size that appears at run time is taken as no 1 to be stretched: asserted where PyTorch would stretch it, an error where it would."""
-    x, y = torch.ones(3), torch.arange(3.)
-    two, one = torch.tensor([0., 1, 1]), torch.tensor([0., 0, 1])
-    check(torch.jit.script(found), (x, y), name="found", raises=[(two, y)])
-    for options in ({"min_region": 5}, {"no_cost_drop": True}, {"backends": "torch"}):  # wherever the tensor of the size is computed
-        same(run(compiled(save(torch.jit.script(found), "found"), [declared(x), declared(y)], **options)[0].context(), (x, y)), found(x, y))
-    context = compiled(save(torch.jit.script(found), "found"), [declared(x), declared(y)])[0].context()
-    for given in ((one, y),):
-        try:
-            run(context, given)
-            raise AssertionError("no error")
-        except cierge.Error as e:
-            assert e.exit_code == 3 and "sizes of tensors that meet differ" in str(e) and "test_torchscript.py" in str(e), e
-    check(torch.jit.script(add), (x, y), name="meet", types=["f32[s0]", "f32[3]"], raises=[(torch.ones(2), y)], torch_nodes=0)
-    check(torch.jit.script(halves), (torch.ones(4, 3),), (torch.ones(8, 3),), name="halves", types=["f32[s0, 3]"], raises=[(torch.ones(3, 3),)])
-    refused(first_column, ["f32[s0, 6]"], "has a type that appears at run time", "sizes that appear at run time decide over its result's")
-    check(torch.jit.script(first_column), (torch.ones(1, 6),), name="first", types=["f32[1, 6]"], torch_nodes=0)
-
-
-def stores(x: Tensor):
-    torch.save(x, "/tmp/x.pt")
-    return x
-
-
-def reads(x: Tensor):
-    return x + torch.from_file("/etc/hostname", False, 2, dtype=torch.float32)
-
-
-def test_unsafe_programs():
-    for f in (stores, reads):
-        refused(f, ["f32[2]"], "aten::" + {"stores": "save", "reads": "from_file"}[f.__name__], "--allow-unsafe-ops")
-
-
-def test_damaged_archives():
-    """A byte that changed, an archive that is cut off: an error of this program's own reader, before LibTorch sees it."""
-    path = save(torch.jit.script(Counter()), "damaged")
-    whole = path.read_bytes()
-    for k, data in enumerate([whole[:200], whole[:-30], whole[: len(whole) // 2] + bytes([whole[len(whole) // 2] ^ 1]) + whole[len(whole) // 2 + 1:]]):
-        bad = SCRATCH / f"damaged-{k}.pt"
-        bad.write_bytes(data)
-        r = cli("compile", bad, "-o", SCRATCH / "damaged.cierge", "--input", "x=f32[4, 6]")
-        assert r.returncode == 3 and r.stderr.startswith("cierge: "), (k, r.returncode, r.stderr)
 
 
 if __name__ == "__main__":

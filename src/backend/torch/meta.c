@@ -39,6 +39,7 @@ typedef struct {
   cg_torch_writer w; // first: the callbacks get it
   CG_VEC(cg_value *) inputs;
   const int64_t *symbols; // the point at which sizes are taken
+  bool apart;             // floats and bools that appear at run time have other values than elsewhere
   bool bad;               // some size has no value there
 } one_call;
 
@@ -100,8 +101,8 @@ static const char *input_value(cg_session *s, one_call *c, const cg_value *v, ci
     if (!t->value) return cg_format(s, "%%%s is a number that appears only while the program runs", v->name);
     *out = (cierge_torch_value){.kind = 1, .i = at_point(c, t->value)};
     return NULL;
-  case CG_T_FLOAT: *out = (cierge_torch_value){.kind = 2, .f = 1}; return NULL;
-  case CG_T_BOOL: *out = (cierge_torch_value){.kind = 3, .i = 1}; return NULL;
+  case CG_T_FLOAT: *out = (cierge_torch_value){.kind = 2, .f = c->apart ? 3 : 1}; return NULL;
+  case CG_T_BOOL: *out = (cierge_torch_value){.kind = 3, .i = !c->apart}; return NULL;
   default: return cg_format(s, "%%%s has no type that a Meta kernel could take", v->name);
   }
 }
@@ -113,9 +114,9 @@ typedef struct {
   int64_t *dim;
 } answer;
 
-static const char *ask(torch *t, const cg_node *n, const int64_t *symbols, answer *out) {
+static const char *ask(torch *t, const cg_node *n, const int64_t *symbols, bool apart, answer *out) {
   cg_session *s = t->p->s;
-  one_call c = {.w = {.value = write_value, .integer = write_integer}, .symbols = symbols};
+  one_call c = {.w = {.value = write_value, .integer = write_integer}, .symbols = symbols, .apart = apart};
   cg_str program = whole_program(s, &c, n, n->nresults);
   program = whole_program(s, &c, n, n->nresults); // again: registers lie behind all inputs now
   cierge_torch_value *in = CG_NEW_ARRAY(s, cierge_torch_value, c.inputs.n + 1);
@@ -147,8 +148,9 @@ typedef struct {
   cg_node *n;
   CG_VEC(cg_symbol *) symbols;
   expr_vec sizes;      // what arguments speak of: candidates
+  bool numbers;        // floats or bools that appear at run time are among the arguments
   int points;
-  int64_t **point;     // [points][symbol index]: 0 the base, then one for each symbol moved, then two more
+  int64_t **point;     // [points][symbol index]: 0 the base, then one for each symbol moved, then two more; the base, other `numbers`
   answer **answer;     // [points][results]
 } question;
 
@@ -176,6 +178,7 @@ static void add_arg(question *q, const cg_arg *a) {
   if (a->kind != CG_A_VALUE) return;
   const cg_type *t = &a->value->type;
   if (t->value) add_size(q, t->value);
+  q->numbers |= t->kind == CG_T_FLOAT || t->kind == CG_T_BOOL;
   if (t->kind != CG_T_TENSOR) return;
   for (int i = 0; i < t->rank; i++) {
     add_size(q, t->dim[i]);
@@ -196,7 +199,7 @@ static int64_t pick(const cg_symbol *y, int k, int move) {
 
 static void choose_points(question *q) {
   int total = q->m->exprs.symbols.n, n = q->symbols.n;
-  q->points = n ? n + 3 : 1;
+  q->points = (n ? n + 3 : 1) + q->numbers;
   q->point = CG_NEW_ARRAY(q->m->s, int64_t *, q->points);
   q->answer = CG_NEW_ARRAY(q->m->s, answer *, q->points);
   for (int p = 0; p < q->points; p++) {
@@ -280,8 +283,12 @@ static const char *infer(cg_torch *face, cg_module *m, cg_node *n) {
     add_arg(&q, &n->arg[i]);
   }
   choose_points(&q);
-  for (int p = 0; p < q.points; p++)
-    if ((why = ask(t, n, q.point[p], q.answer[p]))) return why;
+  for (int p = 0; p < q.points; p++) {
+    bool apart = q.numbers && p == q.points - 1;
+    if (!(why = ask(t, n, q.point[p], apart, q.answer[p]))) continue;
+    if (!apart) return why;
+    q.points--; // it takes no such numbers: a probability, say
+  }
   for (int k = 0; k < n->nresults; k++)
     if ((why = set_type(&q, k))) return why;
   return NULL;

@@ -199,6 +199,7 @@ WEIGHTS = [
     ("weights whose offsets do not fit", safetensors({"w": {**F4, "data_offsets": [0, 8]}}, bytes(16))),
     ("weights with a gap", safetensors({"w": F4, "v": {**F4, "data_offsets": [20, 36]}}, bytes(36))),
     ("weights with bytes behind", safetensors({"w": F4}, bytes(20))),
+    ("weights whose name holds a zero", safetensors(b'{"w\\u0000": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}')),
     ("weights twice", safetensors(b'{"w": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}, "w": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}')),
 ]
 

@@ -1,0 +1,147 @@
+"""The Python package: borrowed outputs, and where the time went."""
+import gc
+import json
+
+import common
+from common import SCRATCH, main, np, torch
+
+import cierge
+
+
+class Many(torch.nn.Module):
+    """Outputs of many kinds: an input's relative, a constant, state, an empty one, a number, none."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("count", torch.zeros(3))
+        self.register_buffer("fixed", torch.arange(4.0))
+
+    def forward(self, x):
+        self.count.add_(x[:3])
+        y = x * 2
+        return y, y[::2], self.fixed, self.count + 0, x[:0], x.sum(), x > 0, x.to(torch.float16), x.to(torch.bfloat16), x.to(torch.int8), x.to(torch.complex64), None
+
+
+X = torch.tensor([1.0, -2, 3, -4])
+PATH = common.export(Many(), (X,), "many")
+
+
+def contexts(**options):
+    """A context of a program that is native where it can be, and one that LibTorch runs."""
+    for backends in ("c,torch", "torch"):
+        artifact = PATH.with_suffix(f".{backends[0]}.cierge")
+        cierge.compile(PATH, artifact, backends=backends, no_cost_drop=True)
+        yield cierge.load(artifact).context(threads=1, **options)
+
+
+def raises(kind, text, f, *args):
+    try:
+        f(*args)
+    except kind as e:
+        assert text in str(e), e
+    else:
+        raise AssertionError(f"no {kind.__name__}")
+
+
+def same(got, want):
+    assert len(got) == len(want)
+    for g, w in zip(got, want):
+        assert (g is None) == (w is None)
+        if w is not None:
+            g = torch.from_dlpack(g)
+            assert g.dtype == w.dtype and g.shape == w.shape
+            assert torch.equal(g, w), (g, w)
+
+
+def test_borrowed_as_they_are():
+    for context in contexts():
+        eager = Many()
+        for k in range(3):
+            want = [w if w is None else w.clone() for w in eager(X + k)]
+            same(context.run(X + k, borrow=True), want)
+            same([context.borrow(i) for i in range(len(want))], want)  # as often as one likes
+            same([context.output(i) for i in range(len(want))], want)
+
+
+def test_borrowed_without_a_copy():
+    for context in contexts():
+        a, b = (np.from_dlpack(t) for t in (context.run(X, borrow=True)[0], context.borrow(0)))
+        assert a.ctypes.data == b.ctypes.data and a.tolist() == [2, -4, 6, -8]
+        assert not a.flags.writeable  # it is the context's
+
+
+def test_borrowed_or_taken():
+    """What is LibTorch's is handed over, and lent no more; what is the context's is copied."""
+    for handed_over, context in zip((False, True), contexts()):
+        early = context.run(X, borrow=True)
+        taken = torch.from_dlpack(context.output(5))
+        if handed_over:
+            raises(cierge.Error, "output 5 was taken", torch.from_dlpack, early[5])
+            raises(cierge.Error, "output 5 was taken", context.borrow, 5)
+        else:
+            assert torch.from_dlpack(early[5]) == torch.from_dlpack(context.borrow(5)) == X.sum()
+        context.run(X + 1)
+        assert taken == X.sum()
+
+
+def test_borrowed_outlives_the_context():
+    for context in contexts():
+        arrays = [torch.from_dlpack(t) for t in context.run(X, borrow=True) if t is not None]
+        want = [w for w in Many()(X) if w is not None]
+        del context
+        gc.collect()
+        for a, w in zip(arrays, want):
+            assert torch.equal(a, w)
+        assert len(cierge._lent) == len(arrays)
+        del arrays, a
+        gc.collect()
+        assert not cierge._lent  # the context went with the last of them
+
+
+def test_borrowed_before_the_next_call():
+    for context in contexts():
+        early = context.run(X, borrow=True)
+        late = context.run(X + 1, borrow=True)
+        raises(ValueError, "borrowed until the context's next call", np.from_dlpack, early[0])
+        want = Many()(X + 1)
+        assert np.from_dlpack(late[0]).tolist() == want[0].tolist()
+        raises(ValueError, "handed over already", np.from_dlpack, late[0])
+        raises(cierge.Error, "expected float32[4]", context.run, X[:2])
+        assert np.from_dlpack(late[1]).tolist() == want[1].tolist()  # that was no call
+        del early, late
+        gc.collect()
+        assert not cierge._lent
+
+
+def test_profile():
+    for context in contexts(profile="steps"):
+        for _ in range(3):
+            context.run(X)
+        steps = [s for f in context.profile()["functions"] for s in f["steps"]]
+        assert steps and {s["calls"] for s in steps} == {3} and sum(s["ns"] for s in steps) > 0
+        assert {s["kind"] for s in steps} & {"kernel", "torch"}
+        assert "arena of main" in context.profile_table()
+        raises(cierge.Error, "options.profile 2", context.trace, SCRATCH / "none.json")
+        assert not (SCRATCH / "none.json").exists()
+
+
+def test_trace():
+    for context in contexts(profile="trace"):
+        for _ in range(2):
+            context.run(X)
+        context.trace(SCRATCH / "trace.json")
+        events = [e for e in json.loads((SCRATCH / "trace.json").read_text())["traceEvents"] if e["ph"] == "X"]
+        assert [e["name"] for e in events if e["cat"] == "call"] == ["call 1", "call 2"]
+        assert len(events) > 2
+        assert context.profile()["functions"]
+
+
+def test_profile_that_nobody_asked_for():
+    for context in contexts():
+        context.run(X)
+        raises(cierge.Error, "without options.profile", context.profile)
+        raises(ValueError, "'steps' or 'trace'", context.program.context, 1, "everything")
+
+
+if __name__ == "__main__":
+    main(globals())
