@@ -46,6 +46,11 @@ static void set_precision(cierge_options *o, const char *v) {
   cg_fail(&o->s, CIERGE_USAGE, "--precision '%s': it is f32, bf16, int8-dynamic or int4-weight", v);
 }
 
+static void set_fuse_precision(cierge_options *o, const char *v) {
+  if (strcmp(v, "f32") && strcmp(v, "exact")) cg_fail(&o->s, CIERGE_USAGE, "--fuse-precision '%s': it is f32 or exact", v);
+  o->opt.fuse_f32 = !strcmp(v, "f32");
+}
+
 static void set_backends(cierge_options *o, const char *v) {
   const cg_backend **list = CG_NEW_ARRAY(&o->s, const cg_backend *, strlen(v) / 2 + 2);
   int n = 0;

@@ -75,6 +75,7 @@ typedef struct {
   const char *blobs;               // --blobs
   const char *cc;                  // the C compiler for kernels
   cg_precision precision;          // of constant weights in products
+  bool fuse_f32;                   // half precision rounds only what is stored
   cg_tuning *tuning;               // NULL: every kernel as predicted
 } cg_options;
 

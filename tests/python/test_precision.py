@@ -97,6 +97,22 @@ def test_smaller():
         assert saved > share * f32, f"{precision}: {saved} bytes less"
 
 
+def test_chains_of_half_precision():
+    """--fuse-precision f32: only what is stored is rounded; without it every operator rounds, as in PyTorch."""
+    class Chain(nn.Module):
+        def forward(self, x):
+            return torch.sigmoid(x * 1.7) * x - x
+
+    for dtype in (torch.bfloat16, torch.float16):
+        model, x = Chain(), torch.randn(1000).to(dtype)
+        fused, = called(compiled(model, x, "--fuse-precision", "f32"), x)
+        exact, = called(compiled(model, x, "--fuse-precision", "exact"), x)
+        wide = model(x.float())
+        assert torch.equal(fused, wide.to(dtype)) or ((fused.float() - wide).abs() <= (wide.to(dtype).float() - wide).abs() * 1.01 + 1e-6).all()
+        torch.testing.assert_close(exact, model(x), rtol=0, atol=0)
+        assert not torch.equal(fused, exact)
+
+
 def test_only_f32():
     model, x = nn.Linear(64, 64).double().eval(), torch.randn(8, 64, dtype=torch.float64)
     got, = called(compiled(model, x, "--precision", "int4-weight"), x)

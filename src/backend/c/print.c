@@ -365,6 +365,7 @@ const char *cg_print_expr(cg_printer *p, te_expr *e) {
   }
   case TE_CAST: return cast(p, e);
   case TE_ROUND: {
+    if (p->c->e->pipeline->opt->fuse_f32) return cg_print_expr(p, e->arg[0]);
     const char *x = cg_print_expr(p, e->arg[0]);
     return define(p, e, cg_format(s, "cg_round_%s(%s)", cg_dtypes[e->dtype].text, x));
   }

@@ -4,7 +4,7 @@ from kit import Case, meta, node, pt2, safetensors, tensor
 ADD = "fn @main(%x: f32[s0, 4]) -> f32[s0, 4] {\n  %y = aten.add.Tensor(%x, %x)\n  return %y\n}\n"
 OPTIONS = [
     ("--target", "pdp-11"), ("--backends", "cuda"), ("--backends", ""), ("--emit", "assembly"), ("--dump-after", "lunch"), ("--torch-ops", "relu"), ("--allow-unsafe-ops", "aten::relu"), ("--min-region", "0"), ("--torch-mode", "fast"),
-    ("--precision", "int3"),
+    ("--precision", "int3"), ("--fuse-precision", "f16"),
     ("--dim", "s0"), ("--dim", "s9=1"), ("--dim", "s0=x"), ("--dim", "s0=0..8"), ("--dim", "s0=2..8,9"), ("--dim", "s0=hint=99"),
     ("--specialize", "s0"), ("--specialize", "s0=1,99"), ("--specialize", "s0=1;2"), ("--specialize", "s0=" + ",".join(map(str, range(1, 18)))),
 ]
