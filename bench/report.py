@@ -83,12 +83,17 @@ def symbolic(found):
     return table(["model", "size", "", "one size, ms", "any size, ms", "any ÷ one"], lines)
 
 
+def rounds_of(r):
+    found = [len(row["ms"]) for t in r["threads"].values() for m in t["models"].values() for row in m["rows"].values() if "ms" in row] or [0]
+    return map(str, sorted({min(found), max(found)}))
+
+
 def text(r):
     cpu, engines = r["cpu"], r["engines"]
     plural = lambda t: f"{t} thread{'s' if int(t) > 1 else ''}"
     out = ["# Results of `make bench`", "Written by `bench/run.py` from `results.json`; [the columns are explained here](../README.md).",
            f"{r['date']}, cierge at commit {r['commit']}. {cpu['name']} ({cpu['model']}; {', '.join(cpu['has'])}), {cpu['cores']} cores, {cpu['system']}. "
-           f"Batch 1 and f32 unless said otherwise, {r['rounds']} interleaved rounds. " + ", ".join(f"{e} {v}" for e, v in r["versions"].items()) + "."]
+           f"Batch 1 and f32 unless said otherwise, {' to '.join(rounds_of(r))} interleaved rounds. " + ", ".join(f"{e} {v}" for e, v in r["versions"].items()) + "."]
     most = max(r["threads"], key=int, default=None)
     for t, found in r["threads"].items():
         limits = found["limits"]

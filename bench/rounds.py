@@ -15,7 +15,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 PEERS = HERE.parent / ".venv-peers" / "bin" / "python"
 PYTHON = str(PEERS if PEERS.exists() else sys.executable)
 BURST_MS, MOST_CALLS = 30, 20  # of an engine in a round
-QUIET, MOST_ROUNDS = 0.1, 2    # cores that others may use in a quiet round; rounds in all, in units of those asked for
+QUIET, PATIENCE_S = 0.1, 30    # cores that others may use in a quiet round; for how long rounds are made again to find such
 
 
 class Worker:
@@ -86,7 +86,8 @@ def one(model, engines, threads, rounds, folder, say):
     alive = [w for w in workers if "error" not in w.ready]
     try:
         usual = {w: statistics.median(w.ask("run 3")) for w in alive}
-        while len(taken) < rounds * MOST_ROUNDS and sum(busy <= QUIET for busy, _ in taken) < rounds:
+        until = time.monotonic() + PATIENCE_S
+        while len(taken) < rounds or time.monotonic() < until and sum(busy <= QUIET for busy, _ in taken) < rounds:
             before, first = others(alive), len(taken) % len(alive)
             times = {w: w.burst(usual[w]) for w in alive[first:] + alive[:first]}
             taken.append((others(alive, before), times))

@@ -2,7 +2,7 @@
 
 Engines are timed in rounds that go round all of them (rounds.py), and every result is compared with eager PyTorch's and with a run
 in float64. Then come the start of a process (start.py), sizes nobody tuned for, and programs with symbolic sizes (dynamic.py).
-results.json keeps every time; report.py makes README.md and the plots of it. It is written after each model, and models that are
+results.json keeps every time; report.py makes README.md and the plots of it. It is written after each measurement, and models that are
 measured again replace what is there, so that a part can be repeated.
     --models a,b   --engines a,b   --threads 2,1   --rounds N   --parts rounds,start,sizes,dynamic   --out FOLDER
     --report       nothing is measured: the page is made again"""
@@ -66,7 +66,7 @@ def measure(a, results):
     r = results.r
     threads, parts, engines = a.threads.split(","), a.parts.split(","), a.engines.split(",")
     most = max(threads, key=int)
-    r.update(date=time.strftime("%Y-%m-%d"), commit=commit(), cpu=limits.cpu(), engines=engines, rounds=a.rounds, sizes_threads=most)
+    r.update(date=time.strftime("%Y-%m-%d"), commit=commit(), cpu=limits.cpu(), engines=engines, sizes_threads=most)
     models = a.models.split(",") if a.models else names("FAMILIES")
     fits = lambda name: name.split(",")[0] in models
 
@@ -83,11 +83,12 @@ def measure(a, results):
                 found = r["threads"].setdefault(t, {"limits": {}, "models": {}})
                 found["limits"] = limits.rates(int(t), found["limits"])
                 found["models"][name] = compare(name, engines, t, folder)
+                results.keep()
             if "start" in parts:
                 if "rounds" not in parts:
                     compare(name, [e for e in QUICK if e in engines], most, folder)
                 r["start"][name] = start.measure(folder, most)
-            results.keep()
+                results.keep()
     for name in filter(fits, names("SIZES")) if "sizes" in parts else []:
         with tempfile.TemporaryDirectory() as folder:
             rounds.reference(name, folder)

@@ -13,7 +13,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
 BUILD = pathlib.Path(os.environ.get("BUILD", ROOT / "build")).resolve()
-CALLS, REPEATS = 10, 5
+CALLS, REPEATS = 5, 3
 ENGINES = ("cierge, C", "cierge, Python", "onnxruntime", "openvino", "torchscript", "Python and NumPy")
 FILES = {"cierge, C": "cierge.cierge", "cierge, Python": "cierge.cierge", "onnxruntime": "model.onnx", "openvino": "model.onnx", "torchscript": "torchscript.pt"}
 

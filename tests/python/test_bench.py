@@ -19,7 +19,7 @@ def row(*ms, off=1.0):
 
 
 MADE_UP = {
-    "date": "2000-01-01", "commit": "abc", "rounds": 4, "engines": ["eager", "iree", "openvino", "cierge"], "versions": {"eager": "9.9"}, "sizes_threads": "2",
+    "date": "2000-01-01", "commit": "abc", "engines": ["eager", "iree", "openvino", "cierge"], "versions": {"eager": "9.9"}, "sizes_threads": "2",
     "cpu": {"name": "A <CPU>", "model": "x", "has": ["avx2"], "cores": 2, "system": "Linux"},
     "work": {"net": {"flops": 2e9, "bytes": 1e6}},
     "threads": {"2": {"limits": {"fma_gflops": 100.0, "sgemm_gflops": 90.0, "read_gb_s": 10.0, "copy_gb_s": 20.0},
@@ -48,6 +48,7 @@ def test_tables():
                  "| net | 2 | – | – | – | – | – |", "- `iree, odd: no`", "| net, 3 images | 4 ±0 % | 2 ±0 % | eager | **2.00** (2.00 … 2.00) | 0.00 |",
                  "| net | 2 × 64 | hint | 10 | 11 | **1.10** (1.10 … 1.10) |"):
         assert line in page, line
+    assert any(" 4 interleaved rounds." in line for line in page)
     assert any("above 2. cierge is faster than the best peer, by the whole interval, on 1 of 2; slower on 1." in line for line in page)
 
 
