@@ -83,6 +83,21 @@ def symbolic(found):
     return table(["model", "size", "", "one size, ms", "any size, ms", "any ÷ one"], lines)
 
 
+def versions_of(r):
+    of = {}
+    for e in r["engines"]:
+        if e in r["versions"]:
+            of.setdefault(r["versions"][e], []).append(e)
+    return ", ".join(f"{'/'.join(engines)} {v}" for v, engines in of.items())
+
+
+def load_of(models, threads, cores):
+    """A word on what other programs did meanwhile."""
+    busy = statistics.median(m["others"] for m in models.values())
+    text = f"Meanwhile other programs kept {busy:.1f} cores busy (the median; by model in the last column)"
+    return text + (f": with {threads} of {cores} cores asked for, they and the engines were in each other's way, and these times say little." if busy + threads > cores + 0.2 else ".")
+
+
 def rounds_of(r):
     found = [len(row["ms"]) for t in r["threads"].values() for m in t["models"].values() for row in m["rows"].values() if "ms" in row] or [0]
     return map(str, sorted({min(found), max(found)}))
@@ -93,11 +108,11 @@ def text(r):
     plural = lambda t: f"{t} thread{'s' if int(t) > 1 else ''}"
     out = ["# Results of `make bench`", "Written by `bench/run.py` from `results.json`; [the columns are explained here](../README.md).",
            f"{r['date']}, cierge at commit {r['commit']}. {cpu['name']} ({cpu['model']}; {', '.join(cpu['has'])}), {cpu['cores']} cores, {cpu['system']}. "
-           f"Batch 1 and f32 unless said otherwise, {' to '.join(rounds_of(r))} interleaved rounds. " + ", ".join(f"{e} {v}" for e, v in r["versions"].items()) + "."]
+           f"Batch 1 and f32 unless said otherwise, {' to '.join(rounds_of(r))} interleaved rounds. {versions_of(r)}."]
     most = max(r["threads"], key=int, default=None)
     for t, found in r["threads"].items():
         limits = found["limits"]
-        out += [f"## {plural(t)}", f"![time of a call](threads{t}.svg)", "Milliseconds a call:", times(found["models"], engines),
+        out += [f"## {plural(t)}", f"![time of a call](threads{t}.svg)", "Milliseconds a call:", times(found["models"], engines), load_of(found["models"], int(t), cpu["cores"]),
                 f"The machine, {plural(t)}: {limits['fma_gflops']:.0f} GFLOP/s of multiply-adds in registers, {limits['sgemm_gflops']:.0f} by PyTorch's sgemm; memory {limits['read_gb_s']:.1f} GB/s read, "
                 f"{limits['copy_gb_s']:.1f} GB/s copied. What part of that is reached:", at_limits(found["models"], r["work"], limits)]
     if most:
@@ -111,7 +126,8 @@ def text(r):
         out += ["## Starting", "From the start of a process to its first result less a warm call, ms:", starts(r["start"], lambda x: statistics.median(x["start_ms"])),
                 "The most memory that process holds (VmHWM, mapped files included), MB:", starts(r["start"], lambda x: x["held_kb"] / 1e3)]
     if r["sizes"]:
-        out += ["## Sizes nobody tuned for", f"Milliseconds a call, {plural(r['sizes_threads'])}:", times(r["sizes"], [e for e in engines if any(e in m["rows"] for m in r["sizes"].values())])]
+        out += ["## Sizes nobody tuned for", f"Milliseconds a call, {plural(r['sizes_threads'])}:", times(r["sizes"], [e for e in engines if any(e in m["rows"] for m in r["sizes"].values())]),
+                load_of(r["sizes"], int(r["sizes_threads"]), cpu["cores"])]
     if r["dynamic"]:
         out += ["## Symbolic sizes", f"One program for any size, with a hint, against a program for each size, both cierge's, {plural(r['sizes_threads'])}:", symbolic(r["dynamic"])]
     return "\n\n".join(out) + "\n"

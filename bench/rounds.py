@@ -14,7 +14,7 @@ import numpy as np
 HERE = pathlib.Path(__file__).resolve().parent
 PEERS = HERE.parent / ".venv-peers" / "bin" / "python"
 PYTHON = str(PEERS if PEERS.exists() else sys.executable)
-BURST_MS, MOST_CALLS = 30, 20  # of an engine in a round
+BURST_MS, MOST_CALLS = 30, 500  # of an engine in a round
 QUIET, PATIENCE_S = 0.1, 30    # cores that others may use in a quiet round; for how long rounds are made again to find such
 
 

@@ -54,6 +54,9 @@ class Results:
         self.r = json.loads(self.file.read_text()) if self.file.exists() else {"versions": {}, "work": {}, "threads": {}, "start": {}, "sizes": {}, "dynamic": {}}
 
     def keep(self):
+        tables = [(t["models"], "FAMILIES") for t in self.r["threads"].values()] + [(self.r["start"], "FAMILIES"), (self.r["sizes"], "SIZES"), (self.r["dynamic"], "DYNAMIC")]
+        for table, order in tables:  # whatever was measured last
+            table.update((name, table.pop(name)) for name in names(order) if name in table)
         for model in [*(m for t in self.r["threads"].values() for m in t["models"].values()), *self.r["sizes"].values()]:
             for engine, row in model["rows"].items():
                 if version := row.pop("version", None):

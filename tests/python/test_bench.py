@@ -48,7 +48,10 @@ def test_tables():
                  "| net | 2 | – | – | – | – | – |", "- `iree, odd: no`", "| net, 3 images | 4 ±0 % | 2 ±0 % | eager | **2.00** (2.00 … 2.00) | 0.00 |",
                  "| net | 2 × 64 | hint | 10 | 11 | **1.10** (1.10 … 1.10) |"):
         assert line in page, line
-    assert any(" 4 interleaved rounds." in line for line in page)
+    assert any(" 4 interleaved rounds. eager 9.9." in line for line in page)
+    assert any(line.startswith("Meanwhile other programs kept 0.1 cores busy") and line.endswith("column).") for line in page)
+    busy = {"net": {"others": 1.5}}
+    assert report.load_of(busy, 1, 2).endswith("say little.") and report.load_of(busy, 1, 4).endswith("column).")
     assert any("above 2. cierge is faster than the best peer, by the whole interval, on 1 of 2; slower on 1." in line for line in page)
 
 
