@@ -204,12 +204,42 @@ FAMILIES = {
 }
 
 
+# Sizes that nobody tuned for, of the families that they fit.
+SIZES = {
+    "resnet50, 3 images": ("resnet50", lambda: (image(n=3),)),
+    "resnet50, 160x160": ("resnet50", lambda: (image(160, 160),)),
+    "mobilenet_v2, 3 images": ("mobilenet_v2", lambda: (image(n=3),)),
+    "mobilenet_v2, 160x160": ("mobilenet_v2", lambda: (image(160, 160),)),
+    "unet, 160x160": ("unet", lambda: (image(160, 160),)),
+    "vit, 3 images": ("vit", lambda: (image(n=3),)),
+    "lstm, 3 times 37 steps": ("lstm", lambda: (torch.randn(3, 37, 512),)),
+    "dlrm, 3 rows": ("dlrm", lambda: (torch.randn(3, 13), torch.randint(0, 10000, (26, 3, 4)))),
+    "gpt2, 37 tokens": ("gpt2", lambda: (torch.randint(0, 50257, (1, 37)),)),
+    "bert, 37 tokens": ("bert", lambda: (torch.randint(0, 30522, (1, 37)), torch.ones(1, 37, dtype=torch.int64))),
+}
+
+# Programs with symbolic sizes: inputs by those sizes, which dimension of which input is which size, the hint, other sizes.
+DYNAMIC = {
+    "resnet50": (lambda n: (image(n=n),), [{0: 0}], (2,), [(1,), (3,)]),
+    "mobilenet_v2": (lambda n: (image(n=n),), [{0: 0}], (2,), [(1,), (3,)]),
+    "unet": (lambda n: (image(256, 256, n),), [{0: 0}], (2,), [(1,), (3,)]),
+    "lstm": (lambda n: (torch.randn(n, 64, 512),), [{0: 0}], (2,), [(1,), (3,)]),
+    "dlrm": (lambda n: (torch.randn(n, 13), torch.randint(0, 10000, (26, n, 4))), [{0: 0}, {1: 0}], (128,), [(37,), (200,)]),
+    "chains": (lambda n: (torch.randn(n, 1024), torch.randn(n, 1024)), [{0: 0}, {0: 0}], (512,), [(37,), (600,)]),
+    "tiny": (lambda n: (torch.randn(n, 64),), [{0: 0}], (32,), [(37,), (100,)]),
+    "gpt2": (lambda t: (torch.randint(0, 50257, (1, t)),), [{1: 0}], (64,), [(37,), (100,)]),
+    "bert": (lambda n, t: (torch.randint(0, 30522, (n, t)), torch.ones(n, t, dtype=torch.int64)), [{0: 0, 1: 1}] * 2, (2, 64), [(1, 37), (3, 100)]),
+    "vit": (lambda n: (image(n=n),), [{0: 0}], (2,), [(1,), (3,)]),
+}
+
+
 def build(name, seed=0):
     torch.manual_seed(seed)
-    make, inputs = FAMILIES[name]
+    family, inputs = SIZES.get(name, (name, None))
+    make, usual = FAMILIES[family]
     model = make().eval()
     for m in model.modules():  # fresh statistics would make batch norms the identity
         if isinstance(m, nn.BatchNorm2d):
             nn.init.uniform_(m.running_mean, -0.2, 0.2), nn.init.uniform_(m.running_var, 0.5, 1.5)
             nn.init.uniform_(m.weight, 0.8, 1.2), nn.init.uniform_(m.bias, -0.1, 0.1)
-    return model, inputs()
+    return model, (inputs or usual)()

@@ -1,12 +1,13 @@
 """`make bench`: ten model families, cierge beside the engines that a user might pick instead, on this machine.
 
-Every engine runs in a process of its own and holds its model ready; rounds go round all of them in turn, so that whatever the
-machine does meanwhile hits all alike. Results are compared with eager PyTorch's, and with a run in float64. Only ratios
-within one run mean anything; the table names the CPU. Options:
-    --models a,b   --engines a,b   --threads 1,2   --rounds N   --out FOLDER"""
+Engines are timed in rounds that go round all of them (rounds.py), and every result is compared with eager PyTorch's and with a run
+in float64. Then come the start of a process (start.py), sizes nobody tuned for, and programs with symbolic sizes (dynamic.py).
+results.json keeps every time; report.py makes README.md and the plots of it. It is written after each measurement, and models that are
+measured again replace what is there, so that a part can be repeated.
+    --models a,b   --engines a,b   --threads 2,1   --rounds N   --parts rounds,start,sizes,dynamic   --out FOLDER
+    --report       nothing is measured: the page is made again"""
 import argparse
 import json
-import os
 import pathlib
 import statistics
 import subprocess
@@ -14,167 +15,112 @@ import sys
 import tempfile
 import time
 
-import numpy as np
+import limits
+import report
+import rounds
+import start
 
 HERE = pathlib.Path(__file__).resolve().parent
-PYTHON = HERE.parent / ".venv-peers" / "bin" / "python"
 ENGINES = ["eager", "torchscript", "inductor", "aoti", "onnxruntime", "openvino", "iree", "cierge"]
-OURS = ("cierge", "cierge_torch")
+QUICK = ["eager", "torchscript", "onnxruntime", "openvino", "cierge"]  # to compile: those for the further sizes
+PARTS = "rounds,start,sizes,dynamic"
 
 
-class Worker:
-    def __init__(self, engine, model, threads, folder):
-        self.engine = engine
-        python = PYTHON if PYTHON.exists() else sys.executable
-        self.log = open(f"{folder}/{engine}.log", "w")
-        self.p = subprocess.Popen([python, HERE / "worker.py", engine, model, str(threads), folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                  stderr=self.log, text=True, cwd=HERE)
-        self.times = []
-        line = self.p.stdout.readline()
-        self.ready = json.loads(line) if line else {"error": "the process ended"}
-
-    def ask(self, words):
-        print(words, file=self.p.stdin, flush=True)
-        line = self.p.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{self.engine} ended")
-        return json.loads(line)
-
-    def close(self):
-        try:
-            self.p.stdin.close()
-            self.p.wait(20)
-        except Exception:
-            self.p.kill()
+def names(table):
+    """The keys of a table of models.py, which only workers import: it brings PyTorch."""
+    body = (HERE / "models.py").read_text().split(f"\n{table} = {{\n")[1].split("\n}\n")[0]
+    return [line.split('"')[1] for line in body.splitlines() if line.startswith('    "')]
 
 
-def cpu():
-    for line in open("/proc/cpuinfo"):
-        if line.startswith("model name"):
-            return line.split(":")[1].strip()
-    return "unknown"
+def say(text):
+    print(text, flush=True)
 
 
-def truth(model, folder):
-    """Eager's result, and the same in float64."""
-    code = ("import sys, numpy as np, torch, models\n"
-            "from torch.utils._pytree import tree_leaves\n"
-            "torch.set_grad_enabled(False)\n"
-            "m, x = models.build(sys.argv[1])\n"
-            "save = lambda f, r: np.savez(f, *[t.numpy() for t in tree_leaves(r)])\n"
-            "save(sys.argv[2] + '/f32.npz', m(*x))\n"
-            "m = m.double()\n"
-            "save(sys.argv[2] + '/f64.npz', m(*[t.double() if t.is_floating_point() else t for t in x]))\n")
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code, model, folder], cwd=HERE, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def summary(rows):
+    return "  " + "  ".join(f"{e} {statistics.median(r['ms']):.4g}" for e, r in rows.items() if "ms" in r)
 
 
-def error(path, wanted):
-    got, want = np.load(path), np.load(wanted)
-    worst = 0.0
-    for a, b in zip(got.files, want.files):
-        worst = max(worst, float(np.abs(got[a].astype(np.float64) - want[b].astype(np.float64)).max(initial=0)))
-    return worst
+def commit():
+    """Which one the compiler and runtime are of."""
+    git = lambda *words: subprocess.run(["git", *words, "--", "include", "plugin", "python", "src"], cwd=HERE.parent, capture_output=True, text=True)
+    return (git("log", "-1", "--format=%h").stdout.strip() or "unknown") + ("" if git("diff", "--quiet", "HEAD").returncode == 0 else ", changed")
 
 
-def one(model, engines, threads, rounds, say):
-    with tempfile.TemporaryDirectory() as folder:
-        truth(model, folder)
-        workers = []
-        for e in engines:
-            os.makedirs(f"{folder}/{e}", exist_ok=True)
-            w = Worker(e, model, threads, f"{folder}/{e}")
-            if "error" in w.ready:
-                say(f"  {e}: {w.ready['error']}")
-            workers.append(w)
-        alive = [w for w in workers if "error" not in w.ready]
-        first = {w.engine: statistics.median(w.ask("run 3")) for w in alive}
-        for r in range(rounds):
-            for w in alive[r % len(alive):] + alive[:r % len(alive)]:
-                w.times.append(min(w.ask(f"run {max(1, min(20, int(20 / max(first[w.engine], 1e-3))))}")))
-        rows = {}
-        reference = None
-        for w in workers:
-            if w not in alive:
-                rows[w.engine] = {"error": w.ready["error"]}
-                continue
-            w.ask("result")
-            path = f"{folder}/{w.engine}/{w.engine}.npz"
-            rows[w.engine] = {"ms": statistics.median(w.times), "low": min(w.times), "high": max(w.times), "ready_s": w.ready["ready"],
-                              "version": w.ready["version"], "error_f64": error(path, f"{folder}/f64.npz"), "times": w.times}
-            if w.engine == "eager":
-                reference = w.times
-        for e, row in rows.items():
-            if reference and "times" in row:
-                ratios = sorted(a / b for a, b in zip(row["times"], reference))
-                row["of_eager"] = statistics.median(ratios)
-        for w in workers:
-            w.close()
-        return rows
+class Results:
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.file = self.folder / "results.json"
+        self.r = json.loads(self.file.read_text()) if self.file.exists() else {"versions": {}, "work": {}, "threads": {}, "start": {}, "sizes": {}, "dynamic": {}}
+
+    def keep(self):
+        tables = [(t["models"], "FAMILIES") for t in self.r["threads"].values()] + [(self.r["start"], "FAMILIES"), (self.r["sizes"], "SIZES"), (self.r["dynamic"], "DYNAMIC")]
+        for table, order in tables:  # whatever was measured last
+            table.update((name, table.pop(name)) for name in names(order) if name in table)
+        for model in [*(m for t in self.r["threads"].values() for m in t["models"].values()), *self.r["sizes"].values()]:
+            for engine, row in model["rows"].items():
+                if version := row.pop("version", None):
+                    self.r["versions"][engine] = version
+        self.file.write_text(json.dumps(self.r, separators=(",", ":")).replace('"rows":', '\n"rows":').replace('"limits":', '\n"limits":') + "\n")
+        report.write(self.r, self.folder)
 
 
-def machine(threads):
-    """What this machine can do: sgemm's rate and memory bandwidth, by PyTorch."""
-    code = ("import torch, time, sys\n"
-            "torch.set_num_threads(int(sys.argv[1]))\n"
-            "a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)\n"
-            "def best(f, n=20):\n"
-            "    t = []\n"
-            "    for _ in range(n):\n"
-            "        s = time.perf_counter(); f(); t.append(time.perf_counter() - s)\n"
-            "    return min(t)\n"
-            "c = torch.empty(1024, 1024)\n"
-            "print(2 * 1024 ** 3 / best(lambda: torch.mm(a, b, out=c)) / 1e9)\n"
-            "x, y = torch.randn(1 << 26), torch.empty(1 << 26)\n"
-            "print(2 * x.numel() * 4 / best(lambda: y.copy_(x), 8) / 1e9)\n")
-    r = subprocess.run([sys.executable, "-c", code, str(threads)], capture_output=True, text=True, check=True).stdout.split()
-    return {"sgemm_gflops": float(r[0]), "copy_gb_s": float(r[1])}
+def measure(a, results):
+    r = results.r
+    threads, parts, engines = a.threads.split(","), a.parts.split(","), a.engines.split(",")
+    most = max(threads, key=int)
+    r.update(date=time.strftime("%Y-%m-%d"), commit=commit(), cpu=limits.cpu(), engines=engines, sizes_threads=most)
+    models = a.models.split(",") if a.models else names("FAMILIES")
+    fits = lambda name: name.split(",")[0] in models
 
+    def compare(name, engines, threads, folder):
+        say(f"{name}, {threads} threads")
+        rows, busy = rounds.one(name, engines, int(threads), a.rounds, folder, say)
+        say(summary(rows) + f"  (others: {busy:.2f} cores)")
+        return {"others": round(busy, 3), "rows": rows}
 
-def table(all_rows, engines):
-    lines = ["| model | " + " | ".join(engines) + " | best peer ÷ cierge |", "|---" * (len(engines) + 2) + "|"]
-    gains = []
-    for model, rows in all_rows.items():
-        cells = []
-        for e in engines:
-            r = rows.get(e, {})
-            cells.append(f"{r['ms']:.3g}" if "ms" in r and r["ms"] < 100 else f"{r['ms']:.0f}" if "ms" in r else "–")
-        peers = [rows[e]["ms"] for e in engines if e not in OURS and e != "eager" and "ms" in rows.get(e, {})]
-        gain = "–"
-        if peers and "ms" in rows.get("cierge", {}):
-            value = min(peers) / rows["cierge"]["ms"]
-            gains.append(value)
-            gain = f"{value:.2f}"
-        lines.append(f"| {model} | " + " | ".join(cells) + f" | {gain} |")
-    if gains:
-        mean = float(np.exp(np.mean([np.log(min(g, 2.0)) for g in gains])))
-        lines.append(f"\nGeometric mean of the last column, none counted above 2: {mean:.2f}. At or above 1: {sum(g >= 1 for g in gains)} of {len(gains)}.")
-    return "\n".join(lines)
+    for name in models if {"rounds", "start"} & set(parts) else []:
+        with tempfile.TemporaryDirectory() as folder:
+            r["work"][name] = rounds.reference(name, folder)
+            for t in threads if "rounds" in parts else []:
+                found = r["threads"].setdefault(t, {"limits": {}, "models": {}})
+                found["limits"] = limits.rates(int(t), found["limits"])
+                found["models"][name] = compare(name, engines, t, folder)
+                results.keep()
+            if "start" in parts:
+                if "rounds" not in parts:
+                    compare(name, [e for e in QUICK if e in engines], most, folder)
+                r["start"][name] = start.measure(folder, most)
+                results.keep()
+    for name in filter(fits, names("SIZES")) if "sizes" in parts else []:
+        with tempfile.TemporaryDirectory() as folder:
+            rounds.reference(name, folder)
+            r["sizes"][name] = compare(name, [e for e in QUICK if e in engines], most, folder)
+            results.keep()
+    for name in filter(fits, names("DYNAMIC")) if "dynamic" in parts else []:
+        say(f"{name}, symbolic sizes")
+        p = subprocess.run([sys.executable, HERE / "dynamic.py", name, most, str(a.rounds)], cwd=HERE, capture_output=True, text=True)
+        if p.returncode:
+            sys.exit(f"{name}: {p.stderr}")
+        r["dynamic"][name] = json.loads(p.stdout.splitlines()[-1])
+        results.keep()
 
 
 def main():
-    names = [line.split('"')[1] for line in open(HERE / "models.py") if line.startswith('    "') and "(lambda:" in line]
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--models", default=",".join(names))
+    p.add_argument("--models", default="")
     p.add_argument("--engines", default=",".join(ENGINES))
     p.add_argument("--threads", default="2,1")
     p.add_argument("--rounds", type=int, default=20)
+    p.add_argument("--parts", default=PARTS)
     p.add_argument("--out", default=str(HERE / "results"))
+    p.add_argument("--report", action="store_true")
     a = p.parse_args()
-    out = pathlib.Path(a.out)
-    out.mkdir(parents=True, exist_ok=True)
-    engines = a.engines.split(",")
-    text = [f"# Benchmark\n\n{cpu()}, {os.cpu_count()} cores; medians of {a.rounds} interleaved rounds, milliseconds, fp32, {time.strftime('%Y-%m-%d')}.\n"]
-    for threads in map(int, a.threads.split(",")):
-        limits = machine(threads)
-        rows = {}
-        for model in a.models.split(","):
-            print(f"{model}, {threads} threads", flush=True)
-            rows[model] = one(model, engines, threads, a.rounds, lambda s: print(s, flush=True))
-            print("  " + "  ".join(f"{e} {r['ms']:.4g}" for e, r in rows[model].items() if "ms" in r), flush=True)
-        text.append(f"\n## {threads} thread{'s' if threads > 1 else ''}\n\nsgemm {limits['sgemm_gflops']:.0f} GFLOP/s, copy {limits['copy_gb_s']:.1f} GB/s.\n\n{table(rows, engines)}\n")
-        (out / f"threads{threads}.json").write_text(json.dumps({"cpu": cpu(), "limits": limits, "rows": rows}, indent=1))
-    (out / "README.md").write_text("\n".join(text))
-    print("\n".join(text))
+    results = Results(a.out)
+    if not a.report:
+        measure(a, results)
+    report.write(results.r, results.folder)
+    print((results.folder / "README.md").read_text())
 
 
 if __name__ == "__main__":

@@ -1,17 +1,20 @@
 """One engine with one model, in a process of its own: makes itself ready, then does rounds as it is told.
 
     worker.py ENGINE MODEL THREADS FOLDER
-Reads lines from stdin: "run N" does N calls and answers with a JSON list of milliseconds; "result" writes the outputs to
-FOLDER/ENGINE.npz; an empty line or the end ends it. The first line it prints is JSON: {"ready": seconds, "version": …} or {"error": …}."""
+What an engine compiles into files lies in FOLDER and is kept for a second worker. The first line printed is JSON: {"compile_s": from the
+module in Python to the first result, "bytes": of those files, "version": …} or {"error": …}. Then lines are read from stdin:
+"run N" does N calls and answers with their milliseconds, "result" writes the last outputs to FOLDER/ENGINE.npz, the end ends it."""
+import importlib.metadata
 import json
 import os
+import pathlib
 import sys
 import time
 
-engine, name, threads, folder = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
+engine, name, threads, folder = sys.argv[1], sys.argv[2], int(sys.argv[3]), pathlib.Path(sys.argv[4])
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
+os.environ["TORCHINDUCTOR_CACHE_DIR"], os.environ["CIERGE_CACHE"] = str(folder / "inductor"), str(folder / "kernels")  # nothing is there yet
 out, sys.stdout = sys.stdout, sys.stderr  # what engines print is no answer
-started = time.perf_counter()
 
 import warnings
 
@@ -23,6 +26,21 @@ import models
 
 torch.set_num_threads(threads)
 torch.set_grad_enabled(False)
+files, earlier = [], 0.0
+
+
+def made(file, make):
+    """The path of a file, made where it is not there yet; how long that took then counts now as well."""
+    global earlier
+    path, note = folder / file, folder / f"{file}.seconds"
+    if note.exists():
+        earlier += float(note.read_text())
+    else:
+        start = time.perf_counter()
+        make(path)
+        note.write_text(str(time.perf_counter() - start))
+    files.extend(p for p in (path, folder / f"{file}.data") if p.exists())
+    return path
 
 
 def flat(value):
@@ -32,33 +50,32 @@ def flat(value):
 
 
 def eager(model, inputs):
-    return lambda: model(*inputs), torch.__version__
+    return lambda: model(*inputs), "torch"
 
 
 def torchscript(model, inputs):
-    traced = torch.jit.optimize_for_inference(torch.jit.freeze(torch.jit.trace(model, inputs, check_trace=False)))
-    return lambda: traced(*inputs), torch.__version__
+    traced = torch.jit.load(made("torchscript.pt", lambda p: torch.jit.save(torch.jit.freeze(torch.jit.trace(model, inputs, check_trace=False)), str(p))))
+    traced = torch.jit.optimize_for_inference(traced.eval())
+    return lambda: traced(*inputs), "torch"
 
 
 def inductor(model, inputs):
     import torch._inductor.config as config
     config.freezing, config.cpp.threads = True, threads
     compiled = torch.compile(model, dynamic=False)
-    return lambda: compiled(*inputs), torch.__version__
+    return lambda: compiled(*inputs), "torch"
 
 
 def aoti(model, inputs):
     import torch._inductor.config as config
     config.freezing, config.cpp.threads = True, threads
-    package = torch._inductor.aoti_compile_and_package(torch.export.export(model, inputs), package_path=f"{folder}/aoti.pt2")
-    loaded = torch._inductor.aoti_load_package(package)
-    return lambda: loaded(*inputs), torch.__version__
+    package = made(f"aoti{threads}.pt2", lambda p: torch._inductor.aoti_compile_and_package(torch.export.export(model, inputs), package_path=str(p)))
+    loaded = torch._inductor.aoti_load_package(str(package))
+    return lambda: loaded(*inputs), "torch"
 
 
 def onnx_file(model, inputs):
-    path = f"{folder}/model.onnx"
-    torch.onnx.export(model, inputs, path, dynamo=True, external_data=True, verbose=False)
-    return path
+    return made("model.onnx", lambda p: torch.onnx.export(model, inputs, str(p), dynamo=True, external_data=True, verbose=False))
 
 
 def onnxruntime(model, inputs):
@@ -68,7 +85,7 @@ def onnxruntime(model, inputs):
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     session = ort.InferenceSession(onnx_file(model, inputs), options, providers=["CPUExecutionProvider"])
     feed = {i.name: x.numpy() for i, x in zip(session.get_inputs(), inputs)}
-    return lambda: session.run(None, feed), ort.__version__
+    return lambda: session.run(None, feed), "onnxruntime"
 
 
 def openvino(model, inputs):
@@ -82,37 +99,40 @@ def openvino(model, inputs):
     def run():
         found = request.infer(feed, share_inputs=True, share_outputs=True)
         return [found[o] for o in compiled.outputs]
-    return run, ov.__version__.split("-")[0]
+    return run, "openvino"
 
 
 def iree(model, inputs):
-    import iree.compiler
     import iree.runtime as rt
-    from iree.turbine import aot
-    exported = aot.export(torch.export.export(model, inputs))
-    exported.session.set_flags("--iree-llvmcpu-target-cpu=host", "--iree-opt-level=O3")
+
+    def make(path):
+        from iree.turbine import aot
+        exported = aot.export(torch.export.export(model, inputs))
+        exported.session.set_flags("--iree-llvmcpu-target-cpu=host", "--iree-opt-level=O3")
+        exported.compile(save_to=str(path), target_backends=["llvm-cpu"])
     rt.flags.parse_flags(f"--task_topology_max_group_count={threads}")
     config = rt.Config("local-sync" if threads == 1 else "local-task")
-    module = rt.load_vm_module(rt.VmModule.copy_buffer(config.vm_instance, exported.compile(save_to=None, target_backends=["llvm-cpu"]).map_memory()), config)
+    module = rt.load_vm_module(rt.VmModule.mmap(config.vm_instance, str(made("iree.vmfb", make))), config)
     feed = [rt.asdevicearray(config.device, x.numpy()) for x in inputs]
 
     def run():
         found = module.main(*feed)
         return [t.to_host() for t in (found if isinstance(found, (tuple, list)) else [found])]
-    return run, iree.compiler.version.VERSION
+    return run, "iree-base-compiler"
 
 
-def cierge_program(model, inputs, *options):
-    import pathlib
+def cierge(model, inputs, *options):
     import subprocess
     root = pathlib.Path(__file__).resolve().parents[1]
     build = pathlib.Path(os.environ.get("BUILD", root / "build"))
     os.environ["CIERGE_LIB_DIR"] = str(build)
     sys.path.insert(0, str(root / "python"))
     import cierge
-    torch.export.save(torch.export.export(model, inputs), f"{folder}/model.pt2")
-    subprocess.run([build / "cierge", "compile", f"{folder}/model.pt2", "-o", f"{folder}/model.cierge", *options], check=True, stdout=sys.stderr)
-    program = cierge.load(f"{folder}/model.cierge")
+
+    def make(path):
+        torch.export.save(torch.export.export(model, inputs), path.with_suffix(".pt2"))
+        subprocess.run([build / "cierge", "compile", path.with_suffix(".pt2"), "-o", path, *options], check=True, stdout=sys.stderr)
+    program = cierge.load(made(f"{engine}.cierge", make))
     context = program.context(threads)
     for i, x in enumerate(inputs):
         context.set_input(i, x)
@@ -120,15 +140,18 @@ def cierge_program(model, inputs, *options):
     def run():  # inputs and outputs where they lie, as OpenVINO shares them
         context.call()
         return [np.from_dlpack(context.borrow(i)) for i in range(len(program.outputs))]
-    return run, "cierge"
-
-
-def cierge(model, inputs):
-    return cierge_program(model, inputs)
+    return run, None
 
 
 def cierge_torch(model, inputs):
-    return cierge_program(model, inputs, "--backends", "torch")
+    return cierge(model, inputs, "--backends", "torch")
+
+
+def version_of(package):
+    if package:
+        return importlib.metadata.version(package)
+    header = pathlib.Path(__file__).resolve().parents[1] / "include/cierge/cierge.h"
+    return header.read_text().split('CIERGE_VERSION "')[1].split('"')[0]
 
 
 def answer(value):
@@ -137,17 +160,18 @@ def answer(value):
 
 try:
     model, inputs = models.build(name)
-    run, version = globals()[engine](model, inputs)
-    for _ in range(3):
+    started = time.perf_counter()
+    run, package = globals()[engine](model, inputs)
+    result = run()
+    spent = time.perf_counter() - started + earlier
+    for _ in range(2):
         result = run()
-except Exception as e:  # an engine that cannot do a model is a line of the table
+    answer({"compile_s": spent, "bytes": sum(p.stat().st_size for p in files), "version": version_of(package)})
+except Exception as e:  # an engine that cannot do a model is a dash in the table
     answer({"error": f"{type(e).__name__}: {str(e).strip().splitlines()[0] if str(e).strip() else ''}"[:300]})
     sys.exit(0)
-answer({"ready": time.perf_counter() - started, "version": version})
 for line in sys.stdin:
     words = line.split()
-    if not words:
-        break
     if words[0] == "run":
         times = []
         for _ in range(int(words[1])):
@@ -156,5 +180,5 @@ for line in sys.stdin:
             times.append((time.perf_counter() - t) * 1e3)
         answer(times)
     else:
-        np.savez(f"{folder}/{engine}.npz", *flat(result))
+        np.savez(folder / f"{engine}.npz", *flat(result))
         answer("written")
