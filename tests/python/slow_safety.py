@@ -262,7 +262,7 @@ def checker():
     """The project's own check of archives, callable from here."""
     path = SCRATCH / "check.so"
     if not path.exists():
-        sources = [ROOT / f"src/base/{n}.c" for n in ("script_check", "zip", "session", "alloc", "str", "map", "vec")]
+        sources = [ROOT / f"src/base/{n}.c" for n in ("script_check", "zip", "session", "alloc", "str", "number", "map", "vec")]
         subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-D_GNU_SOURCE", f"-I{ROOT / 'src'}", f"-I{ROOT / 'include'}", f"-I{ROOT / 'third_party'}", "-o", path, *sources, "-lz"],
                        check=True)
     check = ctypes.CDLL(path).cg_script_check
