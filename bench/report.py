@@ -31,7 +31,7 @@ def times(models, engines):
         rows, cells = m["rows"], []
         for e in engines:
             r = rows.get(e, {})
-            cells.append(f"{number(statistics.median(r['ms']))} ±{100 * stats.spread(r['ms']):.0f} %{' ✗' if r['of_eagers_error'] > OFF else ''}" if "ms" in r else "–")
+            cells.append(f"{number(statistics.median(r['ms']))} ±{100 * stats.spread(r['ms']):.0f} %{' ✗' if r['of_eagers_error'] > OFF else ''}" if "ms" in r else "–" if r else "")
         best = best_peer(rows)
         if best and "ms" in rows.get("cierge", {}):
             gains.append(stats.ratio(rows[best]["ms"], rows["cierge"]["ms"]))
