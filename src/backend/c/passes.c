@@ -7,7 +7,7 @@
 // with the length (as it does not with pairwise summation).
 #include <string.h>
 
-#include "backend/c/loops.h"
+#include "backend/c/reduction.h"
 
 // ---------------------------------------------------------------- what is kept between passes
 
@@ -104,57 +104,9 @@ static const char *row_of(cg_loops *l, cg_dtype t) {
   return name;
 }
 
-// ---------------------------------------------------------------- accumulators
-
-typedef struct {
-  cg_info *x;
-  const char *acc, *part; // names; part: of one block ("" none)
-  bool is_float, wide;    // wide: the accumulator is f64 and parts are f32
-  bool ordered;           // a maximum or minimum of f32 by integers of the same order (cg_order)
-} reduction;
-
-typedef CG_VEC(reduction) reductions;
-
-static const char *limit(cg_dtype t, bool lowest) {
-  switch (t) {
-  case CG_U8: return lowest ? "0" : "UINT8_MAX";
-  case CG_I8: return lowest ? "INT8_MIN" : "INT8_MAX";
-  case CG_I16: return lowest ? "INT16_MIN" : "INT16_MAX";
-  case CG_I32: return lowest ? "INT32_MIN" : "INT32_MAX";
-  case CG_I64: return lowest ? "INT64_MIN" : "INT64_MAX";
-  case CG_BOOL: return lowest ? "0" : "1";
-  case CG_F64: return lowest ? "-(double)INFINITY" : "(double)INFINITY";
-  default: return lowest ? "-INFINITY" : "INFINITY";
-  }
-}
-
-static bool finds_place(te_combine c) { return c == TE_ARGMAX || c == TE_ARGMIN; }
-static bool is_max(te_combine c) { return c == TE_AMAX || c == TE_ARGMAX; }
-
-static const char *initial(const reduction *r) {
-  te_compute *k = r->x->compute;
-  switch (k->combine) {
-  case TE_SUM: case TE_ANY: return "0";
-  case TE_PROD: case TE_ALL: return "1";
-  default:
-    if (r->ordered) return limit(CG_I32, is_max(k->combine));
-    return limit(k->accumulate, is_max(k->combine));
-  }
-}
-
-static const char *acc_type(const reduction *r) {
-  te_compute *k = r->x->compute;
-  if (k->combine == TE_ANY || k->combine == TE_ALL) return "int";
-  if (r->wide) return "double";
-  if (r->ordered) return "int32_t";
-  return k->accumulate == CG_BOOL ? "int" : cg_kernel_computed(k->accumulate);
-}
-
-static const char *part_type(const reduction *r) {
-  return r->wide ? "float" : acc_type(r);
-}
-
 // ---------------------------------------------------------------- one pass
+
+typedef CG_VEC(cg_reduction) reductions;
 
 typedef struct {
   cg_loops *l;
@@ -174,7 +126,7 @@ static void add_reduction(pass *q, cg_info *x) {
   cg_session *s = q->l->c->s;
   te_compute *k = x->compute;
   int id = x->index;
-  reduction r = {.x = x, .is_float = cg_is_float(k->accumulate)};
+  cg_reduction r = {.x = x, .is_float = cg_is_float(k->accumulate)};
   r.acc = cg_format(s, "a%d", id);
   r.part = r.acc;
   r.ordered = r.is_float && k->accumulate != CG_F64 && !q->l->lanes && (k->combine == TE_AMAX || k->combine == TE_AMIN);
@@ -185,13 +137,13 @@ static void add_reduction(pass *q, cg_info *x) {
     const cg_expr *n = q->l->inner.at[q->l->inner.n - 1].extent;
     if (!q->l->lanes && !(cg_x_is_int(n) && n->value <= CG_SUM_BLOCK)) q->blocked = true;
   }
-  if (finds_place(k->combine)) q->simd = false;
+  if (cg_finds_place(k->combine)) q->simd = false;
   CG_PUSH(s, &q->red, r);
 }
 
 static const char *lane(const cg_loops *l) { return l->lanes ? "[j - j0]" : ""; }
 
-static void update(pass *q, const reduction *r) {
+static void update(pass *q, const cg_reduction *r) {
   cg_loops *l = q->l;
   cg_printer *p = &l->p;
   te_compute *k = r->x->compute;
@@ -236,25 +188,25 @@ static void indent(cg_str *b, int n) {
 
 static void declare(pass *q, cg_str *out, int in) {
   for (int i = 0; i < q->red.n; i++) {
-    reduction *r = &q->red.at[i];
+    cg_reduction *r = &q->red.at[i];
     te_compute *k = r->x->compute;
     indent(out, in);
     if (q->l->lanes) {
-      cg_str_addf(out, "%s %s[%d] __attribute__((aligned(64)));\n", acc_type(r), r->acc, CG_LANES);
+      cg_str_addf(out, "%s %s[%d] __attribute__((aligned(64)));\n", cg_reduction_type(r), r->acc, CG_LANES);
       indent(out, in);
-      cg_str_addf(out, "for (int64_t j = 0; j < %d; j++) %s[j] = %s;\n", CG_LANES, r->acc, initial(r));
+      cg_str_addf(out, "for (int64_t j = 0; j < %d; j++) %s[j] = %s;\n", CG_LANES, r->acc, cg_reduction_initial(r));
       continue;
     }
-    cg_str_addf(out, "%s %s = %s;\n", acc_type(r), r->acc, initial(r));
+    cg_str_addf(out, "%s %s = %s;\n", cg_reduction_type(r), r->acc, cg_reduction_initial(r));
     if (r->is_float && (k->combine == TE_AMAX || k->combine == TE_AMIN)) indent(out, in), cg_str_addf(out, "int nan%s = 0;\n", r->acc);
-    if (finds_place(k->combine)) indent(out, in), cg_str_addf(out, "int64_t at%s = -1;\n", r->acc);
+    if (cg_finds_place(k->combine)) indent(out, in), cg_str_addf(out, "int64_t at%s = -1;\n", r->acc);
   }
 }
 
 static void clauses(pass *q, cg_str *out, int copies) {
   static const char *const op[] = {[TE_SUM] = "+", [TE_PROD] = "*", [TE_AMAX] = "max", [TE_AMIN] = "min", [TE_ANY] = "|", [TE_ALL] = "&"};
   for (int i = 0; i < q->red.n && !q->l->lanes; i++) {
-    reduction *r = &q->red.at[i];
+    cg_reduction *r = &q->red.at[i];
     te_combine c = r->x->compute->combine;
     for (int k = 0; copies > 1 && k < copies; k++) cg_str_addf(out, " reduction(%s:%s_%d)", op[c], r->part, k);
     if (copies > 1) continue;
@@ -274,10 +226,10 @@ static void range(pass *q, int i, const char **lo, const char **hi) {
 
 static void parts(pass *q, cg_str *out, int in, bool open) {
   for (int i = 0; i < q->red.n; i++) {
-    reduction *r = &q->red.at[i];
+    cg_reduction *r = &q->red.at[i];
     if (r->part == r->acc) continue;
     indent(out, in);
-    if (open) cg_str_addf(out, "%s %s = 0;\n", part_type(r), r->part);
+    if (open) cg_str_addf(out, "%s %s = 0;\n", cg_reduction_part_type(r), r->part);
     else cg_str_addf(out, "%s += %s;\n", r->acc, r->part);
   }
 }
@@ -301,7 +253,7 @@ static int copies_of(pass *q, bool *even) {
   int n = l->inner.n, lanes = cg_kernel_vector_bytes(l->k) / 4;
   if (!q->simd || l->lanes || !n) return 1;
   for (int i = 0; i < q->red.n; i++)
-    if (q->red.at[i].x->compute->combine != TE_SUM || strcmp(part_type(&q->red.at[i]), "float")) return 1;
+    if (q->red.at[i].x->compute->combine != TE_SUM || strcmp(cg_reduction_part_type(&q->red.at[i]), "float")) return 1;
   int copies = cg_c_interleave_copies(l->c->s, cg_str_text(&l->p.text[1 + n]));
   const cg_expr *extent = l->inner.at[n - 1].extent;
   *even = cg_x_is_int(extent) && (n > 1 || !(l->direct || l->chunked || l->split));
@@ -407,22 +359,17 @@ static void store(cg_loops *l, cg_info *x, int depth) {
   cg_print_line(&l->p, depth, "%s[%s] = %s;", cg_kernel_point(l->k, x->plan, t, true), cg_c_bare(l->c->s, at), text);
 }
 
-static const char *maximum(cg_session *s, const reduction *r) {
-  if (r->ordered) return cg_format(s, "nan%s ? NAN : cg_unorder(%s)", r->acc, r->acc);
-  return cg_format(s, "nan%s ? %s : %s", r->acc, r->x->compute->accumulate == CG_F64 ? "(double)NAN" : "NAN", r->acc);
-}
-
 // A reduction is complete: its value gets a name.
-static void complete(cg_loops *l, const reduction *r) {
+static void complete(cg_loops *l, const cg_reduction *r) {
   te_compute *k = r->x->compute;
   cg_session *s = l->c->s;
-  bool place = finds_place(k->combine);
+  bool place = cg_finds_place(k->combine);
   te_expr *acc = te_accumulator(l->c->t, r->x->value, place ? CG_I64 : k->accumulate);
   const char *name = r->acc;
   if (place) name = cg_format(s, "at%s", r->acc);
   else if (r->wide) name = cg_format(s, "(float)%s%s", r->acc, lane(l));
   else if (r->is_float && k->combine >= TE_AMAX && k->combine <= TE_AMIN && !l->lanes)
-    name = maximum(s, r);
+    name = cg_reduction_extreme(s, r);
   else name = cg_format(s, "%s%s", r->acc, lane(l));
   int d = l->lanes ? l->deepest : 1;
   const char *v = cg_format(s, "v%s", r->acc);
@@ -523,26 +470,6 @@ static void one_pass(cg_loops *l, int level, keeping *q) {
 
 // ---------------------------------------------------------------- few rows
 
-static cg_dtype piece_type(const reduction *r) {
-  if (r->wide) return CG_F64;
-  const char *t = acc_type(r);
-  if (r->ordered) return CG_F32;
-  return !strcmp(t, "int") ? CG_I32 : r->x->compute->accumulate == CG_F16 || r->x->compute->accumulate == CG_BF16 ? CG_F32 : r->x->compute->accumulate;
-}
-
-static void combine_pieces(cg_loops *l, const reduction *r, const char *from, cg_str *out) {
-  te_combine c = r->x->compute->combine;
-  const char *a = r->acc;
-  cg_str_addf(out, "    %s %s = %s;\n", acc_type(r), a, initial(r));
-  cg_str_addf(out, "    for (int64_t w = 0; w < pieces; w++) {\n      const %s x = %s[row * pieces + w];\n", acc_type(r), from);
-  static const char *const op[] = {[TE_SUM] = "+", [TE_PROD] = "*", [TE_ANY] = "|", [TE_ALL] = "&"};
-  if (c == TE_AMAX || c == TE_AMIN)
-    cg_str_addf(out, "      %s = x %s %s%s ? x : %s;\n", a, c == TE_AMAX ? ">" : "<", a, r->is_float ? " || x != x" : "", a);
-  else cg_str_addf(out, "      %s = %s %s x;\n", a, a, op[c]);
-  cg_str_add(out, "    }\n");
-  (void)l;
-}
-
 static void store_pieces(cg_loops *l, const reductions *all) {
   cg_session *s = l->c->s;
   reductions copy = {0}, *red = &copy;
@@ -554,19 +481,19 @@ static void store_pieces(cg_loops *l, const reductions *all) {
   cg_printer *p = &l->p;
   cg_str finish = cg_str_new(s);
   for (int i = 0; i < red->n; i++) {
-    const reduction *r = &red->at[i];
-    const char *to = cg_kernel_scratch(l->k, piece_type(r), items);
+    const cg_reduction *r = &red->at[i];
+    const char *to = cg_kernel_scratch(l->k, cg_reduction_piece_type(r), items);
     const char *v = r->acc;
-    if (r->is_float && (r->x->compute->combine == TE_AMAX || r->x->compute->combine == TE_AMIN)) v = maximum(s, r);
+    if (r->is_float && (r->x->compute->combine == TE_AMAX || r->x->compute->combine == TE_AMIN)) v = cg_reduction_extreme(s, r);
     cg_print_line(p, 1, "%s[w] = %s;", to, v);
     red->at[i].ordered = false; // pieces are plain numbers, NaN among them
-    combine_pieces(l, r, to, &finish);
+    cg_reduction_combine_pieces(r, to, &finish);
   }
   flush_outer(l);
   // The second function: one row after another. NaN was put into the pieces, so accumulators hold it.
   cg_print_forget(p, 0);
   for (int i = 0; i < red->n; i++) {
-    reduction r = red->at[i];
+    cg_reduction r = red->at[i];
     te_compute *k = r.x->compute;
     te_expr *acc = te_accumulator(l->c->t, r.x->value, k->accumulate);
     cg_print_line(p, 1, "const %s v%s = %s;", cg_kernel_computed(k->accumulate), r.acc, r.acc);

@@ -1,0 +1,21 @@
+// A reduction in generated code: its accumulator.
+#ifndef CG_BACKEND_C_REDUCTION_H
+#define CG_BACKEND_C_REDUCTION_H
+#include "backend/c/loops.h"
+
+typedef struct {
+  cg_info *x;
+  const char *acc, *part; // names; part: of one block ("" none)
+  bool is_float, wide;    // wide: the accumulator is f64 and parts are f32
+  bool ordered;           // a maximum or minimum of f32 by integers of the same order (cg_order)
+} cg_reduction;
+
+bool cg_finds_place(te_combine c);                       // argmax, argmin
+const char *cg_reduction_initial(const cg_reduction *r); // what the accumulator starts with, as C text
+const char *cg_reduction_type(const cg_reduction *r);    // C types: of the accumulator,
+const char *cg_reduction_part_type(const cg_reduction *r); // and of a part
+const char *cg_reduction_extreme(cg_session *s, const cg_reduction *r); // the maximum or minimum that the accumulator stands for
+// Few rows: the type that a piece is stored as, and the loop over row `row` of the pieces in `from` that leaves the total in the accumulator.
+cg_dtype cg_reduction_piece_type(const cg_reduction *r);
+void cg_reduction_combine_pieces(const cg_reduction *r, const char *from, cg_str *out);
+#endif
