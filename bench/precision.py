@@ -6,22 +6,15 @@
 Each program is called in turn with the others and with eager PyTorch, round after round; times are medians. Errors are against eager
 PyTorch: the largest, as a share of the largest output, and the cosine between all outputs."""
 import argparse
-import os
 import pathlib
 import statistics
-import sys
-import tempfile
-import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "python"), str(ROOT / "bench")]
-os.environ.setdefault("CIERGE_LIB_DIR", str(ROOT / "build"))
-
-import torch  # noqa: E402
-from torch import nn  # noqa: E402
-
-import cierge  # noqa: E402
-import models  # noqa: E402
+import torch_regions as t  # finds the packages, and has the rounds
+import cierge
+import models
+import stats
+import torch
+from torch import nn
 
 PRECISIONS = "f32", "bf16", "int8-dynamic", "int4-weight"
 
@@ -33,29 +26,21 @@ def decode():
 
 def measure(name, folder, a):
     model, inputs = decode() if name == "decode" else models.build(name)
-    path, programs = folder / "m.pt2", {}
+    path, contexts, size = folder / "m.pt2", {}, {}
     torch.export.save(torch.export.export(model, inputs), path)
     for p in PRECISIONS:
         artifact = folder / f"{p}.cierge"
         cierge.compile(path, artifact, precision=p)
-        context = cierge.load(artifact).context(threads=a.threads)
+        contexts[p], size[p] = cierge.load(artifact).context(threads=a.threads), artifact.stat().st_size / 1e6
         for i, x in enumerate(inputs):
-            context.set_input(i, x)
-        programs[p] = context, artifact.stat().st_size / 1e6
-    calls = {p: context.call for p, (context, _) in programs.items()} | {"eager": lambda: model(*inputs)}
-    times = {p: [] for p in calls}
-    for r in range(a.rounds + 1):
-        for p, call in calls.items():
-            start = time.perf_counter()
-            call()
-            if r:
-                times[p].append(time.perf_counter() - start)
+            contexts[p].set_input(i, x)
+    times = t.rounds({p: c.call for p, c in contexts.items()} | {"eager": lambda: model(*inputs)}, 1, a.rounds)
     want = torch.utils._pytree.tree_leaves(model(*inputs))[0].double().flatten()
-    for p, (context, size) in programs.items():
+    for p, context in contexts.items():
         got = torch.from_dlpack(context.output(0)).double().flatten()
-        ratios = [statistics.median(x / y for x, y in zip(times[other], times[p])) for other in ("f32", "eager")]
+        of_f32, of_eager = (stats.ratio(times[other], times[p])[0] for other in ("f32", "eager"))
         error, cosine = ((got - want).abs().max() / want.abs().max()).item(), torch.cosine_similarity(got, want, 0).item()
-        print(f"| {name} | {p} | {size:.0f} MB | {statistics.median(times[p]) * 1e3:.3g} ms | {ratios[0]:.2f} | {ratios[1]:.2f} | {error:.1e} | {cosine:.6f} |", flush=True)
+        print(f"| {name} | {p} | {size[p]:.0f} MB | {statistics.median(times[p]) * 1e3:.3g} ms | {of_f32:.2f} | {of_eager:.2f} | {error:.1e} | {cosine:.6f} |", flush=True)
 
 
 def main():
@@ -67,9 +52,8 @@ def main():
     torch.set_grad_enabled(False)
     torch.set_num_threads(a.threads)
     print("| model | precision | artifact | a call | f32 ÷ it | eager ÷ it | largest error | cosine |\n" + "|---" * 8 + "|")
-    with tempfile.TemporaryDirectory() as folder:
-        for name in a.models:
-            measure(name, pathlib.Path(folder), a)
+    for name in a.models:
+        measure(name, pathlib.Path(t.FOLDER.name), a)
 
 
 if __name__ == "__main__":

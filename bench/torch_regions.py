@@ -23,16 +23,10 @@ os.environ.setdefault("CIERGE_LIB_DIR", str(ROOT / "build"))
 warnings.filterwarnings("ignore")
 
 import cierge  # noqa: E402
+import stats  # noqa: E402
 import torch  # noqa: E402
 
 FOLDER = tempfile.TemporaryDirectory()
-
-
-def interval(ratios):
-    """Median, and the order statistics that hold it with 95 %."""
-    r, n = sorted(ratios), len(ratios)
-    k = max(0, int((n - 1.96 * n ** 0.5) / 2))
-    return statistics.median(r), r[k], r[n - 1 - k]
 
 
 def rounds(functions, n, count):
@@ -50,7 +44,7 @@ def rounds(functions, n, count):
 
 
 def ratio(times, name, *others):
-    return interval([t / min(o) for t, *o in zip(times[name], *(times[o] for o in others))])
+    return stats.ratio(times[name], [min(o) for o in zip(*(times[o] for o in others))])
 
 
 def program(model, inputs, mode, threads, name):

@@ -43,16 +43,6 @@ static void compile(cg_session *s, void *u) {
   }
 }
 
-// In a session of its own: a model's weights are in memory once for each compilation.
-static void compile_apart(cg_session *s, job *j) {
-  cg_session *own = CG_NEW(s, cg_session);
-  cg_session_init(own);
-  cierge_code code = cg_try(own, compile, j);
-  const char *message = cg_strdup(s, own->message);
-  cg_session_end(own);
-  if (code) cg_fail(s, code, "%s", message);
-}
-
 static int add_point(cg_session *s, const study_args *a, cg_study *y, const cg_array_vec *arrays, cg_study_kind kind, const char *mode, int asked) {
   cg_study_point x = {.kind = kind, .mode = mode, .asked = asked};
   cg_options was = a->o->opt, *opt = &a->o->opt;
@@ -62,7 +52,7 @@ static int add_point(cg_session *s, const study_args *a, cg_study *y, const cg_a
   if (*mode) opt->torch_mode = mode;
   if (kind == CG_STUDY_WHOLE) cg_check(s, cierge_options_add(a->o, "backends", "torch"));
   if (kind >= CG_STUDY_ALONE) opt->offload.nodes = asked, opt->offload.alone = kind == CG_STUDY_ALONE, opt->offload.front = kind == CG_STUDY_FRONT;
-  compile_apart(s, &j);
+  cg_apart(s, compile, &j);
   *opt = was;
   cierge_program *p;
   cg_open_artifact(s, opt, j.out, y->threads, false, &p, &x.c);

@@ -40,16 +40,10 @@ static void compile(cg_session *s, void *u) {
   cg_compile_to(s, j->o, j->model, j->out);
 }
 
-// In a session of its own, as cg_cmd_study does: a model's weights are in memory once for each compilation.
 static choices compiled(cg_session *s, job *j) {
   cg_tuning *t = j->o->opt.tuning;
-  cg_session *own = CG_NEW(s, cg_session);
   memset(&t->made, 0, sizeof t->made);
-  cg_session_init(own);
-  cierge_code code = cg_try(own, compile, j);
-  const char *message = cg_strdup(s, own->message);
-  cg_session_end(own);
-  if (code) cg_fail(s, code, "%s", message);
+  cg_apart(s, compile, j);
   choices made = {0};
   for (int i = 0; i < t->made.n; i++) CG_PUSH(s, &made, t->made.at[i]);
   return made;
@@ -134,19 +128,18 @@ static void write_known(cg_session *s, const cg_tuning *t, const char *path) {
 
 // ---------------------------------------------------------------- all of it
 
-static void decide(cg_session *s, cg_tuning *t, const choices *open, const candidate *x, int n) {
+static void decide(cg_session *s, cg_tuning *t, const choices *open, const candidate *x) {
   for (int i = 0; i < open->n; i++) {
     const cg_choice *c = &open->at[i];
     if (cg_map_has(&t->best, c->problem)) continue;
     double predicted = time_of(&x[c->predicted], c->problem, c->predicted), least = WORTH * predicted;
-    const char *best = NULL;
-    for (int w = 0; w < n && w < c->n; w++) {
+    int best = c->predicted;
+    for (int w = 0; w < c->n; w++) {
       double ns = time_of(&x[w], c->problem, w);
-      for (int k = 0; k < x[w].made.n && ns < least; k++)
-        if (!strcmp(x[w].made.at[k].problem, c->problem)) best = x[w].made.at[k].name, least = ns;
+      if (ns < least) best = w, least = ns;
     }
-    fprintf(stderr, "cierge: tune: %s: %s%s\n", c->problem, best ? best : c->name, best ? cg_format(s, ", %.2f of what was predicted", least / predicted) : ", as predicted");
-    cg_map_set(s, &t->best, c->problem, (void *)(best ? best : c->name));
+    fprintf(stderr, "cierge: tune: %s: %s%s\n", c->problem, c->names[best], best == c->predicted ? ", as predicted" : cg_format(s, ", %.2f of what was predicted", least / predicted));
+    cg_map_set(s, &t->best, c->problem, (void *)c->names[best]);
   }
 }
 
@@ -180,7 +173,7 @@ void cg_tune(cg_session *s, cierge_options *o, const char *model) {
     for (int w = 0; w < n; w++) x[w] = candidate_new(s, o, model, kind, w);
     for (int r = 0; r < ROUNDS; r++)
       for (int w = 0; w < n; w++) call(s, &x[(w + r) % n]);
-    decide(s, t, &open, x, n);
+    decide(s, t, &open, x);
     write_known(s, t, path);
   }
   t->kind = NULL;

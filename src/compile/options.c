@@ -5,6 +5,7 @@
 
 #include "artifact/unsafe.h"
 #include "compile/compile.h"
+#include "runtime/cpu.h"
 
 static void set_torch_ops(cierge_options *o, const char *v) {
   for (const char *end; *v; v = *end ? end + 1 : end) {
@@ -37,9 +38,8 @@ static void set_torch_mode(cierge_options *o, const char *v) {
 }
 
 static void set_precision(cierge_options *o, const char *v) {
-  static const char *const names[] = {"f32", "bf16", "int8-dynamic", "int4-weight"};
-  for (int i = 0; i < 4; i++)
-    if (!strcmp(v, names[i])) {
+  for (int i = 0; i < CG_PRECISIONS; i++)
+    if (!strcmp(v, cg_precision_names[i])) {
       o->opt.precision = (cg_precision)i;
       return;
     }
@@ -67,21 +67,22 @@ static void set_backends(cierge_options *o, const char *v) {
   o->opt.backends = list;
 }
 
+// The most that this processor has.
 static const char *native_target(void) {
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("x86-64-v4")) return __builtin_cpu_supports("avx512vnni") ? "x86-64-v4+vnni" : "x86-64-v4";
-  if (__builtin_cpu_supports("x86-64-v3")) return "x86-64-v3";
-  return "x86-64-v2";
+  cg_cpu here = cg_cpu_here();
+  char missing[512];
+  int i = CG_CPU_TARGETS - 1;
+  while (i && cg_cpu_lacks(&here, cg_cpu_targets[i], missing, sizeof missing)) i--;
+  return cg_cpu_targets[i];
 }
 
 static void set_target(cierge_options *o, const char *v) {
-  static const char *const targets[] = {"x86-64-v2", "x86-64-v3", "x86-64-v4"};
   if (!strcmp(v, "native")) v = native_target();
-  o->opt.vnni = !strcmp(v, "x86-64-v4+vnni");
-  if (o->opt.vnni) v = "x86-64-v4";
-  for (int i = 0; i < 3; i++)
-    if (!strcmp(v, targets[i])) {
-      o->opt.target = targets[i];
+  for (int i = 0; i < CG_CPU_TARGETS; i++)
+    if (!strcmp(v, cg_cpu_targets[i])) {
+      const char *more = strchr(v, '+'); // asked for by kernels that use it
+      o->opt.target = cg_strndup(&o->s, v, more ? (size_t)(more - v) : strlen(v));
+      o->opt.vnni = more != NULL;
       return;
     }
   cg_fail(&o->s, CIERGE_USAGE, "--target '%s': it is native, x86-64-v2, x86-64-v3, x86-64-v4 or x86-64-v4+vnni", v);

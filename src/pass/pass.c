@@ -8,6 +8,8 @@
 #include "ir/text.h"
 #include "ir/verify.h"
 
+const char *const cg_precision_names[CG_PRECISIONS] = {"f32", "bf16", "int8-dynamic", "int4-weight"};
+
 const cg_pass cg_passes[] = {
     {"safety", cg_pass_safety, "operators that reach beyond tensors are refused"},
     {"scripts", cg_pass_scripts, "what torchop's scripts write to and keep is asked of LibTorch"},

@@ -29,10 +29,13 @@ struct cg_backend {
 CG_VEC_TYPE(cg_text_vec, const char *);
 
 typedef enum { CG_PRECISION_F32, CG_PRECISION_BF16, CG_PRECISION_INT8_DYNAMIC, CG_PRECISION_INT4_WEIGHT } cg_precision;
+enum { CG_PRECISIONS = CG_PRECISION_INT4_WEIGHT + 1 };
+extern const char *const cg_precision_names[CG_PRECISIONS]; // of --precision
 
 // A kernel of a compilation that could have been computed in n ways.
 typedef struct {
-  const char *problem, *kind, *name; // what is computed; what there is to choose; the way taken
+  const char *problem, *kind; // what is computed; what there is to choose
+  const char *const *names;   // [n] of the ways; static
   int n, predicted, taken, kernel;
   bool known;                 // it was measured before
 } cg_choice;

@@ -5,7 +5,7 @@
 
 #include "runtime/cpu.h"
 
-static const char *const levels[] = {"x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4", "x86-64-v4+vnni"}; // 1, 2 …
+const char *const cg_cpu_targets[CG_CPU_TARGETS] = {"x86-64-v2", "x86-64-v3", "x86-64-v4", "x86-64-v4+vnni"}; // levels 2, 3 …
 
 // Registers of cpuid and xgetbv that the levels speak of.
 enum { LEAF1_ECX, LEAF7_EBX, LEAF7_ECX, EXT1_ECX, WORDS };
@@ -59,9 +59,9 @@ static void add(char *out, size_t n, const char *what) {
 
 bool cg_cpu_lacks(const cg_cpu *c, const char *target, char *missing, size_t n) {
   *missing = 0;
-  int level = sizeof levels / sizeof *levels;
-  while (level && strcmp(target, levels[level - 1])) level--;
-  if (!level) {
+  int level = CG_CPU_TARGETS + 1;
+  while (level > 1 && strcmp(target, cg_cpu_targets[level - 2])) level--;
+  if (level == 1 && strcmp(target, "x86-64")) {
     snprintf(missing, n, "a processor of that kind");
     return true;
   }

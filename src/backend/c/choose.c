@@ -16,10 +16,9 @@ static void add_type(cg_str *b, const cg_type *t) {
 
 // What is computed, on which target, with what types, whatever the model's names are: "x86-64-v4 panels aten::linear(f32[1,768], …)".
 static const char *problem(cg_kernel *k, const char *kind) {
-  static const char *const precisions[] = {"", " bf16", " int8-dynamic", " int4-weight"};
   const cg_options *opt = cg_kernel_emitter(k)->pipeline->opt;
   cg_str b = cg_str_new(cg_kernel_session(k));
-  cg_str_addf(&b, "%s%s%s %s %s(", opt->target, opt->vnni ? "+vnni" : "", precisions[opt->precision], kind, k->node->op->key);
+  cg_str_addf(&b, "%s%s %s %s %s(", opt->target, opt->vnni ? "+vnni" : "", cg_precision_names[opt->precision], kind, k->node->op->key);
   for (int i = 0; i < k->node->nargs; i++) {
     const cg_arg *a = &k->node->arg[i];
     if (i) cg_str_add(&b, ", ");
@@ -34,12 +33,12 @@ int cg_kernel_choose(cg_kernel *k, const char *kind, int n, const char *const *n
   cg_tuning *t = cg_kernel_emitter(k)->pipeline->opt->tuning;
   int taken = predicted;
   if (t) {
-    cg_choice c = {.problem = cg_strdup(t->s, problem(k, kind)), .kind = kind, .n = n, .predicted = predicted};
+    cg_choice c = {.problem = cg_strdup(t->s, problem(k, kind)), .kind = kind, .names = names, .n = n, .predicted = predicted};
     const char *best = cg_map_get(&t->best, c.problem);
     for (int i = 0; best && i < n; i++)
       if (!strcmp(names[i], best)) taken = i;
     if (!best && t->kind && !strcmp(t->kind, kind) && t->way < n) taken = t->way;
-    c.taken = taken, c.name = cg_strdup(t->s, names[taken]), c.known = best != NULL;
+    c.taken = taken, c.known = best != NULL;
     CG_PUSH(t->s, &k->choice, c);
   }
   cg_kernel_note(k, names[taken]);

@@ -101,7 +101,7 @@ bool cg_kernel_vnni(cg_kernel *k);            // whether the target has AVX512-V
 int cg_kernel_vector_bytes(cg_kernel *k);     // 16, 32 or 64: widest vector of the target
 // The index of the node's place for errors (detail[2]).
 int cg_kernel_site(cg_kernel *k);
-// One of n ways to compute what the node means: `predicted`, or with --tune the one that was fastest here. Its name goes into the note.
+// One of n ways to compute what the node means: `predicted`, or with --tune the one that was fastest here. Its name goes into the note; names are static.
 int cg_kernel_choose(cg_kernel *k, const char *kind, int n, const char *const *names, int predicted);
 // What the template chose, for `inspect` and profiles: stands behind "linear f32[128, 1536]", and behind earlier notes.
 void cg_kernel_note(cg_kernel *k, const char *note);

@@ -178,14 +178,16 @@ static const char *panel(cg_kernel *k, const cg_tile *t, int cols, bool at) {
   return name;
 }
 
+const char *cg_tile_by_width(cg_session *s, const char *whole, const char *rest) {
+  return !rest ? whole : !whole ? rest : cg_format(s, "(width == NR ? %s : %s)", whole, rest);
+}
+
 cg_stream cg_tile_stream(cg_kernel *k, const cg_tile *t, int64_t cols, bool at) {
   cg_session *s = cg_kernel_session(k);
   int64_t tail = cols % t->nr;
   const char *whole = cols >= t->nr ? panel(k, t, t->nr, at) : NULL, *rest = tail ? panel(k, t, (int)tail, at) : NULL;
-  const char *width = cg_format(s, "%lld", (long long)cg_tile_packed(t, 1, tail));
-  if (!rest) return (cg_stream){whole, "NR"};
-  if (!whole) return (cg_stream){rest, width};
-  return (cg_stream){cg_format(s, "(width == NR ? %s : %s)", whole, rest), cg_format(s, "(width == NR ? NR : %s)", width)};
+  const char *width = tail ? cg_format(s, "%lld", (long long)cg_tile_packed(t, 1, tail)) : NULL;
+  return (cg_stream){cg_tile_by_width(s, whole, rest), cg_tile_by_width(s, whole ? "NR" : NULL, width)};
 }
 
 static void emit_float_tiles(cg_str *o, const cg_tile *t) {

@@ -35,6 +35,8 @@ cg_tile cg_tile_wide(cg_kernel *k, const cg_tile *t, int64_t cols);
 //   call(rows, runs, n, at, ld, b, c, ldc, add): `at`: the depth in `runs` pieces of n; row r of piece i is at at[i * ld + r]
 typedef struct { const char *call, *packed; } cg_stream; // C expressions: the function, and the width of the panel as packed
 cg_stream cg_tile_stream(cg_kernel *k, const cg_tile *t, int64_t cols, bool at);
+// What is `whole` for a panel as wide as the tile's and `rest` for the narrower last one, as a C expression; NULL: there is none of these.
+const char *cg_tile_by_width(cg_session *s, const char *whole, const char *rest);
 const char *cg_tile_copy(cg_kernel *k, cg_dtype stored); // name of that copy function
 bool cg_tile_takes(cg_dtype stored);                     // whether there is a tile for it
 // Vector functions for softmax rows: row_max_T(x, n), row_exp_T(x, n, max) -> sum; n a multiple of the vector's lanes.

@@ -16,16 +16,29 @@ enum {
 };
 
 typedef struct {
-  const char *option, *name, *element; // `name`: of functions; the C type of a panel's elements
+  const char *name, *element; // of functions; the C type of a panel's elements
   int bits;
 } format;
 static const format formats[] = {
-  [CG_PRECISION_BF16] = {"bf16", "bf16", "uint16_t", 16},
-  [CG_PRECISION_INT8_DYNAMIC] = {"int8-dynamic", "int8", "int8_t", 8},
-  [CG_PRECISION_INT4_WEIGHT] = {"int4-weight", "int4", "uint8_t", 4},
+  [CG_PRECISION_BF16] = {"bf16", "uint16_t", 16},
+  [CG_PRECISION_INT8_DYNAMIC] = {"int8", "int8_t", 8},
+  [CG_PRECISION_INT4_WEIGHT] = {"int4", "uint8_t", 4},
 };
 
 static int bytes_of(const cg_tile *t) { return t->lanes * cg_dtypes[t->dtype].size; }
+
+// How vectors of integers are spelt where a tile's of floats have 16, 32 or 64 bytes: intrinsics, the type, all of its bits, and loads of
+// a half and a quarter of it.
+typedef struct {
+  const char *mm, *type, *bits, *load, *half, *quarter;
+} integers;
+
+static const integers *integers_of(const cg_tile *t) {
+  static const integers all[] = {{"_mm", "__m128i", "si128", "_mm_loadu_si128", "_mm_loadu_si64", "_mm_loadu_si32"},
+                                 {"_mm256", "__m256i", "si256", "_mm256_loadu_si256", "_mm_loadu_si128", "_mm_loadu_si64"},
+                                 {"_mm512", "__m512i", "si512", "_mm512_loadu_si512", "_mm256_loadu_si256", "_mm_loadu_si128"}};
+  return &all[bytes_of(t) / 32];
+}
 
 cg_low cg_low_choose(cg_kernel *k, const cg_tile *t, cg_dtype out, int64_t depth) {
   const cg_options *opt = cg_kernel_emitter(k)->pipeline->opt;
@@ -40,8 +53,6 @@ cg_low cg_low_choose(cg_kernel *k, const cg_tile *t, cg_dtype out, int64_t depth
   }
   return l;
 }
-
-const char *cg_low_name(const cg_low *l) { return l->format ? formats[l->format].option : "f32"; }
 
 // ---------------------------------------------------------------- packing
 
@@ -115,18 +126,16 @@ void cg_low_pack(cg_kernel *k, cg_low *l, const cg_tile *t, const char *name, in
 static void emit_widening(cg_kernel *k, const cg_low *l, const cg_tile *t) {
   cg_str *o = cg_kernel_shared(k, cg_format(cg_kernel_session(k), "low_%s", formats[l->format].name));
   if (!o) return;
-  int bytes = bytes_of(t);
-  const char *mm = bytes == 64 ? "_mm512" : bytes == 32 ? "_mm256" : "_mm", *F = cg_tile_vector(t)->type;
-  const char *I = bytes == 64 ? "__m512i" : bytes == 32 ? "__m256i" : "__m128i", *bits = bytes == 64 ? "si512" : bytes == 32 ? "si256" : "si128";
-  const char *half = bytes == 64 ? "_mm256_loadu_si256" : bytes == 32 ? "_mm_loadu_si128" : "_mm_loadu_si64";
-  const char *quarter = bytes == 64 ? "_mm_loadu_si128" : bytes == 32 ? "_mm_loadu_si64" : "_mm_loadu_si32";
+  const integers *I = integers_of(t);
+  const char *F = cg_tile_vector(t)->type, *mm = I->mm;
   if (l->format == CG_PRECISION_BF16)
-    cg_str_addf(o, "static inline %s low_bf16(const uint16_t *p) { return %s_cast%s_ps(%s_slli_epi32(%s_cvtepu16_epi32(%s((const void *)p)), 16)); }\n", F, mm, bits, mm, mm, half);
+    cg_str_addf(o, "static inline %s low_bf16(const uint16_t *p) { return %s_cast%s_ps(%s_slli_epi32(%s_cvtepu16_epi32(%s((const void *)p)), 16)); }\n", F, mm, I->bits, mm, mm,
+                I->half);
   if (l->format != CG_PRECISION_INT4_WEIGHT) return;
-  cg_str_addf(o, "static inline %s low_pairs(const uint8_t *p) { return %s_cvtepu8_epi32(%s((const void *)p)); }\n", I, mm, quarter);
+  cg_str_addf(o, "static inline %s low_pairs(const uint8_t *p) { return %s_cvtepu8_epi32(%s((const void *)p)); }\n", I->type, mm, I->quarter);
   for (int second = 0; second < 2; second++) {
-    cg_str_addf(o, "static inline %s low_%s(%s q) { return ", F, second ? "second" : "first", I);
-    if (bytes == 64) // a table of the 16 numbers
+    cg_str_addf(o, "static inline %s low_%s(%s q) { return ", F, second ? "second" : "first", I->type);
+    if (bytes_of(t) == 64) // a table of the 16 numbers
       cg_str_addf(o, "_mm512_permutexvar_ps(%s, _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1)); }\n", second ? "_mm512_srli_epi32(q, 4)" : "q");
     else cg_str_addf(o, "%s_cvtepi32_ps(%s_srai_epi32(%s_slli_epi32(q, %d), 28)); }\n", mm, mm, mm, second ? 24 : 28);
   }
@@ -153,7 +162,7 @@ static void emit_float_tile(cg_str *o, const cg_low *l, const cg_tile *t, int ro
     for (int j = 0; j < nv; j++) cg_str_addf(o, "  %s c%d_%d = %s();\n", v->type, r, j, v->zero);
   cg_str_addf(o, "  int64_t i = 0;\n  for (; i + %d < k; i += %d, b += %d) {\n", four, 1 + four, nv * L);
   for (int j = 0; j < nv; j++) {
-    if (four) cg_str_addf(o, "    const %s q%d = low_pairs(b + %d);\n    b%d = low_first(q%d);\n", L == 16 ? "__m512i" : L == 8 ? "__m256i" : "__m128i", j, j * L, j, j);
+    if (four) cg_str_addf(o, "    const %s q%d = low_pairs(b + %d);\n    b%d = low_first(q%d);\n", integers_of(t)->type, j, j * L, j, j);
     else cg_str_addf(o, "    b%d = low_bf16(b + %d);\n", j, j * L);
   }
   emit_rows(o, v, rows, nv, 0);
@@ -202,33 +211,33 @@ static const char *emit_unpacking(cg_kernel *k, const cg_low *l, const cg_tile *
 // c[R][nv] = a[R][n][unit] * b[n][nv][unit] * row_scale[R] * scale[nv]
 static void emit_integer_tile(cg_str *o, const cg_low *l, const cg_tile *t, int rows, int nv) {
   const cg_vector *v = cg_tile_vector(t);
-  int L = t->lanes, bytes = bytes_of(t);
-  const char *bits = bytes == 64 ? "512" : bytes == 32 ? "256" : "", *wide = bytes == 64 ? "__m512i" : bytes == 32 ? "__m256i" : "__m128i";
-  const char *whole = bytes == 64 ? "_si512" : bytes == 32 ? "_si256" : "_si128", *half = bytes == 64 ? "_mm256_loadu_si256((const __m256i *)" : bytes == 32 ? "_mm_loadu_si128((const __m128i *)" : "_mm_loadl_epi64((const __m128i *)";
+  const integers *I = integers_of(t);
+  const char *mm = I->mm;
+  int L = t->lanes;
   cg_str_addf(o,
               "static void low_int8_%dx%d(int64_t n, const %s *a, int64_t lda, const int8_t *b, const float *row_scale, const float *scale, const int32_t *sum, float *c, int64_t ldc) {\n"
               "  int32_t x;\n  %s y",
-              rows, nv * L, l->unit == 4 ? "uint8_t" : "int16_t", wide);
+              rows, nv * L, l->unit == 4 ? "uint8_t" : "int16_t", I->type);
   for (int j = 0; j < nv; j++) cg_str_addf(o, ", b%d", j);
   for (int r = 0; r < rows; r++)
-    for (int j = 0; j < nv; j++) cg_str_addf(o, ", c%d_%d = _mm%s_setzero%s()", r, j, bits, whole);
+    for (int j = 0; j < nv; j++) cg_str_addf(o, ", c%d_%d = %s_setzero_%s()", r, j, mm, I->bits);
   cg_str_addf(o, ";\n  for (int64_t i = 0; i < n; i++, b += %lld) {\n", (long long)(nv * L * l->unit));
   for (int j = 0; j < nv; j++) {
-    if (l->unit == 4) cg_str_addf(o, "    b%d = _mm%s_loadu%s((const void *)(b + %d));\n", j, bits, whole, j * L * 4);
-    else cg_str_addf(o, "    b%d = _mm%s_cvtepi8_epi16(%s(b + %d)));\n", j, bits, half, j * L * 2);
+    if (l->unit == 4) cg_str_addf(o, "    b%d = %s((const void *)(b + %d));\n", j, I->load, j * L * 4);
+    else cg_str_addf(o, "    b%d = %s_cvtepi8_epi16(%s((const void *)(b + %d)));\n", j, mm, I->half, j * L * 2);
   }
   for (int r = 0; r < rows; r++) {
-    cg_str_addf(o, "    __builtin_memcpy(&x, a + %d * lda + i * %lld, 4);\n    y = _mm%s_set1_epi32(x);\n", r, (long long)l->unit, bits);
+    cg_str_addf(o, "    __builtin_memcpy(&x, a + %d * lda + i * %lld, 4);\n    y = %s_set1_epi32(x);\n", r, (long long)l->unit, mm);
     for (int j = 0; j < nv; j++) {
-      if (l->unit == 4) cg_str_addf(o, "    c%d_%d = _mm%s_dpbusd_epi32(c%d_%d, y, b%d);\n", r, j, bits, r, j, j);
-      else cg_str_addf(o, "    c%d_%d = _mm%s_add_epi32(c%d_%d, _mm%s_madd_epi16(y, b%d));\n", r, j, bits, r, j, bits, j);
+      if (l->unit == 4) cg_str_addf(o, "    c%d_%d = %s_dpbusd_epi32(c%d_%d, y, b%d);\n", r, j, mm, r, j, j);
+      else cg_str_addf(o, "    c%d_%d = %s_add_epi32(c%d_%d, %s_madd_epi16(y, b%d));\n", r, j, mm, r, j, mm, j);
     }
   }
   cg_str_add(o, "  }\n");
   for (int r = 0; r < rows; r++)
     for (int j = 0; j < nv; j++) {
-      if (l->unit == 4) cg_str_addf(o, "  c%d_%d = _mm%s_sub_epi32(c%d_%d, _mm%s_loadu%s((const void *)(sum + %d)));\n", r, j, bits, r, j, bits, whole, j * L);
-      cg_str_addf(o, "  %s(c + %d * ldc + %d, %s(_mm%s_cvtepi32_ps(c%d_%d), %s(%s(row_scale[%d]), %s(scale + %d))));\n", v->store, r, j * L, v->mul, bits, r, j, v->mul, v->set, r,
+      if (l->unit == 4) cg_str_addf(o, "  c%d_%d = %s_sub_epi32(c%d_%d, %s((const void *)(sum + %d)));\n", r, j, mm, r, j, I->load, j * L);
+      cg_str_addf(o, "  %s(c + %d * ldc + %d, %s(%s_cvtepi32_ps(c%d_%d), %s(%s(row_scale[%d]), %s(scale + %d))));\n", v->store, r, j * L, v->mul, mm, r, j, v->mul, v->set, r,
                   v->load, j * L);
     }
   cg_str_addf(o, "%s}\n", l->unit == 4 ? "" : "  (void)sum;\n");
@@ -292,19 +301,15 @@ void cg_low_prepare(cg_kernel *k, cg_low *l, const cg_expr *rows, const cg_expr 
               cg_kernel_size(k, ld), l->row_scales, a, row, l->rows);
 }
 
-// What `function` makes of the panel at hand: the last one may be narrower.
+// What `function` gives for the panel at hand: the last one may be narrower.
 typedef const char *(*for_columns)(cg_kernel *k, const cg_low *l, const cg_tile *t, int64_t cols);
 
 static const char *unpacking(cg_kernel *k, const cg_low *l, const cg_tile *t, int64_t cols) { return emit_unpacking(k, l, t, vectors(t, cols)); }
-static const char *width(cg_kernel *k, const cg_low *l, const cg_tile *t, int64_t cols) {
-  (void)l;
-  return cols == t->nr ? "NR" : cg_format(cg_kernel_session(k), "%lld", (long long)cg_tile_packed(t, 1, cols));
-}
 
 static const char *for_panel(cg_kernel *k, const cg_low *l, const cg_tile *t, int64_t cols, for_columns function) {
   int64_t tail = cols % t->nr;
   const char *whole = cols >= t->nr ? function(k, l, t, t->nr) : NULL, *rest = tail ? function(k, l, t, tail) : NULL;
-  return !rest ? whole : !whole ? rest : cg_format(cg_kernel_session(k), "(width == NR ? %s : %s)", whole, rest);
+  return cg_tile_by_width(cg_kernel_session(k), whole, rest);
 }
 
 void cg_low_block(cg_kernel *k, const cg_low *l, const cg_tile *t, int64_t depth, int64_t cols, const char *row, cg_str *o) {
@@ -318,6 +323,7 @@ void cg_low_block(cg_kernel *k, const cg_low *l, const cg_tile *t, int64_t depth
                 n * (long long)l->unit, l->row_scales, l->scales, l->sums ? cg_format(o->s, "%s + n0", l->sums) : "0");
     return;
   }
+  cg_stream wide = cg_tile_stream(k, t, cols, false);
   const char *scale = l->scales ? cg_format(o->s, "%s + n0 * %lld + k0 / %lld * ldb", l->scales, (long long)groups(l, depth), group) : "0";
   cg_str_addf(o,
               "      const int64_t ldb = %s;\n"
@@ -326,12 +332,12 @@ void cg_low_block(cg_kernel *k, const cg_low *l, const cg_tile *t, int64_t depth
               "        const int64_t n = depth - k0 < %lld ? depth - k0 : %lld;\n"
               "        const %s *b = %s + n0 * %lld + k0 / %lld * ldb;\n"
               "        const float *scale = %s;\n",
-              for_panel(k, l, t, cols, width), group + 1, group, group, group, formats[l->format].element, l->weights, n, (long long)l->unit, scale);
+              wide.packed, group + 1, group, group, group, formats[l->format].element, l->weights, n, (long long)l->unit, scale);
   cg_str_addf(o,
               "        if (height > %d) {\n"
               "          %s(n, b, scale, wide);\n"
               "          %s(height, n, a + k0, %s, wide, c, NR, k0 > 0);\n"
               "        } else %s(height, n, a + k0, %s, b, scale, c, NR, k0 > 0);\n"
               "      }\n",
-              MANY, for_panel(k, l, t, cols, unpacking), cg_tile_stream(k, t, cols, false).call, row, call, row);
+              MANY, for_panel(k, l, t, cols, unpacking), wide.call, row, call, row);
 }

@@ -13,7 +13,6 @@ typedef struct {
 
 // What --precision makes of a product of that depth with results of type `out`.
 cg_low cg_low_choose(cg_kernel *k, const cg_tile *t, cg_dtype out, int64_t depth);
-const char *cg_low_name(const cg_low *l); // "f32", "int4-weight"
 // `panels`: B as cg_tile_pack leaves it.
 void cg_low_pack(cg_kernel *k, cg_low *l, const cg_tile *t, const char *name, int64_t depth, int64_t cols, const float *panels);
 // What precedes the product: A's rows in 8 bits. Row r of A is at a + r * row.
