@@ -158,12 +158,14 @@ bool list_add(Op &o) {
   return o.passes(out);
 }
 
+constexpr int64_t LONGEST = 65536; // longer ones stay in TorchScript
+
 bool list_mul(Op &o) {
   int64_t times;
-  if (!is_int(o.in[1], &times)) return false;
+  if (!is_int(o.in[1], &times) || times > LONGEST / (int64_t)std::max<size_t>(1, o.in[0]->items.size())) return false;
   A out = copy_of(o, o.in[0]);
   out->items.clear();
-  for (int64_t i = 0; i < times && i < 65536; i++) out->items.insert(out->items.end(), o.in[0]->items.begin(), o.in[0]->items.end());
+  for (int64_t i = 0; i < times; i++) out->items.insert(out->items.end(), o.in[0]->items.begin(), o.in[0]->items.end());
   return o.passes(out);
 }
 

@@ -335,6 +335,12 @@ def resized(x: Tensor):
     return y, z, w, torch.nn.functional.interpolate(x[None, None], [4, n], mode="bilinear", align_corners=True) + 1
 
 
+@case((X,), types=[S])
+def long_list(x: Tensor):
+    sizes = [x.size(0)] * 70000
+    return x + len(sizes), sizes[-1]
+
+
 @case((X,), torch_nodes=0)
 def questions(x: Tensor):
     y = x
