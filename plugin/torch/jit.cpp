@@ -11,6 +11,7 @@
 #include <torch/csrc/jit/runtime/interpreter.h>
 #include <torch/csrc/jit/runtime/operator.h>
 
+#include <algorithm>
 #include <stdexcept>
 
 #include "script.h"
@@ -127,6 +128,23 @@ torch::jit::SourceRange place(size_t call) {
   return {std::make_shared<torch::jit::Source>(std::move(text)), 0, n};
 }
 
+// What the node gives, a list among it opened: it is as long as `count` results in all make it.
+std::vector<Value *> opened(Builder &b, Node *n, size_t count) {
+  auto is_list = [](const Value *v) { return v->type()->kind() == c10::TypeKind::ListType; };
+  size_t lists = (size_t)std::count_if(n->outputs().begin(), n->outputs().end(), is_list), single = n->outputs().size() - lists;
+  if (lists > 1 || (lists && count < single)) fail(n->kind().toQualString() + std::string(" gives lists whose lengths a graph cannot tell"));
+  std::vector<Value *> all;
+  for (Value *v : n->outputs()) {
+    if (!is_list(v)) {
+      all.push_back(v);
+      continue;
+    }
+    Node *unpack = b.graph.insertNode(b.graph.createListUnpack(v, count - single));
+    all.insert(all.end(), unpack->outputs().begin(), unpack->outputs().end());
+  }
+  return all;
+}
+
 void add_call(Builder &b, size_t k) {
   const Call &c = b.r.calls[k];
   if (c.script) fail("a graph of a region cannot hold a script's call");
@@ -146,15 +164,10 @@ void add_call(Builder &b, size_t k) {
   }
   if (!found || found->schema().operator_name() != s.op.operator_name())
     fail("TorchScript takes " + key_of(s.op.operator_name()) + " for " + (found ? key_of(found->schema().operator_name()) : "no operator at all"));
-  at::ArrayRef<Value *> results = n->outputs();
-  if (results.size() == 1 && results[0]->type()->kind() == c10::TypeKind::ListType) {
-    Node *unpack = b.graph.insertNode(b.graph.createListUnpack(results[0], c.results.size()));
-    results = unpack->outputs();
-  }
+  std::vector<Value *> results = opened(b, n, c.results.size());
   for (size_t i = 0; i < c.results.size() && i < results.size(); i++)
     if (c.results[i] != 0xffffffffu) b.value[c.results[i]] = results[i];
 }
-
 
 } // namespace
 

@@ -320,6 +320,12 @@ def histograms(x: Tensor):
     return h, edges, g, f, more
 
 
+@case((X[:, :2],), types=["f32[4, 2]"], torch_mode="script")
+def histogram_in_a_graph(x: Tensor):
+    h, edges = torch.histogramdd(x, [3, 4])
+    return h, edges[0], edges[1]
+
+
 @case((X,), (Y,))
 def segments(x: Tensor):
     by = torch.tensor([1, 0, 3])

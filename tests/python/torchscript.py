@@ -70,11 +70,11 @@ def same(got, want):
             close(g, w)
 
 
-def check(program, *calls, name, types=None, torch_nodes=None, raises=()):
-    """Each of `calls` is the inputs of one call, state carried on; PyTorch runs the saved file. torch_nodes: how many may need LibTorch."""
+def check(program, *calls, name, types=None, torch_nodes=None, raises=(), **options):
+    """Each of `calls` is the inputs of one call, state carried on; PyTorch runs the saved file. torch_nodes: how many may need LibTorch. options: of the compilation."""
     path = save(program, name)
     judge = torch.jit.load(str(path))
-    artifact, report = compiled(path, types or [declared(x) for x in calls[0]])
+    artifact, report = compiled(path, types or [declared(x) for x in calls[0]], **options)
     context = artifact.context(threads=1)
     for inputs in calls:
         want = judge(*[x.clone() if isinstance(x, Tensor) else x for x in inputs])

@@ -56,6 +56,9 @@ static const char *unfit_node(cg_session *s, const cg_node *n) {
   if (cg_node_is_op(n, "aten::view.dtype")) return "TorchScript takes no dtype for its argument";
   if (n->op && n->op->traits & CG_OP_EFFECT) return "it has an effect, which graph passes may move";
   if (!n->nresults) return "it is there for its effect";
+  int lists = 0;
+  for (int i = 0; i < n->schema->nrets; i++) lists += n->schema->ret[i].type.list;
+  if (lists > 1) return "it gives lists whose lengths a graph cannot tell";
   for (int i = 0; i < n->nargs; i++) {
     const cg_arg *a = &n->arg[i];
     if (cg_torch_mutates(n, i)) return "it writes to an argument";
