@@ -139,7 +139,7 @@ void run_watch(cierge_torch_run *run, void (*done)(void *, int, const char *, ui
   run->watcher = u;
 }
 
-void tensor_free(cierge_torch_tensor t) { delete (at::Tensor *)t; }
+void tensor_free(cierge_torch_tensor t) { tensor_of(t, true); }
 
 void seed(uint64_t value) {
   guarded(nullptr, [&] {

@@ -18,6 +18,16 @@ at::ScalarType dtype_of(const cierge_torch_value &v) {
   return (at::ScalarType)v.dtype;
 }
 
+} // namespace
+
+at::Tensor tensor_of(cierge_torch_tensor handle, bool taken) {
+  using Pointer = c10::intrusive_ptr<c10::TensorImpl, c10::UndefinedTensorImpl>;
+  auto *impl = (c10::TensorImpl *)handle;
+  return at::Tensor(taken ? Pointer::reclaim(impl) : Pointer::reclaim_copy(impl));
+}
+
+namespace {
+
 // ---------------------------------------------------------------- lending
 
 // Of memory that is somebody else's. That a storage has this deleter says that it is lent.
@@ -74,7 +84,7 @@ void remember(Lent &l, const cierge_torch_value &v) {
 
 void tensor_input(Lent &l, IValue &x, const cierge_torch_value &v, bool same) {
   if (v.handle) {
-    x = *(at::Tensor *)v.handle;
+    x = tensor_of(v.handle, false);
   } else if (misaligned(v)) {
     x = wrap(v).clone();
     l.kept = false;
@@ -203,14 +213,13 @@ void describe(at::Tensor t, cierge_torch_value *out) {
   *out = {};
   out->dtype = (int)t.scalar_type();
   out->rank = (int)t.dim();
-  at::Tensor *handle = new at::Tensor(std::move(t));
-  out->handle = handle;
-  out->size = handle->sizes().data();
+  out->size = t.sizes().data();
+  out->handle = t.unsafeReleaseTensorImpl();
 }
 
 void release(cierge_torch_value *out, int n) {
   for (int k = 0; k < n; k++) {
-    if (out[k].kind == 0) delete (at::Tensor *)out[k].handle;
+    if (out[k].kind == 0 && out[k].handle) tensor_of(out[k].handle, true);
     out[k] = {};
   }
 }

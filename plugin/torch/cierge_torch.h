@@ -19,7 +19,7 @@ extern "C" {
 
 typedef struct cierge_torch_region cierge_torch_region;
 typedef struct cierge_torch_run cierge_torch_run; // a region in one context: tensors and memory that it keeps between calls
-typedef void *cierge_torch_tensor; // an at::Tensor of its own
+typedef void *cierge_torch_tensor; // a c10::TensorImpl with a reference of its own
 
 typedef struct { char *text; size_t size; } cierge_torch_error;
 

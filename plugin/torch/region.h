@@ -50,6 +50,8 @@ struct Forms {
   std::optional<Unary> unary;                  // `out` again
   std::optional<Binary> binary;
   std::optional<Scaled> scaled;
+  std::optional<c10::Scalar> scale;            // scaled's number, where it is always the same
+  bool elementwise = false;
   std::vector<uint32_t> dying;     // registers that the result may overwrite: read here last, element by element
   bool any() const { return out || in_place; }
 };
@@ -138,6 +140,8 @@ bool has_meta_kernel(const c10::OperatorHandle &op);
 bool only_autograd_kernel(const c10::OperatorHandle &op);
 
 // boundary.cpp
+// A handle is the reference count's pointer itself. taken: the handle ends here.
+at::Tensor tensor_of(cierge_torch_tensor handle, bool taken);
 void take_constants(cierge_torch_region &r, const cierge_torch_region_options &o);
 // The inputs into registers; run.changed says whether any has another type than last time.
 void take_inputs(cierge_torch_run &run, const cierge_torch_value *in, int n_in);

@@ -137,6 +137,8 @@ void find_forms(cierge_torch_region &r) {
     c.forms.out = out_form(s);
     if (pointwise) find_dying(c);
     if (c.forms.out) find_signature(c.forms, c.forms.out->schema());
+    if (c.forms.scaled && c.args[2].kind == Arg::Constant) c.forms.scale = c.args[2].constant.toScalar();
+    if (c.forms.out) c.forms.elementwise = pointwise;
     else if (pointwise) c.forms.in_place = in_place_form(s);
     r.reuses = r.reuses || c.forms.any();
   }
@@ -192,7 +194,7 @@ bool call_direct(const Call &c, const std::vector<IValue> &regs, at::Tensor &to)
   if (!a || !b) return false;
   if (f.unary) f.unary->redispatch(here, *a, to);
   else if (f.binary) f.binary->redispatch(here, *a, *b, to);
-  else if (c.args[2].kind == Arg::Constant) f.scaled->redispatch(here, *a, *b, c.args[2].constant.toScalar(), to);
+  else if (f.scale) f.scaled->redispatch(here, *a, *b, *f.scale, to);
   else return false;
   return true;
 }

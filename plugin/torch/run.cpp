@@ -224,13 +224,38 @@ void make_call(const Call &c, cierge_torch_run &run) {
     fail((c.script ? c.script->key : c.op.schema().name()) + " gave " + std::to_string(at) + " results, the program expects " + std::to_string(c.results.size()));
 }
 
-void run_calls(cierge_torch_run &run, int *failed) {
+// Below autograd, unless an operator's only kernel is there; never with the caller's autocast.
+class Guards {
+  struct Entered {
+    c10::AutogradState &autograd = c10::AutogradState::get_tls_state(); // as NoGradGuard, which looks for it four times
+    bool grad_mode = autograd.get_grad_mode();
+    c10::impl::ExcludeDispatchKeyGuard excluded;
+    explicit Entered(bool with_autograd)
+        : excluded(with_autograd ? c10::autocast_dispatch_keyset : c10::autocast_dispatch_keyset | c10::autograd_dispatch_keyset_with_ADInplaceOrView) {
+      autograd.set_grad_mode(false);
+    }
+    ~Entered() { autograd.set_grad_mode(grad_mode); }
+  };
+  bool with_autograd;
+  std::optional<Entered> entered;
+
+public:
+  explicit Guards(const cierge_torch_region &r) : with_autograd(r.with_autograd) {}
+  void enter() {
+    if (!entered) entered.emplace(with_autograd);
+  }
+};
+
+// An elementwise kernel that is called where it is (Forms) sees neither autograd nor autocast, and calls no other operator.
+void run_calls(cierge_torch_run &run, Guards &guards, int *failed) {
   const cierge_torch_region &r = run.region;
   for (size_t k = 0; k < r.calls.size(); k++) {
     const Call &c = r.calls[k];
     *failed = (int)k;
     uint64_t start = run.watch ? now() : 0;
+    if (!c.forms.elementwise) guards.enter();
     if (!r.reuses || !call_into_kept(run, k)) {
+      guards.enter();
       make_call(c, run);
       if (r.reuses) note_result(run, k);
     }
@@ -239,18 +264,6 @@ void run_calls(cierge_torch_run &run, int *failed) {
   }
   *failed = -1;
 }
-
-// Below autograd, unless an operator's only kernel is there; never with the caller's autocast.
-struct Guards {
-  c10::AutogradState &autograd = c10::AutogradState::get_tls_state(); // as NoGradGuard, which looks for it four times
-  bool grad_mode = autograd.get_grad_mode();
-  c10::impl::ExcludeDispatchKeyGuard excluded;
-  explicit Guards(bool with_autograd)
-      : excluded(with_autograd ? c10::autocast_dispatch_keyset : c10::autocast_dispatch_keyset | c10::autograd_dispatch_keyset_with_ADInplaceOrView) {
-    autograd.set_grad_mode(false);
-  }
-  ~Guards() { autograd.set_grad_mode(grad_mode); }
-};
 
 // All registers but those of constants and of lent inputs: after a call, whatever became of it.
 struct Clearing {
@@ -281,13 +294,14 @@ void run_region(cierge_torch_run &run, const cierge_torch_value *in, int n_in, c
   if (n_out != (int)r.outputs.size()) fail("the region gives " + std::to_string(r.outputs.size()) + " outputs, not " + std::to_string(n_out));
   // The count of threads belongs to OpenMP's calling thread (and to MKL): it is changed only where it differs, and stays.
   if (threads > 0 && at::get_num_threads() != threads) at::set_num_threads(threads);
-  Guards guards(r.with_autograd);
+  Guards guards(r);
+  if (r.script) guards.enter();
   Clearing clearing{run};
   take_inputs(run, in, n_in);
   if (r.script) run_script(run, failed);
   else {
     if (r.reuses) begin_reuse(run);
-    run_calls(run, failed);
+    run_calls(run, guards, failed);
   }
   give_outputs(run, out);
   if (r.reuses) end_reuse(run);
@@ -296,12 +310,13 @@ void run_region(cierge_torch_run &run, const cierge_torch_value *in, int n_in, c
 
 int infer_types(const cierge_torch_region &r, const cierge_torch_value *in, int n_in, cierge_torch_value *out, int max_out) {
   if (n_in != (int)r.n_inputs) fail("the region takes " + std::to_string(r.n_inputs) + " inputs, not " + std::to_string(n_in));
-  Guards guards(r.with_autograd);
+  Guards guards(r);
+  guards.enter();
   cierge_torch_run run(r);
   for (int k = 0; k < n_in; k++) {
     const cierge_torch_value &v = in[k];
     IValue &x = run.registers[(size_t)k];
-    if (v.kind == 0 && v.handle) x = *(at::Tensor *)v.handle;
+    if (v.kind == 0 && v.handle) x = tensor_of(v.handle, false);
     else if (v.kind == 1) x = v.i;
     else if (v.kind == 2) x = v.f;
     else if (v.kind == 3) x = v.i != 0;
@@ -312,7 +327,7 @@ int infer_types(const cierge_torch_region &r, const cierge_torch_value *in, int 
     x = v.stride ? at::empty_strided(size, c10::IntArrayRef(v.stride, (size_t)v.rank), options) : at::empty(size, options);
   }
   int failed;
-  run_calls(run, &failed);
+  run_calls(run, guards, &failed);
   return give_types(run, out, max_out);
 }
 
