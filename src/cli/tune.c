@@ -143,10 +143,14 @@ static void decide(cg_session *s, cg_tuning *t, const choices *open, const candi
   }
 }
 
-static const char *next_kind(cg_session *s, cg_map *done, const choices *predicted) {
-  for (int i = 0; i < predicted->n; i++)
-    if (!predicted->at[i].known && cg_map_set(s, done, predicted->at[i].kind, "")) return predicted->at[i].kind;
-  return NULL;
+// The choices of one kind that nothing is known of yet.
+static choices next_open(cg_session *s, const choices *predicted) {
+  choices open = {0};
+  for (int i = 0; i < predicted->n; i++) {
+    const cg_choice *c = &predicted->at[i];
+    if (!c->known && (!open.n || !strcmp(c->kind, open.at[0].kind))) CG_PUSH(s, &open, *c);
+  }
+  return open;
 }
 
 void cg_tune(cg_session *s, cierge_options *o, const char *model) {
@@ -158,24 +162,19 @@ void cg_tune(cg_session *s, cierge_options *o, const char *model) {
   o->opt.tuning = t;
   o->opt.report = o->opt.emit = o->opt.dump_after = NULL, o->opt.time_passes = false;
   job j = {o, model, cg_temporary(s, "tune")};
-  choices predicted = compiled(s, &j);
-  cg_map done = {0};
-  for (const char *kind; (kind = next_kind(s, &done, &predicted));) {
-    choices open = {0};
+  for (;;) {
+    t->kind = NULL;
+    choices predicted = compiled(s, &j), open = next_open(s, &predicted); // what was decided last may have opened other choices
+    if (!open.n) break;
     int n = 0;
-    for (int i = 0; i < predicted.n; i++) {
-      const cg_choice *c = &predicted.at[i];
-      if (c->known || strcmp(c->kind, kind)) continue;
-      CG_PUSH(s, &open, *c);
-      if (c->n > n) n = c->n;
-    }
+    for (int i = 0; i < open.n; i++)
+      if (open.at[i].n > n) n = open.at[i].n;
     candidate *x = CG_NEW_ARRAY(s, candidate, n);
-    for (int w = 0; w < n; w++) x[w] = candidate_new(s, o, model, kind, w);
+    for (int w = 0; w < n; w++) x[w] = candidate_new(s, o, model, open.at[0].kind, w);
     for (int r = 0; r < ROUNDS; r++)
       for (int w = 0; w < n; w++) call(s, &x[(w + r) % n]);
     decide(s, t, &open, x);
     write_known(s, t, path);
   }
-  t->kind = NULL;
   o->opt.report = report, o->opt.emit = emit, o->opt.dump_after = dump, o->opt.time_passes = times;
 }

@@ -13,6 +13,13 @@ def flat(value):
     return [value] if isinstance(value, torch.Tensor) else [t for v in value for t in flat(v)]
 
 
+def check(got, want, exact):
+    """As exact as PyTorch, or as PyTorch has it."""
+    error, eager = ((y.double() - exact.double()).abs().max().item() for y in (got, want))
+    if got.shape != want.shape or got.dtype != want.dtype or not error <= 2 * eager:
+        common.close(got, want)
+
+
 def compare(model, inputs, name, dynamic=None, others=(), functional=False, targets=TARGETS):
     path = common.export(model.eval(), inputs, name, dynamic, functional)
     for target in targets:
@@ -24,10 +31,7 @@ def compare(model, inputs, name, dynamic=None, others=(), functional=False, targ
                 model.to(x[0].dtype)
             got = common.run_native(artifact, **{f"input_{i}": t.numpy() for i, t in enumerate(x)})
             for i, w in enumerate(want):
-                g = torch.as_tensor(got[f"output_{i}"])
-                error, eager = (g.double() - exact[i].double()).abs().max().item(), (w.double() - exact[i].double()).abs().max().item()
-                if g.shape != w.shape or g.dtype != w.dtype or not error <= 2 * eager:
-                    common.close(g, w)
+                check(torch.as_tensor(got[f"output_{i}"]), w, exact[i])
 
 
 class Alone(nn.Module):
@@ -127,13 +131,17 @@ class Half(nn.Module):
 
 
 def check_half(model, x, name):
+    """Not PyTorch's bits: without bfloat16 products in the processor it rounds what a transposed convolution adds up, tap by tap."""
     path = common.export(model.eval(), (x,), name)
+    with torch.no_grad():
+        want = model(x)
+        exact = model.net.double()(x.to(model.dtype).double())
+        model.net.to(model.dtype)
     for target in TARGETS:
         artifact, _ = common.compile(path, "--require-native", "--target", target, env={"CIERGE_LIBTORCH": "none"})
         got = common.run_native(artifact, input_0=x.numpy())
-        with torch.no_grad():
-            for i, want in enumerate(model(x)):
-                torch.testing.assert_close(torch.as_tensor(got[f"output_{i}"]).to(model.dtype), want.to(model.dtype))
+        for i, w in enumerate(want):
+            check(torch.as_tensor(got[f"output_{i}"]), w, exact[i])
 
 
 def test_precisions():
