@@ -117,7 +117,6 @@ struct cierge_torch_run {
   std::vector<cierge::Kind> kinds;
   std::vector<int32_t> call_kind;      // [calls] of its result
   std::vector<int32_t> register_kind;  // [n_registers]
-  std::vector<std::pair<int32_t, at::Tensor>> outside; // results that left: kind, tensor
   std::vector<cierge_torch_instance *> instances; // by the script's number
   void (*watch)(void *u, int call, const char *op, uint64_t start, uint64_t ns) = nullptr; // told of each call; NULL: nobody
   void *watcher = nullptr;
@@ -170,7 +169,7 @@ bool call_into_kept(cierge_torch_run &run, size_t k); // false: there is no memo
 void note_result(cierge_torch_run &run, size_t k);    // after a call that made its result anew
 void let_go(cierge_torch_run &run, uint32_t reg);     // nobody reads it any more
 void begin_reuse(cierge_torch_run &run);
-void end_reuse(cierge_torch_run &run);
+bool stays(const cierge_torch_run &run, uint32_t reg); // between calls: if nobody holds it at the next one, it is written to again
 
 // jit.cpp
 void make_script(cierge_torch_region &r, const cierge_torch_region_options &o);

@@ -283,25 +283,20 @@ void let_go(cierge_torch_run &run, uint32_t reg) {
 }
 
 void begin_reuse(cierge_torch_run &run) {
-  if (run.changed) { // other types: nothing that is known holds
-    run.changed = false;
-    run.outside.clear();
-    run.kinds.clear();
-    std::fill(run.call_kind.begin(), run.call_kind.end(), NOT_SEEN);
-    std::fill(run.register_kind.begin(), run.register_kind.end(), NO_KIND);
+  if (!run.changed) {
+    for (uint32_t reg : run.region.left) let_go(run, reg);
     return;
   }
-  for (auto &[kind, tensor] : run.outside)
-    keep(run.kinds[(size_t)kind], tensor);
-  run.outside.clear();
+  run.changed = false; // other types: nothing that is known holds
+  for (uint32_t reg : run.region.left) run.registers[reg] = IValue();
+  run.kinds.clear();
+  std::fill(run.call_kind.begin(), run.call_kind.end(), NOT_SEEN);
+  std::fill(run.register_kind.begin(), run.register_kind.end(), NO_KIND);
 }
 
-void end_reuse(cierge_torch_run &run) {
-  for (uint32_t o : run.region.outputs) {
-    int32_t kind = run.register_kind[o];
-    if (kind >= 0 && run.kinds[(size_t)kind].users && run.registers[o].isTensor()) // a register may be several outputs
-      run.outside.emplace_back(kind, std::move(run.registers[o]).toTensor());
-  }
+bool stays(const cierge_torch_run &run, uint32_t reg) {
+  int32_t kind = run.register_kind[reg];
+  return kind >= 0 && run.kinds[(size_t)kind].users;
 }
 
 } // namespace cierge

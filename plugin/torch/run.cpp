@@ -265,7 +265,7 @@ void run_calls(cierge_torch_run &run, Guards &guards, int *failed) {
   *failed = -1;
 }
 
-// All registers but those of constants and of lent inputs: after a call, whatever became of it.
+// All registers but those of constants, of lent inputs and of results that may be used again: after a call, whatever became of it.
 struct Clearing {
   cierge_torch_run &run;
   bool done = false;
@@ -273,7 +273,9 @@ struct Clearing {
     const cierge_torch_region &r = run.region;
     run.stack.clear();
     if (done)
-      for (uint32_t reg : r.left) run.registers[reg] = IValue();
+      for (uint32_t reg : r.left) {
+        if (!stays(run, reg)) run.registers[reg] = IValue();
+      }
     else {
       for (size_t k = r.n_inputs; k < run.registers.size(); k++) run.registers[k] = IValue();
       run.changed = true; // what was noted of this call is not whole
@@ -304,7 +306,6 @@ void run_region(cierge_torch_run &run, const cierge_torch_value *in, int n_in, c
     run_calls(run, guards, failed);
   }
   give_outputs(run, out);
-  if (r.reuses) end_reuse(run);
   clearing.done = true;
 }
 

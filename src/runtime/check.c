@@ -255,8 +255,10 @@ static bool check_step(checker *k, uint32_t index) {
   if (!check_types(k, s)) return false;
   if (s->n_in + s->n_out > info->max_operands) info->max_operands = s->n_in + s->n_out;
   info->param_at[index] = info->n_params;
+  info->torch_at[index] = info->n_torch_values;
   if (cg_is_loop(s)) info->loop_at[index] = info->n_loops++;
   if (s->kind == CG_STEP_KERNEL) info->n_params += s->n_param;
+  if (s->kind == CG_STEP_TORCH) info->n_torch_values += s->n_in + s->n_out;
   for (uint32_t i = 0; i < s->n_param; i++)
     if (!read_expr(k, s->param[i])) return false;
   for (uint32_t i = 0; i < s->n_in; i++) {
@@ -317,8 +319,9 @@ bool cg_fn_check(cg_fn_info *info, const cg_plan *plan, uint32_t fn, cg_pool *po
   info->shaping = cg_pool_alloc(pool, k.fn->n_values, sizeof *info->shaping);
   info->param_at = cg_pool_alloc(pool, k.fn->n_steps, sizeof *info->param_at);
   info->loop_at = cg_pool_alloc(pool, k.fn->n_steps, sizeof *info->loop_at);
+  info->torch_at = cg_pool_alloc(pool, k.fn->n_steps, sizeof *info->torch_at);
   k.made = cg_pool_alloc(pool, k.fn->n_values, sizeof *k.made);
-  if (!info->value || !info->late_expr || !info->shaping || !info->param_at || !info->loop_at || !k.made) return no_memory(f);
+  if (!info->value || !info->late_expr || !info->shaping || !info->param_at || !info->loop_at || !info->torch_at || !k.made) return no_memory(f);
   made_at_entry(&k);
   find_late(&k);
   return lay_out(&k) && walk(&k) && releases(info, pool, f);

@@ -139,7 +139,7 @@ static cierge_status *run_assert(cg_frame *f, const cg_plan_step *s) {
 static cierge_status *run_step(cg_frame *f, const cg_plan_step *s, uint32_t i) {
   switch (s->kind) {
   case CG_STEP_KERNEL: return run_kernel(f, s, i);
-  case CG_STEP_TORCH: return cg_run_torch(f, s);
+  case CG_STEP_TORCH: return cg_run_torch(f, s, f->torch_value + f->fn->torch_at[i]);
   case CG_STEP_SCALAR: return run_scalar(f, s);
   case CG_STEP_ITEM: return run_item(f, s);
   case CG_STEP_FILL: return run_fill(f, s);

@@ -59,7 +59,7 @@ cierge_status *cg_frame_init(cg_frame *f, cierge_context *c, const cg_fn_info *f
   f->sizes = cg_pool_alloc(pool, fn->n_sizes, sizeof *f->sizes);
   f->params = cg_pool_alloc(pool, fn->n_params, sizeof *f->params);
   f->pointers = cg_pool_alloc(pool, fn->max_operands, sizeof *f->pointers);
-  f->torch_values = cg_pool_alloc(pool, fn->max_operands, sizeof *f->torch_values);
+  f->torch_value = cg_pool_alloc(pool, fn->n_torch_values, sizeof *f->torch_value);
   f->views = cg_pool_alloc(pool, fn->max_operands, sizeof *f->views);
   f->order = cg_pool_alloc(pool, (size_t)fn->n_planned * 2, sizeof *f->order);
   f->place = cg_pool_alloc(pool, fn->n_planned, sizeof *f->place);
@@ -69,10 +69,11 @@ cierge_status *cg_frame_init(cg_frame *f, cierge_context *c, const cg_fn_info *f
     f->calls = cg_pool_alloc(pool, plan->n_steps, sizeof *f->calls);
     if (!f->ns || !f->calls) return cg_no_memory();
   }
-  if (!f->slot || !f->sizes || !f->params || !f->pointers || !f->torch_values || !f->views || !f->order || !f->place || !f->saved ||
+  if (!f->slot || !f->sizes || !f->params || !f->pointers || !f->torch_value || !f->views || !f->order || !f->place || !f->saved ||
       !make_loops(f, pool))
     return cg_no_memory();
   place_constants(f);
+  cg_torch_values_make(f);
   return NULL;
 }
 
@@ -249,15 +250,6 @@ cierge_status *cg_ensure(cg_frame *f, uint32_t v) {
 }
 
 // ---------------------------------------------------------------- access
-
-void *cg_data(const cg_frame *f, uint32_t v) {
-  int64_t offset = 0;
-  while (f->fn->plan->value[v].storage == CG_ST_ALIAS) {
-    offset += f->slot[v].i;
-    v = f->fn->plan->value[v].of;
-  }
-  return offset ? (char *)f->slot[v].data + offset : f->slot[v].data;
-}
 
 cierge_status *cg_integer(cg_frame *f, uint32_t v, int64_t *out) {
   const cg_plan_value *x = &f->fn->plan->value[v];

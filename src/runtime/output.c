@@ -3,7 +3,11 @@
 
 #include "runtime/runtime.h"
 
-static uint8_t root_storage(const cg_frame *f, uint32_t v) { return f->fn->plan->value[f->fn->value[v].root].storage; }
+// In memory that is this call's: not the caller's, the program's or about to be updated.
+static bool is_own(const cg_frame *f, uint32_t v) {
+  uint8_t storage = f->fn->plan->value[f->fn->value[v].root].storage;
+  return f->fn->plan->value[v].kind == CG_V_TENSOR && (storage == CG_ST_ARENA || storage == CG_ST_TORCH);
+}
 
 static void describe(cg_result *r, const int64_t *size, void *data) {
   int64_t n = 1;
@@ -32,27 +36,27 @@ static cierge_status *check_user(const cierge_context *c, uint32_t i) {
   return cg_status_format(CIERGE_BAD_INPUT, "output_%u is %s, the memory for it is %s", i, want, have);
 }
 
-// Result i where it can stay: out of memory that is the caller's, the program's or about to be updated.
+// Result i where it can stay.
 static cierge_status *settle(cierge_context *c, uint32_t i) {
   cg_frame *f = &c->frame[0];
   uint32_t v = f->fn->plan->result[i];
   cg_result *r = &c->result[i];
   cg_view view;
-  cierge_status *st = cg_view_of(f, v, &view);
   r->taken = false;
+  if (is_own(f, v)) {
+    cierge_status *st = f->fn->plan->value[v].storage == CG_ST_ALIAS ? cg_resize(f, v) : NULL;
+    if (!st) describe(r, f->slot[v].size, cg_data(f, v));
+    return st ? st : check_user(c, i);
+  }
+  cierge_status *st = cg_view_of(f, v, &view);
   if (st || view.kind == CG_V_NONE) return st;
   if (view.kind != CG_V_TENSOR) {
     set_number(r, &view);
     return NULL;
   }
-  void *data = view.data;
-  uint8_t storage = root_storage(f, v);
-  if (storage != CG_ST_ARENA && storage != CG_ST_TORCH) {
-    if (!cg_buffer_need(&r->copy, view.bytes)) return cg_no_memory();
-    if (view.bytes) memcpy(r->copy.at, view.data, view.bytes);
-    data = r->copy.at;
-  }
-  describe(r, view.size, data);
+  if (!cg_buffer_need(&r->copy, view.bytes)) return cg_no_memory();
+  if (view.bytes) memcpy(r->copy.at, view.data, view.bytes);
+  describe(r, view.size, r->copy.at);
   return check_user(c, i);
 }
 

@@ -37,9 +37,10 @@ typedef struct {
   bool *shaping;        // [n_values] scalars that early expressions use
   uint32_t *param_at;   // [n_steps] where a kernel's parameters are in the frame's
   uint32_t *loop_at;    // [n_steps] WHILE, SCAN: number of its loop
+  uint32_t *torch_at;   // [n_steps] TORCH: where its operands are in the frame's
   uint32_t *release_at; // [n_steps + 2] where the TORCH values that step k reads last start in `release`; [n_steps]: those that stay
   uint32_t *release;
-  uint32_t n_sizes, n_params, n_loops, n_planned, max_operands;
+  uint32_t n_sizes, n_params, n_loops, n_torch_values, n_planned, max_operands;
 } cg_fn_info;
 
 static inline bool cg_is_loop(const cg_plan_step *s) { return s->kind == CG_STEP_WHILE || s->kind == CG_STEP_SCAN; }
@@ -149,7 +150,7 @@ typedef struct cg_frame {
   cg_slot *slot;               // [n_values]
   int64_t *sizes, *params;
   void **pointers;             // [max_operands] a kernel's
-  cierge_torch_value *torch_values; // [max_operands]
+  cierge_torch_value *torch_value; // [n_torch_values] operands of regions: what stays the same is written once
   cg_view *views;              // [max_operands]
   cg_loop *loop;
   bool shaped;                 // sizes, arena and params fit the parameters
@@ -225,14 +226,26 @@ bool cg_eval(const cg_frame *f, uint32_t expr, int64_t *out);
 cierge_status *cg_resize(cg_frame *f, uint32_t v);
 // Memory for a late ARENA value whose sizes are known.
 cierge_status *cg_ensure(cg_frame *f, uint32_t v);
-void *cg_data(const cg_frame *f, uint32_t v); // as it lies, aliases resolved
+// Where it lies, aliases resolved.
+static inline void *cg_data(const cg_frame *f, uint32_t v) {
+  int64_t offset = 0;
+  while (f->fn->plan->value[v].storage == CG_ST_ALIAS) {
+    offset += f->slot[v].i;
+    v = f->fn->plan->value[v].of;
+  }
+  return offset ? (char *)f->slot[v].data + offset : f->slot[v].data;
+}
 // INT and BOOL values, late expressions evaluated.
 cierge_status *cg_integer(cg_frame *f, uint32_t v, int64_t *out);
 // Any value, in C order.
 cierge_status *cg_view_of(cg_frame *f, uint32_t v, cg_view *out);
 cierge_status *cg_scalar_of(cg_frame *f, uint32_t v, cg_scalar *out);
 void cg_scalar_set(cg_frame *f, uint32_t v, const cg_scalar *s); // converts to v's kind
-bool cg_same_sizes(const int64_t *a, const int64_t *b, uint32_t rank);
+static inline bool cg_same_sizes(const int64_t *a, const int64_t *b, uint32_t rank) {
+  for (uint32_t d = 0; d < rank; d++)
+    if (a[d] != b[d]) return false;
+  return true;
+}
 
 cierge_status *cg_bind_inputs(cierge_context *c);  // bind.c
 // Device, type, rank and fixed sizes of what the user gives for input or output (`what`) spec.
@@ -240,7 +253,8 @@ cierge_status *cg_check_tensor(const char *what, const cierge_spec *spec, const 
 cierge_status *cg_run_steps(cg_frame *f);          // exec.c
 cierge_status *cg_step_error(const cg_frame *f, uint32_t site, cierge_code code, const char *text);
 void cg_bind_sizes(cg_frame *f, const cg_plan_step *s, uint32_t out, const int64_t *size);
-cierge_status *cg_run_torch(cg_frame *f, const cg_plan_step *s); // torch.c
+void cg_torch_values_make(cg_frame *f);            // torch.c
+cierge_status *cg_run_torch(cg_frame *f, const cg_plan_step *s, cierge_torch_value *in); // in: its inputs', then its outputs'
 cierge_status *cg_run_if(cg_frame *f, const cg_plan_step *s);    // control.c
 cierge_status *cg_run_while(cg_frame *f, const cg_plan_step *s, uint32_t loop);
 cierge_status *cg_run_scan(cg_frame *f, const cg_plan_step *s, uint32_t loop);

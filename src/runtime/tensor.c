@@ -17,12 +17,6 @@ bool cg_is_c_order(const int64_t *size, const int64_t *stride, uint32_t rank) {
   return true;
 }
 
-bool cg_same_sizes(const int64_t *a, const int64_t *b, uint32_t rank) {
-  for (uint32_t d = 0; d < rank; d++)
-    if (a[d] != b[d]) return false;
-  return true;
-}
-
 bool cg_tensor_bytes(const int64_t *size, uint32_t rank, uint32_t es, uint64_t *bytes) {
   int64_t n = es;
   bool empty = false, over = false;

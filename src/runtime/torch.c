@@ -129,24 +129,26 @@ static bool check_version(const cierge_program *p, cg_failure *f) {
   return false;
 }
 
+// What a value is in every call.
+static cierge_torch_value described(const cg_plan_value *x, const int64_t *size) {
+  static const int kinds[] = {[CG_V_TENSOR] = 0, [CG_V_INT] = 1, [CG_V_FLOAT] = 2, [CG_V_BOOL] = 3, [CG_V_NONE] = 4};
+  cierge_torch_value t = {.kind = kinds[x->kind]};
+  if (x->kind == CG_V_TENSOR) t.dtype = cg_dtypes[x->dtype].c10, t.rank = (int)x->rank, t.size = size;
+  return t;
+}
+
 // What is known of a region's inputs before any call: types, sizes that are numbers, and weights.
 static bool describe_inputs(cierge_program *p, const cg_plan_fn *fn, const cg_plan_step *s, cierge_torch_value *in) {
-  static const int kinds[] = {[CG_V_TENSOR] = 0, [CG_V_INT] = 1, [CG_V_FLOAT] = 2, [CG_V_BOOL] = 3, [CG_V_NONE] = 4};
   for (uint32_t i = 0; i < s->n_in; i++) {
     const cg_plan_value *x = &fn->value[s->in[i]];
-    cierge_torch_value *t = &in[i];
-    *t = (cierge_torch_value){.kind = kinds[x->kind]};
-    if (x->kind != CG_V_TENSOR) continue;
     int64_t *size = cg_pool_alloc(&p->pool, x->rank, sizeof *size);
     if (!size) return false;
     for (uint32_t d = 0; d < x->rank; d++) {
       const cg_plan_expr *n = &fn->expr[x->dim[d]];
       size[d] = n->n == 1 && n->item[0].op == CG_E_INT ? n->item[0].arg : -1;
     }
-    t->dtype = cg_dtypes[x->dtype].c10;
-    t->rank = (int)x->rank;
-    t->size = size;
-    if (x->storage == CG_ST_CONST) t->data = (void *)(p->weights + x->offset), t->stride = x->stride;
+    in[i] = described(x, size);
+    if (x->kind == CG_V_TENSOR && x->storage == CG_ST_CONST) in[i].data = (void *)(p->weights + x->offset), in[i].stride = x->stride;
   }
   return true;
 }
@@ -235,26 +237,33 @@ void cg_torch_runs_free(cierge_context *c) {
 
 static bool is_constant(const cg_plan_value *v) { return v->kind == CG_V_TENSOR && v->storage == CG_ST_CONST; }
 
+void cg_torch_values_make(cg_frame *f) {
+  const cg_plan_fn *plan = f->fn->plan;
+  for (uint32_t i = 0; i < plan->n_steps; i++) {
+    const cg_plan_step *s = &plan->step[i];
+    for (uint32_t k = 0; s->kind == CG_STEP_TORCH && k < s->n_in; k++) {
+      cierge_torch_value *t = &f->torch_value[f->fn->torch_at[i] + k];
+      *t = described(&plan->value[s->in[k]], f->slot[s->in[k]].size);
+      if (f->fn->value[s->in[k]].strided) t->stride = plan->value[s->in[k]].stride;
+    }
+  }
+}
+
+// Today's value.
 static cierge_status *lend(cg_frame *f, uint32_t v, cierge_torch_value *t) {
   const cg_plan_value *x = &f->fn->plan->value[v];
-  cg_slot *s = &f->slot[v];
-  *t = (cierge_torch_value){0};
   switch (x->kind) {
-  case CG_V_TENSOR: {
-    cierge_status *st = cg_resize(f, v);
-    if (st) return st;
-    t->handle = x->storage == CG_ST_ALIAS ? NULL : s->handle;
+  case CG_V_TENSOR:
+    if (f->fn->value[v].late) {
+      cierge_status *st = cg_resize(f, v);
+      if (st) return st;
+    }
+    t->handle = x->storage == CG_ST_ALIAS ? NULL : f->slot[v].handle;
     t->data = cg_data(f, v);
-    t->dtype = cg_dtypes[x->dtype].c10;
-    t->rank = (int)x->rank;
-    t->size = s->size;
-    t->stride = f->fn->value[v].strided ? x->stride : NULL;
     return NULL;
-  }
-  case CG_V_INT: t->kind = 1; return cg_integer(f, v, &t->i);
-  case CG_V_FLOAT: t->kind = 2, t->f = s->f; return NULL;
-  case CG_V_BOOL: t->kind = 3; return cg_integer(f, v, &t->i);
-  case CG_V_NONE: t->kind = 4; return NULL;
+  case CG_V_INT: case CG_V_BOOL: return cg_integer(f, v, &t->i);
+  case CG_V_FLOAT: t->f = f->slot[v].f; return NULL;
+  case CG_V_NONE: return NULL;
   }
   return NULL;
 }
@@ -304,14 +313,14 @@ static cierge_status *take(cg_frame *f, const cg_plan_step *s, uint32_t i, cierg
 static cierge_status *check_sizes(cg_frame *f, const cg_plan_step *s, uint32_t i, const cierge_torch_value *t) {
   uint32_t v = s->out[i];
   if (f->fn->plan->value[v].kind != CG_V_TENSOR) return NULL;
-  cierge_status *st = cg_resize(f, v);
+  cierge_status *st = f->fn->value[v].late ? cg_resize(f, v) : NULL;
   if (st) return st;
   return cg_same_sizes(f->slot[v].size, t->size, f->fn->plan->value[v].rank) ? NULL : misfit(f, s, i, "shape");
 }
 
-cierge_status *cg_run_torch(cg_frame *f, const cg_plan_step *s) {
+cierge_status *cg_run_torch(cg_frame *f, const cg_plan_step *s, cierge_torch_value *in) {
   const cierge_program *p = f->c->p;
-  cierge_torch_value *in = f->torch_values, *out = in + s->n_in;
+  cierge_torch_value *out = in + s->n_in;
   for (uint32_t i = 0; i < s->n_in; i++) {
     if (is_constant(&f->fn->plan->value[s->in[i]])) continue; // the region has it
     cierge_status *st = lend(f, s->in[i], &in[i]);
