@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/bin/bash
 # The tests under ASan and UBSan: the program, the libraries, the LibTorch plugin (LibTorch itself is not instrumented) and the
 # generated kernels. Whatever process reports something, it is a failure. Leaks: not in Python's processes, nor in conformance cases.
 # Kernels are C with -fwrapv, where integers wrap as PyTorch's do: their overflow is no defect, a shift too far is.
@@ -10,15 +10,19 @@ rm -rf $B/reports
 mkdir -p $B/reports
 ln -sf ../tests/sanitized-cc $B/sanitized-c++
 make -s --no-print-directory -j2 B=$B SAN="$SAN" CFLAGS="-O1 -g" CXX=$PWD/$B/sanitized-c++ all examples unit || exit 1
-passed=0 failed=0
-step() { # step NAME COMMAND…: counts one
+step() { # step NAME COMMAND…: counts one; two run at a time
+  while [ "$(jobs -rp | wc -l)" -ge 2 ]; do wait -n; done
+  one "$@" &
+}
+one() {
   name=$1; shift
   start=$(date +%s)
-  "$@" >$B/log 2>&1
-  code=$?
-  if [ $code = 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED $name"; tail -40 $B/log; fi
+  log=$(mktemp)
+  if "$@" >"$log" 2>&1; then echo passed >>$B/counted; else echo failed >>$B/counted; echo "FAILED $name"; tail -40 "$log"; fi
   echo "$name: $(($(date +%s) - start)) s"
+  rm -f "$log"
 }
+rm -f $B/counted
 # Python has no ASan of its own: the runtime is loaded before it, and libstdc++, whose throw it watches.
 with_asan() { LD_PRELOAD="$(cc -print-file-name=libasan.so) $(c++ -print-file-name=libstdc++.so.6)" .venv/bin/python "$@"; }
 
@@ -34,6 +38,8 @@ export ASAN_OPTIONS=detect_leaks=0:detect_odr_violation=0:quarantine_size_mb=8:l
 step "damaged files" env CIERGE_LIBTORCH=none .venv/bin/python tests/damage.py
 for t in test_models test_semantics test_cli test_api test_torch_modes test_torchop test_torchscript test_torchscript_modules test_torchscript_inputs test_partition test_explain test_recurrent slow_control; do step $t with_asan tests/python/$t.py; done
 step conformance with_asan tests/conformance/run.py --every 40
-step "what was reported" sh -c "head -40 $B/reports/* 2>/dev/null && exit 1 || exit 0"
+wait
+one "what was reported" sh -c "head -40 $B/reports/* 2>/dev/null && exit 1 || exit 0"
+passed=$(grep -c passed $B/counted) failed=$(grep -c failed $B/counted)
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]
