@@ -6,10 +6,13 @@ CFLAGS  ?= -O2 -g
 WARN    := -Wall -Wextra -Wno-missing-field-initializers $(if $(WERROR),-Werror)
 CPPFLAGS += -Iinclude -Isrc -Ithird_party -D_GNU_SOURCE
 ALLFLAGS = -std=c11 -fPIC -fvisibility=hidden -MMD -MP $(WARN) $(CPPFLAGS) $(CFLAGS) $(SAN)
-LDLIBS  := -lm -ldl -lz
+LDLIBS  := -lm -ldl -lz -pthread
 # What every call passes through, the runtime and part of the plugin, is optimised across its files where the compiler can:
 # a call into a small region of LibTorch takes 5 % less (doc/overhead.md).
-LTO     ?= $(if $(SAN),,$(shell echo 'int main(void) { return 0; }' | $(CC) -x c - -Werror -flto=auto -ffat-lto-objects -o /dev/null 2>/dev/null && echo -flto=auto -ffat-lto-objects))
+ifeq ($(origin LTO),undefined)
+LTO     := $(if $(SAN),,$(shell echo 'int main(void) { return 0; }' | $(CC) -x c - -Werror -flto=auto -ffat-lto-objects -o /dev/null 2>/dev/null && echo -flto=auto -ffat-lto-objects))
+endif
+LINK     = $(CC) $(SAN) $(if $(LTO),-fno-lto)
 # LibTorch: `make TORCH=DIR` builds against that one, `make TORCH=` without any.
 TORCH   ?= $(shell tools/find-torch.sh)
 $(if $(TORCH),$(if $(shell tools/find-torch.sh --libtorch $(TORCH)),,$(error no LibTorch to build against)))
@@ -39,27 +42,34 @@ $(B)/obj/third_party/%.o: third_party/%.c
 	$(CC) $(ALLFLAGS) -w -c $< -o $@
 
 $(B)/libcierge_rt.so: $(call obj,$(RT_SRC))
-	$(CC) $(SAN) $(CFLAGS) $(LTO) -shared -Wl,-soname,libcierge_rt.so -Wl,-z,defs -o $@ $^ -lm -ldl
+	$(CC) $(SAN) $(CFLAGS) $(LTO) -shared -Wl,-soname,libcierge_rt.so -Wl,-z,defs -o $@ $^ -lm -ldl -pthread
 $(B)/libcierge.so: $(call obj,$(RT_SRC) $(COMP_SRC) third_party/yyjson/yyjson.c)
-	$(CC) $(SAN) $(if $(LTO),-fno-lto) -shared -Wl,-soname,libcierge.so -Wl,-z,defs -o $@ $^ $(LDLIBS)
+	$(LINK) -shared -Wl,-soname,libcierge.so -Wl,-z,defs -o $@ $^ $(LDLIBS)
 # The program needs no library beside it but the plugin: compiler and runtime are in it.
 $(B)/cierge: $(call obj,$(CLI_SRC) $(RT_SRC) $(COMP_SRC) third_party/yyjson/yyjson.c)
-	$(CC) $(SAN) $(if $(LTO),-fno-lto) -o $@ $^ $(LDLIBS)
+	$(LINK) -o $@ $^ $(LDLIBS)
 
 # LibTorch's place is recorded for a run that names none. The plugin has no path of its own: LibTorch is opened before it.
 $(B)/obj/src/runtime/torch_plugin.o: CPPFLAGS += -DCG_TORCH_DIR='"$(TORCH)"'
+# The plugin is two C++ files, made of those in plugin/torch: LibTorch's headers take a minute to read, and are read twice, not thirty times.
 PLUGIN_SRC := $(wildcard plugin/torch/*.cpp)
-PLUGIN_OPT = -O2 -g
-$(patsubst %,$(B)/obj/plugin/torch/%.o,api run boundary reuse): PLUGIN_OPT += $(LTO)
-$(B)/obj/plugin/torch/%.o: plugin/torch/%.cpp
+PLUGIN_UNITS := $(patsubst %,$(B)/obj/plugin/%.o,regions import)
+CXXFLAGS ?= -O2
+$(B)/gen/plugin/import.cpp: PARTS = $(filter plugin/torch/import%,$(PLUGIN_SRC))
+$(B)/gen/plugin/regions.cpp: PARTS = $(filter-out plugin/torch/import%,$(PLUGIN_SRC))
+$(B)/gen/plugin/regions.cpp $(B)/gen/plugin/import.cpp: $(PLUGIN_SRC)
 	@mkdir -p $(@D)
-	$(CXX) -std=c++20 $(PLUGIN_OPT) -fPIC -fvisibility=hidden -MMD -MP -Wall -Wextra $(if $(WERROR),-Werror) -Iinclude -Isrc -Iplugin/torch \
+	printf '#include "%s"\n' $(abspath $(PARTS)) > $@
+$(B)/obj/plugin/regions.o: CXXFLAGS += $(LTO)
+$(PLUGIN_UNITS): $(B)/obj/plugin/%.o: $(B)/gen/plugin/%.cpp
+	@mkdir -p $(@D)
+	$(CXX) -std=c++20 $(CXXFLAGS) -fPIC -fvisibility=hidden -MMD -MP -Wall -Wextra $(if $(WERROR),-Werror) -Iinclude -Isrc -Iplugin/torch \
 	  -isystem $(TORCH)/include -isystem $(TORCH)/include/torch/csrc/api/include -c $< -o $@
 plugin: $(B)/libcierge_torch.so
 # Archives of TorchScript are checked by the project's own reader, in C.
 PLUGIN_C := $(addprefix src/base/,script_check.c zip.c session.c alloc.c number.c str.c map.c vec.c)
-$(B)/libcierge_torch.so: $(patsubst plugin/%.cpp,$(B)/obj/plugin/%.o,$(PLUGIN_SRC)) $(call obj,$(PLUGIN_C))
-	$(CXX) $(SAN) $(PLUGIN_OPT) $(LTO) -shared -Wl,-soname,libcierge_torch.so -Wl,-z,defs -o $@ $^ -L$(TORCH)/lib -ltorch_cpu -lc10 -lz
+$(B)/libcierge_torch.so: $(PLUGIN_UNITS) $(call obj,$(PLUGIN_C))
+	$(CXX) $(SAN) $(CXXFLAGS) $(LTO) -shared -Wl,-soname,libcierge_torch.so -Wl,-z,defs -o $@ $^ -L$(TORCH)/lib -ltorch_cpu -lc10 -lz
 
 # ---------------------------------------------------------------- examples, tests
 
@@ -89,11 +99,11 @@ $(B)/tests/libtestops.so: tests/custom_op/testops.cpp
 UNIT := $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))
 $(B)/tests/%: $(B)/obj/tests/unit/%.o $(call obj,$(RT_SRC) $(COMP_SRC) third_party/yyjson/yyjson.c)
 	@mkdir -p $(@D)
-	$(CC) $(SAN) $(if $(LTO),-fno-lto) -o $@ $^ $(LDLIBS) -lcmocka -pthread
+	$(LINK) -o $@ $^ $(LDLIBS) -lcmocka -pthread
 GOLDEN := $(B)/tests/irtool $(B)/tests/plantool
 $(GOLDEN): $(B)/tests/%: $(B)/obj/tests/golden/%.o $(call obj,$(RT_SRC) $(COMP_SRC) third_party/yyjson/yyjson.c)
 	@mkdir -p $(@D)
-	$(CC) $(SAN) $(if $(LTO),-fno-lto) -o $@ $^ $(LDLIBS)
+	$(LINK) -o $@ $^ $(LDLIBS)
 
 setup:
 	@tools/setup.sh

@@ -11,8 +11,6 @@ namespace {
 
 using c10::IValue;
 
-[[noreturn]] void fail(const std::string &text) { throw std::runtime_error(text); }
-
 at::ScalarType dtype_of(const cierge_torch_value &v) {
   if (v.dtype < 0 || v.dtype >= (int)c10::ScalarType::NumOptions) fail("no such dtype: " + std::to_string(v.dtype));
   return (at::ScalarType)v.dtype;

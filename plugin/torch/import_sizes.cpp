@@ -10,7 +10,7 @@ namespace {
 using Types = std::vector<std::string>;
 
 // A call, and what its first operand is.
-struct Call {
+struct Question {
   Importer &im;
   const c10::FunctionSchema &schema;
   const Values &args;
@@ -19,7 +19,7 @@ struct Call {
   std::string dtype;         // its
   std::vector<std::string> dims;
 
-  Call(Importer &importer, const c10::FunctionSchema &its, const Values &operands, int64_t results) : im(importer), schema(its), args(operands), count(results) {
+  Question(Importer &importer, const c10::FunctionSchema &its, const Values &operands, int64_t results) : im(importer), schema(its), args(operands), count(results) {
     tensor = !args.empty() && args[0]->kind == Abstract::Tensor && !args[0]->type.empty();
     if (tensor) dtype = dtype_of(args[0]->type), dims = dims_of(args[0]->type);
   }
@@ -42,19 +42,19 @@ struct Call {
 
 // ---------------------------------------------------------------- sizes that are in the data
 
-Types indices(Call &c) { return {"i64[" + c.im.some_size() + ", " + std::to_string(c.dims.size()) + "]"}; }
+Types indices(Question &c) { return {"i64[" + c.im.some_size() + ", " + std::to_string(c.dims.size()) + "]"}; }
 
-Types indices_by_dim(Call &c) { return Types((size_t)c.count, "i64[" + c.im.some_size() + "]"); }
+Types indices_by_dim(Question &c) { return Types((size_t)c.count, "i64[" + c.im.some_size() + "]"); }
 
-Types selected(Call &c) { return {c.dtype + "[" + c.im.some_size() + "]"}; }
+Types selected(Question &c) { return {c.dtype + "[" + c.im.some_size() + "]"}; }
 
-Types one_hot(Call &c) {
+Types one_hot(Question &c) {
   c.dims.push_back(c.im.some_size());
   return {type_text(c.dtype, c.dims)};
 }
 
 // x[mask], x[mask, i], x[:, mask]: each mask stands for as many indices as it has dimensions, all of one length.
-Types masked(Call &c) {
+Types masked(Question &c) {
   if (c.args[1]->kind != Abstract::List) return {};
   auto out = c.dims;
   size_t at = 0, first = 0, last = 0, n = 0;
@@ -88,31 +88,31 @@ Types masked(Call &c) {
 }
 
 // The values, where each is found again, how often each is there: empty where that is not asked for.
-Types unique(Call &c, bool inverse, bool counts) {
+Types unique(Question &c, bool inverse, bool counts) {
   std::string n = c.im.some_size();
   Types all = {c.dtype + "[" + n + "]", inverse ? type_text("i64", c.dims) : "i64[0]", counts ? "i64[" + n + "]" : "i64[0]"};
   all.resize((size_t)c.count);
   return all;
 }
-Types unique(Call &c) { return unique(c, c.flag(2), c.flag(3)); }
+Types unique(Question &c) { return unique(c, c.flag(2), c.flag(3)); }
 
-Types unique_along(Call &c, const A &a, size_t first_flag) {
+Types unique_along(Question &c, const A &a, size_t first_flag) {
   int64_t d;
   if (!c.dim(a, &d)) return {};
   std::string n = c.im.some_size(), old = c.dims[(size_t)d];
   return {c.along(d, n)[0], c.flag(first_flag) ? "i64[" + old + "]" : "i64[0]", c.flag(first_flag + 1) ? "i64[" + n + "]" : "i64[0]"};
 }
-Types unique_dim(Call &c) { return unique_along(c, c.args[1], 3); }
-Types unique_dim_consecutive(Call &c) { return unique_along(c, c.args[1], 2); }
-Types unique_consecutive(Call &c) { return is_none(c.args[3]) ? unique(c, c.flag(1), c.flag(2)) : unique_along(c, c.args[3], 1); }
+Types unique_dim(Question &c) { return unique_along(c, c.args[1], 3); }
+Types unique_dim_consecutive(Question &c) { return unique_along(c, c.args[1], 2); }
+Types unique_consecutive(Question &c) { return is_none(c.args[3]) ? unique(c, c.flag(1), c.flag(2)) : unique_along(c, c.args[3], 1); }
 
-Types bincount(Call &c) {
+Types bincount(Question &c) {
   bool weighted = c.args[1]->kind == Abstract::Tensor;
   return {(weighted ? (dtype_of(c.args[1]->type) == "f32" ? "f32[" : "f64[") : "i64[") + c.im.some_size() + "]"};
 }
 
 // The histogram, and the edges along each dimension: numbers of bins, or the edges themselves.
-Types histogram(Call &c) {
+Types histogram(Question &c) {
   Types all = {""};
   std::vector<std::string> bins;
   for (int64_t k = 0; k + 1 < c.count; k++) {
@@ -131,7 +131,7 @@ Types histogram(Call &c) {
 }
 
 // A segment of the dimension for each length, or between each two offsets.
-Types segments(Call &c) {
+Types segments(Question &c) {
   A lengths = c.arg("lengths"), by = is_none(lengths) ? c.arg("offsets") : lengths;
   int64_t axis, n;
   if (by->kind != Abstract::Tensor || by->type.empty() || !c.dim(c.arg("axis"), &axis)) return {};
@@ -145,7 +145,7 @@ Types segments(Call &c) {
   return {type_text(c.dtype, out)};
 }
 
-Types repeated(Call &c) {
+Types repeated(Question &c) {
   int64_t d;
   if (is_none(c.args[2])) return selected(c);
   return c.dim(c.args[2], &d) ? c.along(d, c.im.some_size()) : Types();
@@ -153,26 +153,26 @@ Types repeated(Call &c) {
 
 // ---------------------------------------------------------------- sizes made of numbers
 
-Types select(Call &c) {
+Types select(Question &c) {
   int64_t d;
   if (!c.dim(c.arg("dim"), &d)) return {};
   c.dims.erase(c.dims.begin() + d);
   return {type_text(c.dtype, c.dims)};
 }
 
-Types slice(Call &c) {
+Types slice(Question &c) {
   int64_t d;
   return c.dim(c.arg("dim"), &d) ? c.along(d, c.im.some_size()) : Types();
 }
 
-Types narrow(Call &c) {
+Types narrow(Question &c) {
   int64_t d, length;
   if (!c.dim(c.arg("dim"), &d)) return {};
   return c.along(d, is_int(c.arg("length"), &length) ? std::to_string(length) : c.im.some_size());
 }
 
 // `kept`: what a size of -1 stands for, from the last dimension on.
-std::vector<std::string> sizes(Call &c, const A &size, const std::vector<std::string> &kept = {}) {
+std::vector<std::string> sizes(Question &c, const A &size, const std::vector<std::string> &kept = {}) {
   std::vector<std::string> out;
   size_t lead = size->items.size() - kept.size();
   for (size_t k = 0; k < size->items.size(); k++) {
@@ -188,29 +188,29 @@ std::vector<std::string> sizes(Call &c, const A &size, const std::vector<std::st
   return out;
 }
 
-Types of_size(Call &c, const A &size, const std::string &dtype, const std::vector<std::string> &kept = {}) {
+Types of_size(Question &c, const A &size, const std::string &dtype, const std::vector<std::string> &kept = {}) {
   if (!size || size->kind != Abstract::List || dtype.empty()) return {};
   return {type_text(dtype, sizes(c, size, kept))};
 }
 
-Types filled(Call &c, const char *otherwise) { // of the dtype that is said
+Types filled(Question &c, const char *otherwise) { // of the dtype that is said
   int64_t code;
   A word = c.arg("dtype");
   const char *said = word && is_int(word, &code) ? dtype_word((at::ScalarType)code) : c.tensor ? c.dtype.c_str() : otherwise;
   return of_size(c, c.arg("size"), said ? said : "");
 }
-Types filled(Call &c) { return filled(c, "f32"); }
-Types full(Call &c) {
+Types filled(Question &c) { return filled(c, "f32"); }
+Types full(Question &c) {
   c10::TypeKind k = c.args[1]->jtype->kind();
   return filled(c, k == c10::TypeKind::IntType ? "i64" : k == c10::TypeKind::BoolType ? "bool" : "f32");
 }
 
-Types expand(Call &c) { return of_size(c, c.arg("size"), c.dtype, c.dims); }
-Types view(Call &c) { return of_size(c, c.arg("size"), c.dtype); }
-Types reshape(Call &c) { return of_size(c, c.arg("shape"), c.dtype); }
+Types expand(Question &c) { return of_size(c, c.arg("size"), c.dtype, c.dims); }
+Types view(Question &c) { return of_size(c, c.arg("size"), c.dtype); }
+Types reshape(Question &c) { return of_size(c, c.arg("shape"), c.dtype); }
 
 // The last dimensions, of another size.
-Types resized(Call &c) {
+Types resized(Question &c) {
   A size = c.arg("output_size");
   if (!c.tensor || size->kind != Abstract::List || size->items.size() > c.dims.size()) return {};
   auto last = sizes(c, size);
@@ -218,7 +218,7 @@ Types resized(Call &c) {
   return {type_text(c.dtype, c.dims)};
 }
 
-Types arange(Call &c) {
+Types arange(Question &c) {
   int64_t code;
   std::string dtype = "i64";
   if (is_int(c.arg("dtype"), &code)) dtype = dtype_word((at::ScalarType)code) ? dtype_word((at::ScalarType)code) : "";
@@ -232,11 +232,11 @@ Types arange(Call &c) {
 
 enum From { Data, Numbers };
 
-const struct Row {
+const struct Rule {
   const char *op;
   From from; // Data: of a tensor; Numbers: where a number that appears at run time is among the operands
-  Types (*types)(Call &);
-} rows[] = {
+  Types (*types)(Question &);
+} questions[] = {
     {"aten::nonzero", Data, indices},
     {"aten::argwhere", Data, indices},
     {"aten::where", Data, indices_by_dim},
@@ -292,13 +292,13 @@ const struct Row {
 } // namespace
 
 std::vector<std::string> run_time_types(Importer &im, const std::string &op, const c10::FunctionSchema &schema, const Values &args, int64_t count) {
-  Call c(im, schema, args, count);
+  Question c(im, schema, args, count);
   bool numbers = false;
   for (const A &a : args) {
     numbers = numbers || a->kind == Abstract::Number;
     for (const A &i : a->items) numbers = numbers || i->kind == Abstract::Number;
   }
-  for (const Row &r : rows)
+  for (const Rule &r : questions)
     if (op == r.op && (r.from == Data ? c.tensor : numbers)) return r.types(c);
   return {};
 }

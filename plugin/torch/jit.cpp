@@ -30,8 +30,6 @@ using torch::jit::Graph;
 using torch::jit::Node;
 using torch::jit::Value;
 
-[[noreturn]] void fail(const std::string &text) { throw std::runtime_error(text); }
-
 struct Builder {
   const cierge_torch_region &r;
   Graph &graph;

@@ -14,6 +14,7 @@
 
 #include <memory>
 #include <set>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,8 @@
 #include "unsafe.h"
 
 namespace cierge {
+
+[[noreturn]] inline void fail(const std::string &text) { throw std::runtime_error(text); }
 
 // What the schema wants an argument to be; registers are converted to it in each call.
 enum class Want : uint8_t { As_is, Tensor, Int, Float, Bool, Scalar };

@@ -18,8 +18,6 @@ namespace {
 using c10::IValue;
 using Registers = std::vector<IValue>;
 
-[[noreturn]] void fail(const std::string &text) { throw std::runtime_error(text); }
-
 // ---------------------------------------------------------------- arguments
 
 at::Tensor wrapped(const IValue &v) {

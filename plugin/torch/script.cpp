@@ -14,7 +14,7 @@ using Registers = std::vector<IValue>;
 
 // ---------------------------------------------------------------- at load
 
-ScriptArg constant(IValue v) {
+ScriptArg fixed(IValue v) {
   ScriptArg a;
   a.plain.constant = std::move(v);
   return a;
@@ -60,48 +60,48 @@ ScriptArg box_items(const Tagged &v, const c10::TypePtr &type, const std::string
 
 ScriptArg box(const Tagged &v, const c10::TypePtr &type, const std::string &place) {
   if (type->kind() == c10::TypeKind::OptionalType) {
-    if (v.tag == CG_TA_NONE) return constant(IValue());
+    if (v.tag == CG_TA_NONE) return fixed(IValue());
     return box(v, type->castRaw<c10::OptionalType>()->getElementType(), place);
   }
   if (type->kind() == c10::TypeKind::AnyType) {
     if (v.tag == CG_TA_REGISTER) return reference(v, Want::As_is);
-    return v.tag == CG_TA_NONE ? constant(IValue()) : box(v, natural(v), place);
+    return v.tag == CG_TA_NONE ? fixed(IValue()) : box(v, natural(v), place);
   }
   if (v.tag == CG_TA_REGISTER || v.tag == CG_TA_EXPRESSION) return reference(v, want_of(*type));
   if (v.tag == CG_TA_LIST && (type->kind() == c10::TypeKind::ListType || type->kind() == c10::TypeKind::TupleType)) return box_items(v, type, place);
   bool integer = v.tag == CG_TA_INT || v.tag == CG_TA_DTYPE || v.tag == CG_TA_LAYOUT || v.tag == CG_TA_MEMORY_FORMAT;
   switch (type->kind()) {
   case c10::TypeKind::NoneType:
-    if (v.tag == CG_TA_NONE) return constant(IValue());
+    if (v.tag == CG_TA_NONE) return fixed(IValue());
     break;
   case c10::TypeKind::TensorType: // as Tensor(3) of a script's: a number becomes a tensor
-    if (v.tag == CG_TA_INT) return constant(at::scalar_tensor(v.i, at::kLong));
-    if (v.tag == CG_TA_BOOL) return constant(at::scalar_tensor(v.i != 0, at::kBool));
-    if (v.tag == CG_TA_FLOAT) return constant(at::scalar_tensor(v.f, at::kFloat));
+    if (v.tag == CG_TA_INT) return fixed(at::scalar_tensor(v.i, at::kLong));
+    if (v.tag == CG_TA_BOOL) return fixed(at::scalar_tensor(v.i != 0, at::kBool));
+    if (v.tag == CG_TA_FLOAT) return fixed(at::scalar_tensor(v.f, at::kFloat));
     break;
   case c10::TypeKind::IntType:
-    if (integer || v.tag == CG_TA_BOOL) return constant(v.i);
+    if (integer || v.tag == CG_TA_BOOL) return fixed(v.i);
     break;
   case c10::TypeKind::FloatType:
-    if (v.tag == CG_TA_FLOAT) return constant(v.f);
-    if (v.tag == CG_TA_INT) return constant((double)v.i);
+    if (v.tag == CG_TA_FLOAT) return fixed(v.f);
+    if (v.tag == CG_TA_INT) return fixed((double)v.i);
     break;
   case c10::TypeKind::BoolType:
-    if (v.tag == CG_TA_BOOL) return constant(v.i != 0);
+    if (v.tag == CG_TA_BOOL) return fixed(v.i != 0);
     break;
   case c10::TypeKind::NumberType:
-    if (v.tag == CG_TA_FLOAT) return constant(v.f);
-    if (v.tag == CG_TA_INT) return constant(v.i);
-    if (v.tag == CG_TA_BOOL) return constant(v.i != 0);
+    if (v.tag == CG_TA_FLOAT) return fixed(v.f);
+    if (v.tag == CG_TA_INT) return fixed(v.i);
+    if (v.tag == CG_TA_BOOL) return fixed(v.i != 0);
     break;
   case c10::TypeKind::ComplexType:
-    if (v.tag == CG_TA_COMPLEX) return constant(c10::complex<double>(v.f, v.im));
+    if (v.tag == CG_TA_COMPLEX) return fixed(c10::complex<double>(v.f, v.im));
     break;
   case c10::TypeKind::StringType:
-    if (v.tag == CG_TA_TEXT || v.tag == CG_TA_DEVICE) return constant(v.text);
+    if (v.tag == CG_TA_TEXT || v.tag == CG_TA_DEVICE) return fixed(v.text);
     break;
   case c10::TypeKind::DeviceObjType:
-    if (v.tag == CG_TA_TEXT || v.tag == CG_TA_DEVICE) return constant(c10::Device(v.text));
+    if (v.tag == CG_TA_TEXT || v.tag == CG_TA_DEVICE) return fixed(c10::Device(v.text));
     break;
   default: break;
   }
@@ -127,7 +127,7 @@ std::shared_ptr<ScriptCall> read_script_call(Reader &r, const std::string &name,
   for (uint32_t k = 0; k < declared; k++) {
     const std::string place = c->key + ": argument " + std::to_string(k);
     if (k + 1 < n) c->args.push_back(box(read_tagged(r, 0), c->method->args[k], place));
-    else if (c->method->defaults[k]) c->args.push_back(constant(*c->method->defaults[k]));
+    else if (c->method->defaults[k]) c->args.push_back(fixed(*c->method->defaults[k]));
     else refuse(place + " is missing");
   }
   return c;

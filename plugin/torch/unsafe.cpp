@@ -27,10 +27,10 @@ using namespace torch::jit;
 
 // ---------------------------------------------------------------- archives
 
-struct Bytes : caffe2::serialize::ReadAdapterInterface {
+struct Archive_bytes : caffe2::serialize::ReadAdapterInterface {
   const char *at;
   size_t n;
-  Bytes(const void *bytes, size_t size) : at((const char *)bytes), n(size) {}
+  Archive_bytes(const void *bytes, size_t size) : at((const char *)bytes), n(size) {}
   size_t size() const override { return n; }
   size_t read(uint64_t pos, void *buf, size_t want, const char *) const override {
     if (pos >= n) return 0;
@@ -71,7 +71,7 @@ void refuse_unsafe(const std::string &op, Allowed allowed) {
 }
 
 void refuse_unsafe_archive(const void *bytes, size_t size, Allowed allowed) {
-  caffe2::serialize::PyTorchStreamReader reader(std::make_shared<Bytes>(bytes, size));
+  caffe2::serialize::PyTorchStreamReader reader(std::make_shared<Archive_bytes>(bytes, size));
   if (reader.hasRecord("model.json")) throw std::runtime_error("this TorchScript archive was written by a PyTorch older than 1.4; save it again with a newer one");
   std::string code, pickles;
   for (const std::string &name : reader.getAllRecords()) {
