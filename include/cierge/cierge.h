@@ -115,7 +115,7 @@ typedef struct cierge_context cierge_context;
 
 typedef struct {
   size_t size;   // sizeof(cierge_context_options)
-  int threads;   // 0: as many as there are processors
+  int threads;   // 0: as many as there are processors. The context's own, made by the first call that needs them; the caller's is one of them
   int profile;   // 1: time every step, for cierge_profile_text; 2: also note when, for cierge_profile_trace
 } cierge_context_options;
 

@@ -79,7 +79,8 @@ cierge_status *cierge_context_new(const cierge_program *p, const cierge_context_
   c->p = p;
   atomic_fetch_add(&((cierge_program *)p)->contexts, 1);
   c->threads = o.threads ? o.threads : processors();
-  cierge_status *st = make(c, o.profile);
+  c->team = cg_team_new(cg_kernel_threads(c), p->torch != NULL);
+  cierge_status *st = c->team ? make(c, o.profile) : cg_no_memory();
   if (!st) *out = c;
   else cierge_context_free(c);
   return st;
@@ -94,6 +95,7 @@ void cierge_context_free(cierge_context *c) {
   for (uint32_t i = 0; c->result && i < plan->fn[0]->n_results; i++) cg_buffer_free(&c->result[i].copy);
   for (uint32_t i = 0; c->state && i < plan->n_states; i++) cg_buffer_free(&c->state[i]);
   if (c->trace) cg_heap_free(c->trace->at);
+  cg_team_free(c->team);
   cg_pool_free(&c->pool);
   cierge_program_free((cierge_program *)c->p);
   cg_heap_free(c);
@@ -108,7 +110,9 @@ cierge_status *cierge_run(cierge_context *c) {
   cg_frame_drop_tensors(f);
   size_t event = c->trace ? cg_trace_begin(c->trace, 0, CG_WHOLE_CALL, cg_now()) : 0;
   cierge_status *st = cg_bind_inputs(c);
+  cg_team *others = cg_team_use(c->team);
   if (!st) st = cg_run_steps(f);
+  cg_team_use(others);
   bool updates = f->fn->plan->n_updates;
   if (!st && updates) st = cg_save_updates(f);
   if (!st) st = cg_outputs(c);

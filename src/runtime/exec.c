@@ -76,8 +76,7 @@ static cierge_status *run_kernel(cg_frame *f, const cg_plan_step *s, uint32_t st
     cierge_status *st = operand(f, s->in[i], is_scratch(f, s->in[i], step), &p[s->n_out + i]);
     if (st) return st;
   }
-  int threads = f->c->threads < CG_PLAN_MAX_THREADS ? f->c->threads : CG_PLAN_MAX_THREADS;
-  int code = f->c->p->kernel[s->kernel](p, param, threads, detail);
+  int code = f->c->p->kernel[s->kernel](p, param, cg_kernel_threads(f->c), detail);
   return code ? kernel_error(f, s, code, detail) : NULL;
 }
 

@@ -229,9 +229,9 @@ cierge_status *cg_frame_shape(cg_frame *f) {
   return st;
 }
 
-cierge_status *cg_resize(cg_frame *f, uint32_t v) {
-  if (!f->fn->value[v].late || f->fn->plan->value[v].kind != CG_V_TENSOR) return NULL;
+cierge_status *cg_resize_late(cg_frame *f, uint32_t v) {
   const cg_plan_value *x = &f->fn->plan->value[v];
+  if (x->kind != CG_V_TENSOR) return NULL;
   bool changed;
   if (x->storage == CG_ST_ALIAS) { // what it is a part of may be late as well
     cierge_status *st = cg_resize(f, x->of);

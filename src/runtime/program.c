@@ -89,6 +89,8 @@ static bool load_kernels(cierge_program *p, cg_failure *f) {
   if (!object) return fail(f, CIERGE_BAD_ARTIFACT, "there is no section kernels");
   p->kernels = cg_kernels_open(object, size, f);
   if (!p->kernels) return false;
+  const cg_team_calls_v1 **team = dlsym(p->kernels, CG_TEAM_SYMBOL);
+  if (team) *team = &cg_team_calls;
   for (uint32_t i = 0; i < n; i++) {
     *(void **)&p->kernel[i] = dlsym(p->kernels, p->plan->kernel[i].symbol);
     if (p->kernel[i]) continue;

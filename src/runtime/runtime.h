@@ -7,7 +7,7 @@
 //   context.c  contexts: frames, state, reset
 //   frame.c    a function's values; sizes from symbols; memory.c the plan of the arena
 //   bind.c     the user's inputs; symbols solved from their sizes
-//   exec.c     the steps; control.c if, while, calls
+//   exec.c     the steps; control.c if, while, calls; team.c the threads that kernels share their work among
 //   output.c   results leave; update.c state and mutated inputs take their new values; tensor.c strided copies
 //   inspect.c, profile.c, trace.c  texts
 #ifndef CG_RUNTIME_RUNTIME_H
@@ -18,6 +18,7 @@
 #include "ir/dtype.h"
 #include "runtime/cpu.h"
 #include "runtime/status.h"
+#include "runtime/team.h"
 #include "runtime/torch_plugin.h"
 
 // ---------------------------------------------------------------- a function, before it runs (check.c)
@@ -197,6 +198,7 @@ struct cierge_context {
   const cierge_program *p;
   cg_pool pool;
   int threads;
+  cg_team *team;               // that kernels use
   cg_frame *frame;             // [n_fns]: calls cannot recurse, so a function needs one
   cg_buffer *state;            // [n_states]
   cierge_torch_run **torch_run; // [n_regions]
@@ -207,6 +209,9 @@ struct cierge_context {
   bool bound;                  // inputs are as they were in the last call, but for their sizes
   bool ran;                    // the last call went well
 };
+
+// As many as a kernel is called with.
+static inline int cg_kernel_threads(const cierge_context *c) { return c->threads < CG_PLAN_MAX_THREADS ? c->threads : CG_PLAN_MAX_THREADS; }
 
 cierge_status *cg_frame_init(cg_frame *f, cierge_context *c, const cg_fn_info *fn, bool profile);
 void cg_frame_free(cg_frame *f);
@@ -223,7 +228,8 @@ static inline void cg_arena_watch(const cg_frame *f, uint32_t step) { (void)f, (
 // An expression's value.
 bool cg_eval(const cg_frame *f, uint32_t expr, int64_t *out);
 // Of late tensors: sizes, and for aliases their place. Others: nothing to do.
-cierge_status *cg_resize(cg_frame *f, uint32_t v);
+cierge_status *cg_resize_late(cg_frame *f, uint32_t v);
+static inline cierge_status *cg_resize(cg_frame *f, uint32_t v) { return f->fn->value[v].late ? cg_resize_late(f, v) : NULL; }
 // Memory for a late ARENA value whose sizes are known.
 cierge_status *cg_ensure(cg_frame *f, uint32_t v);
 // Where it lies, aliases resolved.

@@ -252,20 +252,18 @@ void cg_torch_values_make(cg_frame *f) {
 // Today's value.
 static cierge_status *lend(cg_frame *f, uint32_t v, cierge_torch_value *t) {
   const cg_plan_value *x = &f->fn->plan->value[v];
+  cierge_status *st = NULL;
   switch (x->kind) {
   case CG_V_TENSOR:
-    if (f->fn->value[v].late) {
-      cierge_status *st = cg_resize(f, v);
-      if (st) return st;
-    }
+    if ((st = cg_resize(f, v))) break;
     t->handle = x->storage == CG_ST_ALIAS ? NULL : f->slot[v].handle;
     t->data = cg_data(f, v);
-    return NULL;
-  case CG_V_INT: case CG_V_BOOL: return cg_integer(f, v, &t->i);
-  case CG_V_FLOAT: t->f = f->slot[v].f; return NULL;
-  case CG_V_NONE: return NULL;
+    break;
+  case CG_V_INT: case CG_V_BOOL: st = cg_integer(f, v, &t->i); break;
+  case CG_V_FLOAT: t->f = f->slot[v].f; break;
+  case CG_V_NONE: break;
   }
-  return NULL;
+  return st;
 }
 
 static cierge_status *misfit(cg_frame *f, const cg_plan_step *s, uint32_t i, const char *what) {
@@ -313,7 +311,7 @@ static cierge_status *take(cg_frame *f, const cg_plan_step *s, uint32_t i, cierg
 static cierge_status *check_sizes(cg_frame *f, const cg_plan_step *s, uint32_t i, const cierge_torch_value *t) {
   uint32_t v = s->out[i];
   if (f->fn->plan->value[v].kind != CG_V_TENSOR) return NULL;
-  cierge_status *st = f->fn->value[v].late ? cg_resize(f, v) : NULL;
+  cierge_status *st = cg_resize(f, v);
   if (st) return st;
   return cg_same_sizes(f->slot[v].size, t->size, f->fn->plan->value[v].rank) ? NULL : misfit(f, s, i, "shape");
 }

@@ -452,17 +452,3 @@ void cg_tile_pack(const cg_tile *t, cg_dtype from, const void *src, int64_t stri
         cg_tile_convert(t, from, (const char *)src + (i * stride_k + (n0 + j) * stride_n) * (int64_t)from_size, panel + (size_t)(i * width + j) * to_size);
   }
 }
-
-// ---------------------------------------------------------------- units of work
-
-void cg_tile_units(cg_str *o, const char *units, const char *work, const char *setup) {
-  cg_str_addf(o,
-              "  const int64_t units = %s;\n"
-              "  #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1 && %s > 300000)\n"
-              "  for (int thread = 0; thread < threads; thread++) {\n"
-              "%s"
-              "    for (int64_t unit = units * thread / threads; unit < units * (thread + 1) / threads; unit++) {\n",
-              units, work, setup);
-}
-
-void cg_tile_units_end(cg_str *o) { cg_str_add(o, "    }\n  }\n"); }

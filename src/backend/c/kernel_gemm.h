@@ -1,7 +1,7 @@
 // The register tile: every matrix product, convolution and attention kernel is made of it.
 #ifndef CG_BACKEND_C_KERNEL_GEMM_H
 #define CG_BACKEND_C_KERNEL_GEMM_H
-#include "backend/c/kernel.h"
+#include "backend/c/units.h"
 
 // C[rows][nr] (+)= A[rows][k] * B[k][nr], with all of C in registers. A is row-major with any row stride; B is a panel whose
 // rows lie ldb apart (packed: nr, or nr/2 where at most nr/2 columns are left).
@@ -48,10 +48,4 @@ int64_t cg_tile_packed(const cg_tile *t, int64_t depth, int64_t n);
 void cg_tile_pack(const cg_tile *t, cg_dtype from, const void *src, int64_t stride_k, int64_t stride_n, int64_t depth, int64_t n, void *dst);
 // One element of a constant in the type computed in.
 void cg_tile_convert(const cg_tile *t, cg_dtype from, const void *src, void *dst);
-
-// Opens the loop over units of work shared evenly between threads: each unit is computed by one thread alone, whatever their number.
-// `work`: C text of the multiplications in all of them. Text until the matching cg_tile_units_end sees `unit`; `setup` is written
-// once for each thread, before its units.
-void cg_tile_units(cg_str *o, const char *units, const char *work, const char *setup);
-void cg_tile_units_end(cg_str *o);
 #endif

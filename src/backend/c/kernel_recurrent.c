@@ -178,33 +178,34 @@ static void emit_layer(writer *w) {
               "  for (int64_t i = 0; i < batch * hidden; i++) state[i] = h0[i]%s;\n"
               "  const int64_t groups = (batch + ROWS - 1) / ROWS;\n"
               "  (void)c_now, (void)c0, (void)cn, (void)inner;\n"
-              "  #pragma omp parallel num_threads(threads) if (threads > 1 && batch * ldg * hidden > 60000)\n"
+              "  const int64_t team = threads > 1 && batch * ldg * hidden > 60000 ? threads : 1;\n"
               "  for (int64_t step = 0; step < steps; step++) {\n"
               "    const int64_t t = backward ? steps - 1 - step : step;\n"
               "    const %s *before = state + step %% 2 * batch * hidden;\n"
               "    %s *after = state + (step + 1) %% 2 * batch * hidden;\n"
               "    // Each thread has its own blocks and goes through them to and fro: the weights it used last are still in its cache.\n"
-              "    const int64_t all = blocks * groups, first = cg_share(all, omp_get_thread_num(), omp_get_num_threads(), 1);\n"
-              "    const int64_t last = cg_share(all, omp_get_thread_num() + 1, omp_get_num_threads(), 1) - 1;\n"
-              "    for (int64_t i = first; i <= last; i++) {\n"
-              "      const int64_t unit = step %% 2 ? first + last - i : i;\n"
-              "      const int64_t block = unit / groups, b0 = unit %% groups * ROWS, n = batch - b0 < ROWS ? batch - b0 : ROWS;\n"
-              "      const int64_t u0 = block * NR, units = hidden - u0 < NR ? hidden - u0 : NR;\n"
-              "      %s y[ROWS * GATES * NR] __attribute__((aligned(64)));\n"
-              "      for (int q = 0; q < GATES; q++)\n"
-              "        block_%s(n, 0, hidden, before + b0 * hidden, hidden, wh + (block * GATES + q) * hidden * NR, NR, y + q * NR, GATES * NR, 0);\n"
-              "      for (int64_t r = 0; r < n; r++) {\n"
-              "        const int64_t row = t * row_t + (b0 + r) * row_b, at = (b0 + r) * hidden + u0;\n"
-              "        const %s *gx = g + row * ldg + block * GATES * NR, *gy = y + r * GATES * NR;\n"
-              "        %s *to = out + row * ldo + u0;\n"
-              "        #pragma omp simd\n"
-              "        for (int64_t j = 0; j < units; j++) {\n",
+              "    #pragma omp parallel for schedule(static) num_threads(team) if (team > 1)\n"
+              "    for (int64_t thread = 0; thread < team; thread++) {\n"
+              "      const int64_t all = blocks * groups, first = cg_share(all, thread, team, 1), last = cg_share(all, thread + 1, team, 1) - 1;\n"
+              "      for (int64_t i = first; i <= last; i++) {\n"
+              "        const int64_t unit = step %% 2 ? first + last - i : i;\n"
+              "        const int64_t block = unit / groups, b0 = unit %% groups * ROWS, n = batch - b0 < ROWS ? batch - b0 : ROWS;\n"
+              "        const int64_t u0 = block * NR, units = hidden - u0 < NR ? hidden - u0 : NR;\n"
+              "        %s y[ROWS * GATES * NR] __attribute__((aligned(64)));\n"
+              "        for (int q = 0; q < GATES; q++)\n"
+              "          block_%s(n, 0, hidden, before + b0 * hidden, hidden, wh + (block * GATES + q) * hidden * NR, NR, y + q * NR, GATES * NR, 0);\n"
+              "        for (int64_t r = 0; r < n; r++) {\n"
+              "          const int64_t row = t * row_t + (b0 + r) * row_b, at = (b0 + r) * hidden + u0;\n"
+              "          const %s *gx = g + row * ldg + block * GATES * NR, *gy = y + r * GATES * NR;\n"
+              "          %s *to = out + row * ldo + u0;\n"
+              "          #pragma omp simd\n"
+              "          for (int64_t j = 0; j < units; j++) {\n",
               T, has_c ? ", c_now[i] = c0[i]" : "", T, T, T, N, T, T);
-  for (int i = 0; i < q; i++) cg_str_addf(o, "          const %s x%d = gx[%d * NR + j], y%d = gy[%d * NR + j];\n", T, i, i, i, i);
-  if (q != 1) cg_str_addf(o, "          %s h = before[at + j];\n          (void)h;\n", T);
-  else cg_str_addf(o, "          %s h;\n", T);
-  if (has_c) cg_str_addf(o, "          %s c = c_now[at + j];\n", T);
-  if (has_bn) cg_str_addf(o, "          const %s bn = inner ? inner[u0 + j] : 0;\n", T);
+  for (int i = 0; i < q; i++) cg_str_addf(o, "            const %s x%d = gx[%d * NR + j], y%d = gy[%d * NR + j];\n", T, i, i, i, i);
+  if (q != 1) cg_str_addf(o, "            %s h = before[at + j];\n            (void)h;\n", T);
+  else cg_str_addf(o, "            %s h;\n", T);
+  if (has_c) cg_str_addf(o, "            %s c = c_now[at + j];\n", T);
+  if (has_bn) cg_str_addf(o, "            const %s bn = inner ? inner[u0 + j] : 0;\n", T);
   cg_str step = cg_str_new(w->s);
   for (const char *p = kind->step; *p;) { // the cell's formula, in this type
     if (!strncmp(p, "SIG(", 4)) cg_str_add(&step, d ? "cg_sigmoid(" : "cg_sigmoidf("), p += 4;
@@ -212,11 +213,11 @@ static void emit_layer(writer *w) {
     else if (!strncmp(p, "const T ", 8)) cg_str_addf(&step, "const %s ", T), p += 8;
     else cg_str_addc(&step, *p++);
   }
-  cg_str_addf(o, "          {\n            %s\n          }\n", cg_str_text(&step));
+  cg_str_addf(o, "            {\n              %s\n            }\n", cg_str_text(&step));
   cg_str_addf(o,
-              "%s          after[at + j] = h;\n"
-              "          to[j] = h;\n"
-              "        }\n      }\n    }\n    #pragma omp barrier\n  }\n"
+              "%s            after[at + j] = h;\n"
+              "            to[j] = h;\n"
+              "          }\n        }\n      }\n    }\n  }\n"
               "  if (hn)\n"
               "    for (int64_t i = 0; i < batch * hidden; i++) hn[i] = state[steps %% 2 * batch * hidden + i];\n",
               has_c ? "          c_now[at + j] = c;\n" : "");

@@ -1,4 +1,4 @@
-// Places as C text, loops over dimensions, and units of work for the templates that go row by row.
+// Places as C text and loops over dimensions, for the templates that go row by row.
 #include "backend/c/kernel_rows.h"
 
 #include <string.h>
@@ -49,21 +49,6 @@ const cg_expr *cg_rows_product(cg_kernel *k, int rank, const cg_expr *const *dim
     if (!which || which[i]) e = cg_x_mul(pool, e, dim[i]);
   return e;
 }
-
-void cg_rows_open(cg_str *o, const char *units, const char *work, const char *setup) {
-  cg_str_addf(o,
-              "  const int64_t units = %s;\n"
-              "  int64_t team = threads < %d ? threads : %d;\n"
-              "  if (team > units) team = units; // none is idle: scratch of `team` pieces is there\n"
-              "  if (team < 1) team = 1;\n"
-              "  #pragma omp parallel for schedule(static) num_threads(team) if (team > 1 && %s > 30000)\n"
-              "  for (int64_t thread = 0; thread < team; thread++) {\n"
-              "%s"
-              "    for (int64_t unit = units * thread / team; unit < units * (thread + 1) / team; unit++) {\n",
-              units, CG_ROWS_THREADS, CG_ROWS_THREADS, work, setup);
-}
-
-void cg_rows_close(cg_str *o) { cg_str_add(o, "    }\n  }\n"); }
 
 void cg_rows_decode(cg_kernel *k, cg_str *o, int indent, const char *unit, int rank, const cg_expr *const *dim, const bool *which, const char *const *index) {
   cg_expr_pool *pool = &cg_kernel_module(k)->exprs;

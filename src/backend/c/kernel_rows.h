@@ -1,9 +1,7 @@
-// What templates share that go through tensors row by row (scan, sort, scatter): places as C text, loops, threads.
+// What templates share that go through tensors row by row (scan, sort, scatter): places as C text, loops.
 #ifndef CG_BACKEND_C_KERNEL_ROWS_H
 #define CG_BACKEND_C_KERNEL_ROWS_H
-#include "backend/c/kernel.h"
-
-enum { CG_ROWS_THREADS = 16 }; // most threads that take units: scratch of each may be large
+#include "backend/c/units.h"
 
 // An argument, with a dimension of size 1 where it has none.
 cg_kernel_input cg_rows_read(cg_kernel *k, cg_value *v);
@@ -13,10 +11,6 @@ const char *cg_rows_at(cg_kernel *k, const cg_kernel_input *in, const char *cons
 const char *cg_rows_place(cg_kernel *k, int rank, const cg_expr *const *dim, const char *const *index);
 // C text of the product of dim[i] over those with which[i] (NULL: all).
 const cg_expr *cg_rows_product(cg_kernel *k, int rank, const cg_expr *const *dim, const bool *which);
-// Opens the loop over `units` units of work (C text), shared between threads; text up to the close sees `unit` and `thread`.
-// work: C text of the elements touched. The units' own text is indented by 6.
-void cg_rows_open(cg_str *o, const char *units, const char *work, const char *setup);
-void cg_rows_close(cg_str *o);
 // `const int64_t i0 = …` of every dimension with which[i], from the flat number `unit`.
 void cg_rows_decode(cg_kernel *k, cg_str *o, int indent, const char *unit, int rank, const cg_expr *const *dim, const bool *which, const char *const *index);
 // Opens `for` over every dimension with which[i], in order; gives how many were opened. close: their brackets.

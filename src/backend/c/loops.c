@@ -254,11 +254,11 @@ static void dispatch(cg_loops *l) {
   cg_str_addf(b, "  if (threads < 2 || n < %lld) {\n", (long long)(least < 2 ? 2 : least));
   cg_str_addf(b, "    %s_part(%s, 0, n%s%s);\n", CG_C_NAME, cg_str_text(&passed), extra, l->threads_scratch ? ", 0" : "");
   cg_str_add(b, "  } else {\n");
-  cg_str_addf(b, "#pragma omp parallel num_threads(threads < %d ? threads : %d)\n", CG_KERNEL_MAX_THREADS, CG_KERNEL_MAX_THREADS);
-  cg_str_add(b, "    {\n      const int64_t t = omp_get_thread_num(), of = omp_get_num_threads();\n");
-  const char *share = l->direct ? "cg_share(n, t, of, 64), cg_share(n, t + 1, of, 64)" : "cg_share(n, t, of, 1), cg_share(n, t + 1, of, 1)";
-  cg_str_addf(b, "      %s_part(%s, %s%s%s);\n", CG_C_NAME, cg_str_text(&passed), share, extra, l->threads_scratch ? ", t" : "");
-  cg_str_add(b, "    }\n  }\n");
+  cg_str_addf(b, "    const int64_t team = threads < %d ? threads : %d;\n    cg_work work[team];\n    cg_work_shared(work, n, team, %d);\n", CG_KERNEL_MAX_THREADS, CG_KERNEL_MAX_THREADS,
+              l->direct ? 64 : 1);
+  cg_str_add(b, "    #pragma omp parallel num_threads(team)\n    {\n      const int64_t t = omp_get_thread_num();\n");
+  cg_str_add(b, "      for (int64_t begin, end; cg_work_taken(work, team, t, &begin, &end);)\n");
+  cg_str_addf(b, "        %s_part(%s, begin, end%s%s);\n    }\n  }\n", CG_C_NAME, cg_str_text(&passed), extra, l->threads_scratch ? ", t" : "");
   if (l->split) cg_str_addf(b, "  %s_finish(%s%s);\n", CG_C_NAME, cg_str_text(&passed), extra);
   if (l->p.checks) cg_str_add(b, "  if (err[0]) return cg_raised(err, detail);\n");
   l->k->cost = each * count(l->outer.at, l->outer.n) * (l->lanes ? count(&l->lane, 1) / CG_LANES : 1) * 0.1;
