@@ -1,4 +1,4 @@
-"""What `--precision` gains and costs: `python bench/precision.py [--threads N] [--rounds N] [MODEL…]` prints the table of doc/precision.md.
+"""What `--precision` gains and costs: `python bench/precision.py [--threads N] [--rounds N] [--target T] [--precisions P,…] [MODEL…]` prints the table of doc/precision.md.
 
     decode     8 pairs of linear layers, 768 to 3072 and back, one row: what a language model does for each token
     bert, gpt2 of bench/models.py: 128 and 64 tokens, random weights
@@ -28,9 +28,9 @@ def measure(name, folder, a):
     model, inputs = decode() if name == "decode" else models.build(name)
     path, contexts, size = folder / "m.pt2", {}, {}
     torch.export.save(torch.export.export(model, inputs), path)
-    for p in PRECISIONS:
+    for p in a.precisions:
         artifact = folder / f"{p}.cierge"
-        cierge.compile(path, artifact, precision=p)
+        cierge.compile(path, artifact, precision=p, target=a.target)
         contexts[p], size[p] = cierge.load(artifact).context(threads=a.threads), artifact.stat().st_size / 1e6
         for i, x in enumerate(inputs):
             contexts[p].set_input(i, x)
@@ -48,6 +48,8 @@ def main():
     p.add_argument("models", nargs="*", default=["decode", "bert", "gpt2"])
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--rounds", type=int, default=20)
+    p.add_argument("--target", default="native")
+    p.add_argument("--precisions", type=lambda s: s.split(","), default=PRECISIONS)
     a = p.parse_args()
     torch.set_grad_enabled(False)
     torch.set_num_threads(a.threads)

@@ -67,25 +67,12 @@ static void set_backends(cierge_options *o, const char *v) {
   o->opt.backends = list;
 }
 
-// The most that this processor has.
-static const char *native_target(void) {
-  cg_cpu here = cg_cpu_here();
-  char missing[512];
-  int i = CG_CPU_TARGETS - 1;
-  while (i && cg_cpu_lacks(&here, cg_cpu_targets[i], missing, sizeof missing)) i--;
-  return cg_cpu_targets[i];
-}
-
 static void set_target(cierge_options *o, const char *v) {
-  if (!strcmp(v, "native")) v = native_target();
-  for (int i = 0; i < CG_CPU_TARGETS; i++)
-    if (!strcmp(v, cg_cpu_targets[i])) {
-      const char *more = strchr(v, '+'); // asked for by kernels that use it
-      o->opt.target = cg_strndup(&o->s, v, more ? (size_t)(more - v) : strlen(v));
-      o->opt.vnni = more != NULL;
-      return;
-    }
-  cg_fail(&o->s, CIERGE_USAGE, "--target '%s': it is native, x86-64-v2, x86-64-v3, x86-64-v4 or x86-64-v4+vnni", v);
+  cg_cpu here = cg_cpu_here();
+  cg_cpu_target t = strcmp(v, "native") ? cg_cpu_parse(v) : cg_cpu_best(&here);
+  if (!t.level || !strcmp(t.level, "x86-64"))
+    cg_fail(&o->s, CIERGE_USAGE, "--target '%s': it is native, x86-64-v2, x86-64-v3 or x86-64-v4, which +vnni and +bf16 may follow", v);
+  o->opt.target = t.level, o->opt.extras = t.extras;
 }
 
 static void set_emit(cierge_options *o, const char *v) {

@@ -52,7 +52,7 @@ typedef struct cg_tuning {
 // What the user asked for; read by passes and backends, filled by compile/options.c.
 typedef struct {
   const char *target;              // resolved: "x86-64-v2" … "x86-64-v4"
-  bool vnni;                       // it has AVX512-VNNI besides
+  unsigned extras;                 // what it has besides: bits by cg_cpu_extra (runtime/cpu.h)
   bool require_native, no_cost_drop, verify;
   const cg_backend *const *backends; // in the order of preference, NULL-terminated
   bool native;                     // some backend besides LibTorch is among them

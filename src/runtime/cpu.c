@@ -5,10 +5,12 @@
 
 #include "runtime/cpu.h"
 
-const char *const cg_cpu_targets[CG_CPU_TARGETS] = {"x86-64-v2", "x86-64-v3", "x86-64-v4", "x86-64-v4+vnni"}; // levels 2, 3 …
+const char *const cg_cpu_levels[CG_CPU_LEVELS] = {"x86-64-v2", "x86-64-v3", "x86-64-v4"}; // levels 2, 3, 4
+const char *const cg_cpu_extras[CG_CPU_EXTRAS] = {[CG_CPU_VNNI] = "vnni", [CG_CPU_BF16] = "bf16"};
 
-// Registers of cpuid and xgetbv that the levels speak of.
-enum { LEAF1_ECX, LEAF7_EBX, LEAF7_ECX, EXT1_ECX, WORDS };
+// Registers of cpuid and xgetbv that targets speak of.
+enum { LEAF1_ECX, LEAF7_EBX, LEAF7_ECX, EXT1_ECX, LEAF7_1_EAX, LEAF7_EDX };
+enum { LAST = CG_CPU_LEVELS + 1, EXTRA }; // the last level; EXTRA + x: the extra x
 
 typedef struct {
   const char *name;
@@ -22,7 +24,7 @@ static const feature features[] = {
     {"FMA", 3, LEAF1_ECX, 12}, {"MOVBE", 3, LEAF1_ECX, 22}, {"OSXSAVE", 3, LEAF1_ECX, 27}, {"AVX", 3, LEAF1_ECX, 28}, {"F16C", 3, LEAF1_ECX, 29},
     {"LZCNT", 3, EXT1_ECX, 5}, {"BMI1", 3, LEAF7_EBX, 3}, {"AVX2", 3, LEAF7_EBX, 5}, {"BMI2", 3, LEAF7_EBX, 8},
     {"AVX512F", 4, LEAF7_EBX, 16}, {"AVX512DQ", 4, LEAF7_EBX, 17}, {"AVX512CD", 4, LEAF7_EBX, 28}, {"AVX512BW", 4, LEAF7_EBX, 30}, {"AVX512VL", 4, LEAF7_EBX, 31},
-    {"AVX512VNNI", 5, LEAF7_ECX, 11},
+    {"AVX512VNNI", EXTRA + CG_CPU_VNNI, LEAF7_ECX, 11}, {"AVX512BF16", EXTRA + CG_CPU_BF16, LEAF7_1_EAX, 5},
 };
 
 static uint64_t enabled_state(uint32_t leaf1_ecx) {
@@ -36,7 +38,9 @@ cg_cpu cg_cpu_here(void) {
   cg_cpu c = {0};
   uint32_t a, b, x, d;
   if (__get_cpuid(1, &a, &b, &x, &d)) c.word[LEAF1_ECX] = x;
-  if (__get_cpuid_count(7, 0, &a, &b, &x, &d)) c.word[LEAF7_EBX] = b, c.word[LEAF7_ECX] = x;
+  if (__get_cpuid_count(7, 0, &a, &b, &x, &d)) c.word[LEAF7_EBX] = b, c.word[LEAF7_ECX] = x, c.word[LEAF7_EDX] = d;
+  else a = 0;
+  if (a && __get_cpuid_count(7, 1, &a, &b, &x, &d)) c.word[LEAF7_1_EAX] = a;
   if (__get_cpuid(0x80000001, &a, &b, &x, &d)) c.word[EXT1_ECX] = x;
   c.xcr0 = enabled_state(c.word[LEAF1_ECX]);
   return c;
@@ -57,19 +61,63 @@ static void add(char *out, size_t n, const char *what) {
   if (at < n) snprintf(out + at, n - at, "%s%s", at ? ", " : "", what);
 }
 
+static bool has(const cg_cpu *c, const feature *f) { return c->word[f->word] >> f->bit & 1; }
+
+// 0: no such level.
+static int level_of(const char *name, size_t n) {
+  if (n == strlen("x86-64") && !memcmp(name, "x86-64", n)) return 1;
+  for (int i = 0; i < CG_CPU_LEVELS; i++)
+    if (strlen(cg_cpu_levels[i]) == n && !memcmp(cg_cpu_levels[i], name, n)) return i + 2;
+  return 0;
+}
+
+cg_cpu_target cg_cpu_parse(const char *target) {
+  const cg_cpu_target none = {0};
+  size_t n = strcspn(target, "+");
+  int level = level_of(target, n);
+  if (!level || (target[n] && level < LAST)) return none;
+  cg_cpu_target t = {.level = level > 1 ? cg_cpu_levels[level - 2] : "x86-64"};
+  for (target += n; *target; target += n) {
+    n = strcspn(++target, "+");
+    unsigned before = t.extras;
+    for (int x = 0; x < CG_CPU_EXTRAS; x++)
+      if (strlen(cg_cpu_extras[x]) == n && !memcmp(cg_cpu_extras[x], target, n)) t.extras |= 1u << x;
+    if (t.extras == before) return none;
+  }
+  return t;
+}
+
 bool cg_cpu_lacks(const cg_cpu *c, const char *target, char *missing, size_t n) {
   *missing = 0;
-  int level = CG_CPU_TARGETS + 1;
-  while (level > 1 && strcmp(target, cg_cpu_targets[level - 2])) level--;
-  if (level == 1 && strcmp(target, "x86-64")) {
+  cg_cpu_target t = cg_cpu_parse(target);
+  if (!t.level) {
     snprintf(missing, n, "a processor of that kind");
     return true;
   }
-  for (size_t i = 0; i < sizeof features / sizeof *features; i++)
-    if (features[i].level <= level && !(c->word[features[i].word] >> features[i].bit & 1)) add(missing, n, features[i].name);
+  int level = level_of(t.level, strlen(t.level));
+  for (size_t i = 0; i < sizeof features / sizeof *features; i++) {
+    const feature *f = &features[i];
+    bool asked = f->level < EXTRA ? f->level <= level : t.extras >> (f->level - EXTRA) & 1;
+    if (asked && !has(c, f)) add(missing, n, f->name);
+  }
   if (level >= 3 && (c->xcr0 & 0x6) != 0x6) add(missing, n, "the operating system's support of AVX registers");
   if (level >= 4 && (c->xcr0 & 0xe0) != 0xe0) add(missing, n, "the operating system's support of AVX-512 registers");
   return *missing;
+}
+
+// Processors with AMX (Intel's, since Sapphire Rapids) have AVX512-BF16 at half the speed of as many multiplications in f32.
+static bool slow(const cg_cpu *c, int extra) { return extra == CG_CPU_BF16 && c->word[LEAF7_EDX] >> 22 & 1; }
+
+cg_cpu_target cg_cpu_best(const cg_cpu *c) {
+  char missing[512];
+  int i = CG_CPU_LEVELS - 1;
+  while (i && cg_cpu_lacks(c, cg_cpu_levels[i], missing, sizeof missing)) i--;
+  cg_cpu_target t = {.level = cg_cpu_levels[i]};
+  for (size_t k = 0; k < sizeof features / sizeof *features && i == CG_CPU_LEVELS - 1; k++) {
+    int x = features[k].level - EXTRA;
+    if (x >= 0 && has(c, &features[k]) && !slow(c, x)) t.extras |= 1u << x;
+  }
+  return t;
 }
 
 bool cg_cpu_fits(const char *target, cg_failure *f) {

@@ -19,7 +19,7 @@ import torch  # noqa: E402
 
 CIERGE = BUILD / "cierge"
 _cpu = open("/proc/cpuinfo").read()
-VNNI = "avx512_vnni" in _cpu
+VNNI, BF16, AMX = "avx512_vnni" in _cpu, "avx512_bf16" in _cpu, "amx_bf16" in _cpu
 TARGETS = ["x86-64-v2", "x86-64-v3"] + ["x86-64-v4"] * ("avx512vl" in _cpu)  # that run here
 if "ASAN_OPTIONS" in os.environ:
     os.environ["ASAN_OPTIONS"] += ":detect_leaks=1"  # of what is started from here; Python itself frees little at its end

@@ -37,9 +37,9 @@ def rows_rounded(x):
 
 
 class Products(nn.Module):
-    def __init__(self):
+    def __init__(self, sizes=SIZES):
         super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(k, n) for k, n in SIZES)
+        self.layers = nn.ModuleList(nn.Linear(k, n) for k, n in sizes)
         self.layers[0].weight.data[1] = 0
 
     def forward(self, x):
@@ -88,6 +88,62 @@ def test_what_is_not_finite():
         torch.testing.assert_close(got[3], model.bias.detach())
 
 
+def by_dots(model, x):
+    """With AVX512-BF16, for any number of rows, where this processor has it."""
+    rows = torch.export.Dim("rows", min=0, max=400)
+    for target in ["x86-64-v4+vnni+bf16"] * common.BF16:
+        artifact = compiled(model, x, "--precision", "bf16", "--target", target, dynamic=({0: rows},))
+        said = common.cli("inspect", artifact, check=0).stdout
+        assert "processor: x86-64-v4+bf16\n" in said and said.count("rows bf16, weights bf16") == len(list(model.parameters())) // 2, said
+        yield artifact
+
+
+def test_dots():
+    torch.manual_seed(1)
+    model = Products([(64, 64), (129, 70), (1001, 33), (769, 200), (5, 3), (1, 17)]).eval()
+    for artifact in by_dots(model, torch.randn(200, 1001)):
+        for n in (0, 1, 3, 16, 200):
+            x = torch.randn(n, 1001)
+            got = called(artifact, x)
+            assert all(torch.equal(a, b) for a, b in zip(got, called(artifact, x, 2)))
+            for layer, y in zip(model.layers, got):
+                a, w, b = x[:, :layer.in_features].double(), layer.weight.detach().t().double(), layer.bias.detach().double()
+                both = a.bfloat16().double() @ rounded(layer.weight.detach(), "bf16") + b
+                size = a.abs() @ w.abs() + 1
+                assert ((y - both).abs() <= 1e-6 * size).all(), f"{n} rows, {layer}: not the product of what was rounded"
+                assert ((y - (a @ w + b)).abs() <= 2**-8 * 1.01 * size).all(), f"{n} rows, {layer}: further from eager than two roundings"
+
+
+def test_dots_of_other_layouts():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(33, 20)
+
+        def forward(self, x):
+            return self.layer(x.transpose(1, 2))
+
+    torch.manual_seed(2)
+    model, x = Model().eval(), torch.randn(30, 33, 7)
+    for artifact in by_dots(model, x):
+        got, = called(artifact, x)
+        torch.testing.assert_close(got, model(x).detach(), rtol=0, atol=0.02)
+
+
+def test_dots_of_what_is_not_finite():
+    torch.manual_seed(3)
+    model, inf = nn.Linear(41, 20).eval(), float("inf")
+    x = torch.randn(40, 41)
+    for artifact in by_dots(model, x):
+        before, = called(artifact, x)
+        y = x.clone()
+        y[1, 3], y[2, 40], y[7, 0], y[9, 5], y[9, 6] = float("nan"), inf, -inf, inf, -inf
+        got, want, bad = called(artifact, y)[0], model(y).detach(), [1, 2, 7, 9]
+        torch.testing.assert_close(got[bad], want[bad], rtol=0, atol=0, equal_nan=True)
+        good = [i for i in range(len(x)) if i not in bad]
+        assert torch.equal(got[good], before[good])
+
+
 def test_smaller():
     model = nn.Sequential(nn.Linear(512, 512), nn.GELU(), nn.Linear(512, 512)).eval()
     x, f32 = torch.randn(8, 512), 2 * 512 * 512 * 4
@@ -120,11 +176,34 @@ def test_only_f32():
 
 
 def test_target():
-    """AVX512-VNNI is asked for only where it is used."""
-    model, x = nn.Linear(64, 64).eval(), torch.randn(8, 64)
-    for precision, processor in ("f32", "x86-64-v4"), ("int8-dynamic", "x86-64-v4+vnni"):
-        artifact = compiled(model, x, "--precision", precision, "--target", "x86-64-v4+vnni")
-        assert f"processor: {processor}\n" in common.cli("inspect", artifact, check=0).stdout
+    """What a target has besides its level is asked for only where it is used."""
+    model = nn.Linear(64, 64).eval()
+    native = "x86-64-v4+bf16" if common.BF16 and not common.AMX else common.TARGETS[-1]
+    for rows, precision, target, processor in ((8, "f32", "x86-64-v4+vnni", "x86-64-v4"), (8, "int8-dynamic", "x86-64-v4+vnni", "x86-64-v4+vnni"),
+                                               (200, "int8-dynamic", "x86-64-v4+bf16+vnni", "x86-64-v4+vnni"), (200, "int8-dynamic", "x86-64-v4+bf16", "x86-64-v4"),
+                                               (200, "bf16", "x86-64-v4+bf16+vnni", "x86-64-v4+bf16"), (200, "bf16", "x86-64-v4+vnni", "x86-64-v4"),
+                                               (200, "bf16", "x86-64-v3", "x86-64-v3"), (200, "bf16", "native", native), (1, "bf16", "x86-64-v4+bf16", "x86-64-v4"),
+                                               (16, "bf16", "x86-64-v4+bf16", "x86-64-v4"), (17, "bf16", "x86-64-v4+bf16", "x86-64-v4+bf16")):
+        artifact = compiled(model, torch.randn(rows, 64), "--precision", precision, "--target", target)
+        said = common.cli("inspect", artifact, check=0).stdout
+        assert f"processor: {processor}\n" in said and f"weights {precision}\n" in said, said
+        assert ("rows bf16" in said) == processor.endswith("+bf16"), said
+
+
+def test_few_rows_stay_exact():
+    """Up to 16 rows are multiplied in f32: the same bits as without AVX512-BF16."""
+    model = nn.Linear(301, 70).eval()
+    for rows in (1, 3, 16) * common.BF16:
+        x = torch.randn(rows, 301)
+        got, plain = (called(compiled(model, x, "--precision", "bf16", "--target", t), x)[0] for t in ("x86-64-v4+bf16", "x86-64-v4"))
+        assert torch.equal(got, plain)
+
+
+def test_wrong_targets():
+    path = common.export(nn.Linear(3, 2), (torch.randn(4, 3),), "target")
+    for target in "x86-64-v4+", "x86-64-v4+vnni+", "x86-64-v4+vnni+vnni", "x86-64-v4+bf17", "x86-64-v3+bf16", "x86-64", "+bf16":
+        c = common.cli("compile", path, "-o", common.SCRATCH / "t.cierge", "--target", target, check=2)
+        assert "it is native, x86-64-v2, x86-64-v3 or x86-64-v4, which +vnni and +bf16 may follow" in c.stderr, c.stderr
 
 
 if __name__ == "__main__":

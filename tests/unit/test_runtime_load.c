@@ -85,6 +85,10 @@ static void other_processor(builder *b) {
   batch_plan(b);
   b->plan.target = "x86-64-v9";
 }
+static void other_extra(builder *b) {
+  batch_plan(b);
+  b->plan.target = "x86-64-v4+bf17";
+}
 static void lost_kernel(builder *b) {
   batch_plan(b);
   b->plan.kernel[0].symbol = "gone";
@@ -94,8 +98,10 @@ static void processors_are_checked(void **u) {
   (void)u;
   cierge_program *p;
   refused(cierge_load(artifact(other_processor), NULL, &p), CIERGE_MISSING, "x86-64-v9");
+  refused(cierge_load(artifact(other_extra), NULL, &p), CIERGE_MISSING, "the artifact was built for x86-64-v4+bf17; this machine lacks a processor of that kind");
   refused(cierge_load(artifact(lost_kernel), NULL, &p), CIERGE_BAD_ARTIFACT, "gone");
   cg_cpu old = {.word = {~0u, 0, 0, ~0u}, .xcr0 = ~0ull}, all = {.word = {~0u, ~0u, ~0u, ~0u}, .xcr0 = 7}, plain = {.word = {~0u, ~0u, 0, ~0u}, .xcr0 = ~0ull};
+  cg_cpu vnni = {.word = {~0u, ~0u, ~0u, ~0u}, .xcr0 = ~0ull}, both = {.word = {~0u, ~0u, ~0u, ~0u, ~0u}, .xcr0 = ~0ull};
   char missing[512];
   assert_false(cg_cpu_lacks(&old, "x86-64-v2", missing, sizeof missing));
   assert_true(cg_cpu_lacks(&old, "x86-64-v3", missing, sizeof missing));
@@ -106,6 +112,32 @@ static void processors_are_checked(void **u) {
   assert_false(cg_cpu_lacks(&plain, "x86-64-v4", missing, sizeof missing));
   assert_true(cg_cpu_lacks(&plain, "x86-64-v4+vnni", missing, sizeof missing));
   assert_string_equal(missing, "AVX512VNNI");
+  assert_true(cg_cpu_lacks(&plain, "x86-64-v4+vnni+bf16", missing, sizeof missing));
+  assert_string_equal(missing, "AVX512VNNI, AVX512BF16");
+  assert_true(cg_cpu_lacks(&vnni, "x86-64-v4+vnni+bf16", missing, sizeof missing));
+  assert_string_equal(missing, "AVX512BF16");
+  assert_false(cg_cpu_lacks(&vnni, "x86-64-v4+vnni", missing, sizeof missing));
+  assert_false(cg_cpu_lacks(&both, "x86-64-v4+bf16+vnni", missing, sizeof missing));
+  assert_true(cg_cpu_lacks(&both, "x86-64-v4+bf17", missing, sizeof missing));
+  assert_string_equal(missing, "a processor of that kind");
+  assert_true(cg_cpu_lacks(&both, "x86-64-v3+bf16", missing, sizeof missing));
+}
+
+static void processors_are_told_apart(void **u) {
+  (void)u;
+  cg_cpu both = {.word = {~0u, ~0u, ~0u, ~0u, ~0u}, .xcr0 = ~0ull}, amx = {.word = {~0u, ~0u, ~0u, ~0u, ~0u, ~0u}, .xcr0 = ~0ull}, all = {.word = {~0u, ~0u, ~0u, ~0u, ~0u}, .xcr0 = 7};
+  cg_cpu_target t = cg_cpu_best(&both);
+  assert_string_equal(t.level, "x86-64-v4");
+  assert_int_equal(t.extras, 1 << CG_CPU_VNNI | 1 << CG_CPU_BF16);
+  assert_int_equal(cg_cpu_best(&amx).extras, 1 << CG_CPU_VNNI); // it has AVX512-BF16, but slow
+  t = cg_cpu_best(&all);
+  assert_string_equal(t.level, "x86-64-v3");
+  assert_int_equal(t.extras, 0);
+  t = cg_cpu_parse("x86-64-v4+bf16");
+  assert_string_equal(t.level, "x86-64-v4");
+  assert_int_equal(t.extras, 1 << CG_CPU_BF16);
+  assert_null(cg_cpu_parse("x86-64-v4+bf16+").level);
+  assert_null(cg_cpu_parse("x86-64-v4-bf16").level);
 }
 
 static void kernels_from_a_temporary_file(void **u) {
@@ -178,7 +210,7 @@ static void misuse(void **u) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(bad_plans_are_refused), cmocka_unit_test(bad_scans_are_refused), cmocka_unit_test(processors_are_checked), cmocka_unit_test(kernels_from_a_temporary_file),
+      cmocka_unit_test(bad_plans_are_refused), cmocka_unit_test(bad_scans_are_refused), cmocka_unit_test(processors_are_checked), cmocka_unit_test(processors_are_told_apart), cmocka_unit_test(kernels_from_a_temporary_file),
       cmocka_unit_test(texts), cmocka_unit_test(misuse),
   };
   return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -18,7 +18,7 @@ static void add_type(cg_str *b, const cg_type *t) {
 static const char *problem(cg_kernel *k, const char *kind) {
   const cg_options *opt = cg_kernel_emitter(k)->pipeline->opt;
   cg_str b = cg_str_new(cg_kernel_session(k));
-  cg_str_addf(&b, "%s%s %s %s %s(", opt->target, opt->vnni ? "+vnni" : "", cg_precision_names[opt->precision], kind, k->node->op->key);
+  cg_str_addf(&b, "%s %s %s %s(", cg_c_target(b.s, opt->target, opt->extras), cg_precision_names[opt->precision], kind, k->node->op->key);
   for (int i = 0; i < k->node->nargs; i++) {
     const cg_arg *a = &k->node->arg[i];
     if (i) cg_str_add(&b, ", ");

@@ -42,8 +42,7 @@ static const char threads[] =
 
 // What the kernels need: more than the level only where one of them uses it.
 static const char *target_of(cg_emitter *e) {
-  const char *t = e->pipeline->opt->target;
-  return cg_c_state_of(e)->vnni ? cg_format(e->s, "%s+vnni", t) : t;
+  return cg_c_target(e->s, e->pipeline->opt->target, cg_c_state_of(e)->extras);
 }
 
 static const char *unit(cg_emitter *e, const cg_c_state *st, int from, int to) { // `from` 0: the first one, which has what all use
@@ -205,7 +204,8 @@ static void flags(cg_emitter *e, texts *v) {
   for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) CG_PUSH(s, v, fixed[i]);
   if (target && *target) CG_PUSH(s, v, cg_format(s, "-march=%s", target));
   if (target && *target) CG_PUSH(s, v, "-mno-mmx"); // gcc moves vectors through those where AVX is missing, and x87 fails afterwards
-  if (cg_c_state_of(e)->vnni) CG_PUSH(s, v, "-mavx512vnni");
+  for (int x = 0; x < CG_CPU_EXTRAS; x++)
+    if (cg_c_state_of(e)->extras >> x & 1) CG_PUSH(s, v, cg_format(s, "-mavx512%s", cg_cpu_extras[x]));
   if (target && strstr(target, "v4")) CG_PUSH(s, v, "-mprefer-vector-width=512");
 }
 

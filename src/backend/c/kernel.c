@@ -231,11 +231,15 @@ const char *cg_kernel_target(cg_kernel *k) { return k->c->e->pipeline->opt->targ
 void cg_kernel_note(cg_kernel *k, const char *note) { k->note = k->note ? cg_format(k->c->s, "%s, %s", k->note, note) : note; }
 void cg_kernel_cost(cg_kernel *k, double ns) { k->cost = ns; }
 
-bool cg_kernel_vnni(cg_kernel *k) {
-  cg_emitter *e = cg_kernel_emitter(k);
-  cg_c_state *st = cg_c_state_of(e);
-  st->vnni |= e->pipeline->opt->vnni;
-  return st->vnni;
+bool cg_kernel_has(cg_kernel *k, cg_cpu_extra x) { return cg_kernel_emitter(k)->pipeline->opt->extras >> x & 1; }
+void cg_kernel_needs(cg_kernel *k, cg_cpu_extra x) { cg_c_state_of(cg_kernel_emitter(k))->extras |= 1u << x; }
+
+const char *cg_c_target(cg_session *s, const char *level, unsigned extras) {
+  cg_str t = cg_str_new(s);
+  cg_str_add(&t, level);
+  for (int x = 0; x < CG_CPU_EXTRAS; x++)
+    if (extras >> x & 1) cg_str_addf(&t, "+%s", cg_cpu_extras[x]);
+  return cg_str_text(&t);
 }
 
 int cg_kernel_vector_bytes(cg_kernel *k) {

@@ -8,6 +8,7 @@
 #define CG_BACKEND_C_KERNEL_H
 #include "backend/backend.h"
 #include "ops/op.h"
+#include "runtime/cpu.h"
 
 typedef struct cg_kernel cg_kernel;
 
@@ -97,7 +98,8 @@ cg_session *cg_kernel_session(cg_kernel *k);
 cg_module *cg_kernel_module(cg_kernel *k);
 cg_emitter *cg_kernel_emitter(cg_kernel *k);
 const char *cg_kernel_target(cg_kernel *k);   // "x86-64-v3"
-bool cg_kernel_vnni(cg_kernel *k);            // whether the target has AVX512-VNNI; the artifact needs it then
+bool cg_kernel_has(cg_kernel *k, cg_cpu_extra x);   // whether the target has it
+void cg_kernel_needs(cg_kernel *k, cg_cpu_extra x); // the kernel uses it: the artifact needs it
 int cg_kernel_vector_bytes(cg_kernel *k);     // 16, 32 or 64: widest vector of the target
 // The index of the node's place for errors (detail[2]).
 int cg_kernel_site(cg_kernel *k);

@@ -38,7 +38,7 @@ typedef struct {
   CG_VEC(cg_c_function) function; // by kernel index - first
   CG_VEC(int) kernel;
   cg_map shared;                  // key -> cg_str *: text that kernels share
-  bool vnni;                      // some kernel uses it
+  unsigned extras;                // of the target that some kernel uses
 } cg_c_state;
 
 #define CG_C_NAME "k__NAME"  // stands for the function's name until it is known
@@ -64,6 +64,7 @@ void cg_kernel_parameters(cg_kernel *k, cg_str *declared, cg_str *passed);
 const char *cg_c_bare(cg_session *s, const char *text); // without brackets around all of it
 const char *cg_kernel_site_of(cg_kernel *k, const cg_node *n);
 cg_c_state *cg_c_state_of(cg_emitter *e);
+const char *cg_c_target(cg_session *s, const char *level, unsigned extras); // "x86-64-v4+vnni"
 void cg_choices_made(cg_kernel *k, int kernel); // choose.c: by the kernel that is done, and has that index
 void cg_c_finish(cg_emitter *e); // compile.c
 extern const cg_backend cg_backend_c;

@@ -1,5 +1,5 @@
 // Products whose constant weights are kept in fewer bits (--precision) and made wide again in registers:
-//   bf16          rounded to bfloat16
+//   bf16          rounded to bfloat16; with AVX512-BF16 the rows of A as well, where there are many
 //   int4-weight   q * scale, q from -8 to 7, with a scale for each column of 128 rows (as in GGML's Q4_0)
 //   int8-dynamic  q * scale, q from -127 to 127, with a scale for each column; the rows of A as well, by scales found at run time
 //                 (Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only inference", 2018)
@@ -12,7 +12,7 @@
 enum {
   GROUP = 128,
   DEEPEST = 1 << 16, // sums of so many products of 8-bit numbers fit 32 bits
-  MANY = 16          // rows for which B is made wide once, not in each tile
+  MANY = 16          // rows for which B is made wide once, not in each tile; up to so many, memory is what is waited for
 };
 
 typedef struct {
@@ -40,16 +40,26 @@ static const integers *integers_of(const cg_tile *t) {
   return &all[bytes_of(t) / 32];
 }
 
-cg_low cg_low_choose(cg_kernel *k, const cg_tile *t, cg_dtype out, int64_t depth) {
+cg_low cg_low_choose(cg_kernel *k, const cg_tile *t, cg_dtype out, const cg_expr *rows, int64_t depth) {
+  static const char *const ways[] = {"rows f32", "rows bf16"};
   const cg_options *opt = cg_kernel_emitter(k)->pipeline->opt;
   cg_low l = {.format = opt->precision};
   if (t->lanes == 1 || out != CG_F32 || !depth) l.format = CG_PRECISION_F32;
   if (l.format == CG_PRECISION_INT8_DYNAMIC && depth > DEEPEST) l.format = CG_PRECISION_F32;
   switch (l.format) {
   case CG_PRECISION_F32: break;
-  case CG_PRECISION_BF16: l.group = GROUP, l.unit = 1; break;
+  case CG_PRECISION_BF16:
+    l.group = GROUP, l.unit = 1;
+    l.dot = cg_kernel_has(k, CG_CPU_BF16) && cg_kernel_choose(k, "rows", 2, ways, cg_x_hint(rows) > MANY);
+    if (!l.dot) break;
+    l.group = 2 * t->kc, l.unit = 2;
+    cg_kernel_needs(k, CG_CPU_BF16);
+    break;
   case CG_PRECISION_INT4_WEIGHT: l.group = GROUP, l.unit = 2; break;
-  case CG_PRECISION_INT8_DYNAMIC: l.group = depth, l.unit = cg_kernel_vnni(k) ? 4 : 2; break;
+  case CG_PRECISION_INT8_DYNAMIC:
+    l.group = depth, l.unit = cg_kernel_has(k, CG_CPU_VNNI) ? 4 : 2;
+    if (l.unit == 4) cg_kernel_needs(k, CG_CPU_VNNI);
+    break;
   }
   return l;
 }
@@ -83,8 +93,11 @@ static int rounded(const cg_low *l, float x, float scale) {
 
 // One panel: `from` is [depth][width] in f32.
 static void pack_panel(const cg_low *l, const float *from, int64_t depth, int64_t width, char *to, float *scale, int32_t *sum) {
-  for (int64_t i = 0; i < depth * width && l->format == CG_PRECISION_BF16; i++) ((uint16_t *)to)[i] = to_bf16(from[i]);
-  if (l->format == CG_PRECISION_BF16) return;
+  if (l->format == CG_PRECISION_BF16) {
+    for (int64_t i = 0; i < depth; i++)
+      for (int64_t j = 0; j < width; j++) ((uint16_t *)to)[(i / l->unit * width + j) * l->unit + i % l->unit] = to_bf16(from[i * width + j]);
+    return;
+  }
   for (int64_t g = 0; g < groups(l, depth); g++)
     for (int64_t j = 0; j < width; j++) {
       int64_t first = g * l->group, last = first + l->group < depth ? first + l->group : depth, total = 0;
@@ -148,6 +161,15 @@ static void emit_rows(cg_str *o, const cg_vector *v, int rows, int nv, int step)
   }
 }
 
+// The accumulators are added to C where that is asked for, and stored.
+static void emit_sums(cg_str *o, const cg_vector *v, int rows, int nv, int lanes) {
+  for (int r = 0; r < rows; r++)
+    for (int j = 0; j < nv; j++) {
+      int at = j * lanes;
+      cg_str_addf(o, "  %s(c + %d * ldc + %d, add ? %s(%s(c + %d * ldc + %d), c%d_%d) : c%d_%d);\n", v->store, r, at, v->add, v->load, r, at, r, j, r, j);
+    }
+}
+
 // c[R][nv] (+)= a[R][k] * b[k][nv] (* scale[nv])
 static void emit_float_tile(cg_str *o, const cg_low *l, const cg_tile *t, int rows, int nv) {
   const cg_vector *v = cg_tile_vector(t);
@@ -177,11 +199,7 @@ static void emit_float_tile(cg_str *o, const cg_low *l, const cg_tile *t, int ro
     for (int r = 0; r < rows; r++)
       for (int j = 0; j < nv; j++) cg_str_addf(o, "  c%d_%d = %s(c%d_%d, %s(scale + %d));\n", r, j, v->mul, r, j, v->load, j * L);
   } else cg_str_add(o, "  (void)scale;\n");
-  for (int r = 0; r < rows; r++)
-    for (int j = 0; j < nv; j++) {
-      int at = j * L;
-      cg_str_addf(o, "  %s(c + %d * ldc + %d, add ? %s(%s(c + %d * ldc + %d), c%d_%d) : c%d_%d);\n", v->store, r, at, v->add, v->load, r, at, r, j, r, j);
-    }
+  emit_sums(o, v, rows, nv, L);
   cg_str_add(o, "}\n");
 }
 
@@ -206,6 +224,27 @@ static const char *emit_unpacking(cg_kernel *k, const cg_low *l, const cg_tile *
   }
   cg_str_add(o, "  }\n}\n");
   return name;
+}
+
+// c[R][nv] (+)= a[R][n][2] * b[n][nv][2]
+static void emit_dot_tile(cg_str *o, const cg_tile *t, int rows, int nv) {
+  const cg_vector *v = cg_tile_vector(t);
+  const integers *I = integers_of(t);
+  int L = t->lanes;
+  cg_str_addf(o, "static void low_dot_%dx%d(int64_t n, const uint16_t *a, int64_t lda, const uint16_t *b, float *c, int64_t ldc, int add) {\n  int32_t x;\n  %sbh y", rows, nv * L, v->type);
+  for (int j = 0; j < nv; j++) cg_str_addf(o, ", b%d", j);
+  cg_str_add(o, ";\n");
+  for (int r = 0; r < rows; r++)
+    for (int j = 0; j < nv; j++) cg_str_addf(o, "  %s c%d_%d = %s();\n", v->type, r, j, v->zero);
+  cg_str_addf(o, "  for (int64_t i = 0; i < n; i++, b += %d) {\n", nv * L * 2);
+  for (int j = 0; j < nv; j++) cg_str_addf(o, "    b%d = (%sbh)%s((const void *)(b + %d));\n", j, v->type, I->load, j * L * 2);
+  for (int r = 0; r < rows; r++) {
+    cg_str_addf(o, "    __builtin_memcpy(&x, a + %d * lda + i * 2, 4);\n    y = (%sbh)%s_set1_epi32(x);\n", r, v->type, I->mm);
+    for (int j = 0; j < nv; j++) cg_str_addf(o, "    c%d_%d = %s_dpbf16_ps(c%d_%d, y, b%d);\n", r, j, I->mm, r, j, j);
+  }
+  cg_str_add(o, "  }\n");
+  emit_sums(o, v, rows, nv, L);
+  cg_str_add(o, "}\n");
 }
 
 // c[R][nv] = a[R][n][unit] * b[n][nv][unit] * row_scale[R] * scale[nv]
@@ -251,14 +290,27 @@ static const char *panel(cg_kernel *k, const cg_low *l, const cg_tile *t, int64_
   int most = ((bytes == 64 ? 32 : 16) - nv - 2) / nv;
   if (most > 12) most = 12;
   if (most < 1) most = 1;
-  const char *F = formats[l->format].name, *name = cg_format(cg_kernel_session(k), "low_%s_%d", F, width);
+  const char *F = l->dot ? "dot" : formats[l->format].name, *name = cg_format(cg_kernel_session(k), "low_%s_%d", F, width);
   cg_str *o = cg_kernel_shared(k, name);
   if (!o) return name;
   bool integer = l->format == CG_PRECISION_INT8_DYNAMIC;
-  for (int r = 1; r <= most; r++) integer ? emit_integer_tile(o, l, t, r, nv) : emit_float_tile(o, l, t, r, nv);
-  const char *head = integer ? cg_format(o->s, "int64_t n, const %s *a, int64_t lda, const int8_t *b, const float *row_scale, const float *scale, const int32_t *sum, float *c, int64_t ldc",
-                                         l->unit == 4 ? "uint8_t" : "int16_t")
-                             : cg_format(o->s, "int64_t k, const float *a, int64_t lda, const %s *b, const float *scale, float *c, int64_t ldc, int add", formats[l->format].element);
+  for (int r = 1; r <= most; r++) {
+    if (integer) emit_integer_tile(o, l, t, r, nv);
+    else if (l->dot) emit_dot_tile(o, t, r, nv);
+    else emit_float_tile(o, l, t, r, nv);
+  }
+  const char *head, *arguments;
+  if (integer) {
+    head = cg_format(o->s, "int64_t n, const %s *a, int64_t lda, const int8_t *b, const float *row_scale, const float *scale, const int32_t *sum, float *c, int64_t ldc",
+                     l->unit == 4 ? "uint8_t" : "int16_t");
+    arguments = "n, a + r * lda, lda, b, row_scale + r, scale, sum, c + r * ldc, ldc";
+  } else if (l->dot) {
+    head = "int64_t n, const uint16_t *a, int64_t lda, const uint16_t *b, float *c, int64_t ldc, int add";
+    arguments = "n, a + r * lda, lda, b, c + r * ldc, ldc, add";
+  } else {
+    head = cg_format(o->s, "int64_t k, const float *a, int64_t lda, const %s *b, const float *scale, float *c, int64_t ldc, int add", formats[l->format].element);
+    arguments = "k, a + r * lda, lda, b, scale, c + r * ldc, ldc, add";
+  }
   cg_str_addf(o, "// c[rows][%d] %s a[rows] * b, in tiles of at most %d rows.\nstatic void %s(int64_t rows, %s) {\n  static void (*const tile[])(%s) = {0", width,
               integer ? "=" : "(+)=", most, name, head, head);
   for (int r = 1; r <= most; r++) cg_str_addf(o, ", low_%s_%dx%d", F, r, width);
@@ -267,21 +319,32 @@ static const char *panel(cg_kernel *k, const cg_low *l, const cg_tile *t, int64_
               "  for (int64_t s = 0; s < strips; s++) {\n"
               "    const int64_t r = s * rows / strips, m = (s + 1) * rows / strips - r;\n"
               "    tile[m](%s);\n  }\n}\n",
-              most - 1, most, integer ? "n, a + r * lda, lda, b, row_scale + r, scale, sum, c + r * ldc, ldc" : "k, a + r * lda, lda, b, scale, c + r * ldc, ldc, add");
+              most - 1, most, arguments);
   return name;
 }
 
 // ---------------------------------------------------------------- around the tiles
 
 void cg_low_prepare(cg_kernel *k, cg_low *l, const cg_expr *rows, const cg_expr *depth, const char *a, const char *row, cg_str *o) {
-  if (l->format != CG_PRECISION_INT8_DYNAMIC) return;
+  if (l->format != CG_PRECISION_INT8_DYNAMIC && !l->dot) return;
   cg_expr_pool *x = &cg_kernel_module(k)->exprs;
-  const char *T = l->unit == 4 ? "uint8_t" : "int16_t";
+  const char *T = l->unit == 4 ? "uint8_t" : "int16_t", *call;
   const cg_expr *unit = cg_x_int(x, l->unit), *ld = cg_x_mul(x, unit, cg_x_floordiv(x, cg_x_add(x, depth, cg_x_int(x, l->unit - 1)), unit));
-  l->rows = cg_kernel_scratch(k, l->unit == 4 ? CG_U8 : CG_I16, cg_x_mul(x, rows, ld));
-  l->row_scales = cg_kernel_scratch(k, CG_F32, rows);
-  cg_str *f = cg_kernel_shared(k, "low_round");
-  if (f)
+  l->rows = cg_kernel_scratch(k, l->dot ? CG_BF16 : l->unit == 4 ? CG_U8 : CG_I16, cg_x_mul(x, rows, ld));
+  cg_str *f = cg_kernel_shared(k, l->dot ? "low_row" : "low_round");
+  if (l->dot) {
+    call = "low_row(";
+    if (f)
+      cg_str_add(f, "// to[ld] = a[n] in bf16, then 0.\n"
+                    "static inline void low_row(int64_t n, const float *a, uint16_t *to, int64_t ld) {\n"
+                    "  #pragma omp simd\n"
+                    "  for (int64_t i = 0; i < n; i++) to[i] = cg_to_bf16(a[i]);\n"
+                    "  for (int64_t i = n; i < ld; i++) to[i] = 0;\n}\n");
+  } else {
+    l->row_scales = cg_kernel_scratch(k, CG_F32, rows);
+    call = cg_format(o->s, "%s[row] = low_round(", l->row_scales);
+  }
+  if (f && !l->dot)
     cg_str_addf(f,
                 "// q[ld] = a[n] / scale, rounded to 8 bits%s, then 0; the scale. What is not finite makes it NaN.\n"
                 "static inline float low_round(int64_t n, const float *a, %s *q, int64_t ld) {\n"
@@ -295,16 +358,21 @@ void cg_low_prepare(cg_kernel *k, cg_low *l, const cg_expr *rows, const cg_expr 
                 "  return bad == 0 ? most / 127 : NAN;\n}\n",
                 l->unit == 4 ? " + 128" : "", T, T, l->unit == 4 ? " + 128" : "", l->unit == 4 ? "128" : "0");
   cg_str_addf(o,
-              "  // A's rows in 8 bits\n  const int64_t ldq = %s;\n"
+              "  // A's rows in %d bits\n  const int64_t ldq = %s;\n"
               "  #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1 && rows * depth > 100000)\n"
-              "  for (int64_t row = 0; row < rows; row++) %s[row] = low_round(depth, %s + row * (%s), %s + row * ldq, ldq);\n",
-              cg_kernel_size(k, ld), l->row_scales, a, row, l->rows);
+              "  for (int64_t row = 0; row < rows; row++) %sdepth, %s + row * (%s), %s + row * ldq, ldq);\n",
+              formats[l->format].bits, cg_kernel_size(k, ld), call, a, row, l->rows);
 }
 
 // What `function` gives for the panel at hand: the last one may be narrower.
 typedef const char *(*for_columns)(cg_kernel *k, const cg_low *l, const cg_tile *t, int64_t cols);
 
 static const char *unpacking(cg_kernel *k, const cg_low *l, const cg_tile *t, int64_t cols) { return emit_unpacking(k, l, t, vectors(t, cols)); }
+
+static const char *packed_width(cg_kernel *k, const cg_low *l, const cg_tile *t, int64_t cols) {
+  (void)l;
+  return cg_format(cg_kernel_session(k), "%lld", (long long)cg_tile_packed(t, 1, cols));
+}
 
 static const char *for_panel(cg_kernel *k, const cg_low *l, const cg_tile *t, int64_t cols, for_columns function) {
   int64_t tail = cols % t->nr;
@@ -313,7 +381,7 @@ static const char *for_panel(cg_kernel *k, const cg_low *l, const cg_tile *t, in
 }
 
 void cg_low_block(cg_kernel *k, const cg_low *l, const cg_tile *t, int64_t depth, int64_t cols, const char *row, cg_str *o) {
-  emit_widening(k, l, t);
+  if (!l->dot) emit_widening(k, l, t);
   cg_str *fma = cg_kernel_shared(k, "low_fma");
   if (fma) cg_vector_fma(fma, cg_tile_vector(t), "low_fma");
   const char *call = for_panel(k, l, t, cols, panel);
@@ -321,6 +389,17 @@ void cg_low_block(cg_kernel *k, const cg_low *l, const cg_tile *t, int64_t depth
   if (l->format == CG_PRECISION_INT8_DYNAMIC) {
     cg_str_addf(o, "      (void)a;\n      %s(height, %lld, %s + m0 * ldq, ldq, %s + n0 * %lld, %s + m0, %s + n0, %s, c, NR);\n", call, n, l->rows, l->weights,
                 n * (long long)l->unit, l->row_scales, l->scales, l->sums ? cg_format(o->s, "%s + n0", l->sums) : "0");
+    return;
+  }
+  if (l->dot) {
+    cg_str_addf(o,
+                "      (void)a;\n"
+                "      const int64_t ldb = %s;\n"
+                "      for (int64_t k0 = 0; k0 < ldq; k0 += %lld) {\n"
+                "        const int64_t n = (ldq - k0 < %lld ? ldq - k0 : %lld) / 2;\n"
+                "        %s(height, n, %s + m0 * ldq + k0, ldq, %s + n0 * %lld + k0 * ldb, c, NR, k0 > 0);\n"
+                "      }\n",
+                for_panel(k, l, t, cols, packed_width), (long long)l->group, (long long)l->group, (long long)l->group, call, l->rows, l->weights, n * (long long)l->unit);
     return;
   }
   cg_stream wide = cg_tile_stream(k, t, cols, false);

@@ -8,14 +8,15 @@ typedef struct {
   int64_t group;                // rows of B that are done at a time, and share a scale
   int64_t unit;                 // rows of B that lie together in memory, column by column
   const char *weights, *scales, *sums; // C names: [panels][depth / unit][width][unit]; [panels][groups][width]; a column's sum times 128
-  const char *rows, *row_scales; // int8-dynamic: A in 8 bits [rows][depth / unit][unit], a scale for each row
+  bool dot;                     // bf16: AVX512-BF16 multiplies pairs
+  const char *rows, *row_scales; // int8-dynamic, dot: A in as many bits [rows][depth / unit][unit]; int8-dynamic: a scale for each row
 } cg_low;
 
-// What --precision makes of a product of that depth with results of type `out`.
-cg_low cg_low_choose(cg_kernel *k, const cg_tile *t, cg_dtype out, int64_t depth);
+// What --precision makes of a product of so many rows and that depth with results of type `out`.
+cg_low cg_low_choose(cg_kernel *k, const cg_tile *t, cg_dtype out, const cg_expr *rows, int64_t depth);
 // `panels`: B as cg_tile_pack leaves it.
 void cg_low_pack(cg_kernel *k, cg_low *l, const cg_tile *t, const char *name, int64_t depth, int64_t cols, const float *panels);
-// What precedes the product: A's rows in 8 bits. Row r of A is at a + r * row.
+// What precedes the product: A's rows in fewer bits. Row r of A is at a + r * row.
 void cg_low_prepare(cg_kernel *k, cg_low *l, const cg_expr *rows, const cg_expr *depth, const char *a, const char *row, cg_str *o);
 // The product of the rows m0 … m0 + height - 1 with a panel of `width` columns from n0 on, into c[height][NR]. Row m0 of A is at `a`.
 void cg_low_block(cg_kernel *k, const cg_low *l, const cg_tile *t, int64_t depth, int64_t cols, const char *row, cg_str *o);

@@ -384,7 +384,7 @@ static void emit(cg_kernel *k, const cg_node *n) {
   if (constant_b(&w)) {
     w.b_packed = true, w.stream = w.tile.lanes > 1;
     if (w.stream) w.tile = cg_tile_wide(k, &w.tile, w.cols->value);
-    if (!w.p.nz) w.low = cg_low_choose(k, &w.tile, w.out->dtype, w.depth->value);
+    if (!w.p.nz) w.low = cg_low_choose(k, &w.tile, w.out->dtype, w.rows, w.depth->value);
     w.b_name = pack_constant(&w);
   }
   else w.b = cg_kernel_read(k, w.p.b_value);
