@@ -129,6 +129,21 @@ static void add_node(cg_str *b, const cg_report *r, const cg_node *n, const cg_f
   cg_str_add(b, "]}");
 }
 
+// The nodes as they were imported, by the names of the exported graph, and where each ended.
+static void add_imported(cg_str *b, const cg_report *r) {
+  static const char *const places[] = {[CG_PLACE_NATIVE] = "native", [CG_PLACE_TORCH] = "torch", [CG_PLACE_HOST] = "host", [CG_PLACE_GONE] = "folded"};
+  cg_str_add(b, ",\n  \"imported\": [");
+  for (uint32_t i = 0; i < r->total; i++) {
+    const cg_origin *o = &r->m->origins.at[i];
+    cg_str_addf(b, "%s\n    {\"op\": ", i ? "," : "");
+    cg_str_add_json(b, o->key);
+    add_field(b, "name", o->name);
+    add_field(b, "place", places[r->place[i]]);
+    cg_str_addc(b, '}');
+  }
+  cg_str_add(b, "\n  ]");
+}
+
 // In the order in which they run: a region's nodes stand where it is called.
 static void add_graph(cg_str *b, const cg_report *r) {
   cg_module *m = r->m;
@@ -174,6 +189,6 @@ void cg_report_json(cg_str *b, const cg_report *r, bool graph) {
                 x->n, x->regions[0], x->regions[1], x->nodes[0], x->nodes[1], x->ns / 1e3);
   }
   cg_str_add(b, "\n  ]");
-  if (graph) add_graph(b, r);
+  if (graph) add_imported(b, r), add_graph(b, r);
   cg_str_add(b, "\n}\n");
 }

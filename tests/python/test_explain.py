@@ -3,7 +3,7 @@ import html.parser
 import json
 import re
 
-from common import SCRATCH, cli, main, np
+from common import SCRATCH, cli, compile, export, main, np, torch
 
 
 def cir(name, text):
@@ -56,6 +56,32 @@ def test_json_says_what_stays_and_why():
             assert region["mode"] in ("ops", "script") and len(region["left"]) == region["nodes"]
     native = next(x for x in r["regions"] if x["backend"] == "c")
     assert native["bytes_in"] == 48 * 48 * 4 and native["outputs"] == 1
+
+
+def test_imported_nodes_by_name():
+    """Folded, decomposed, inlined: each node of the exported graph has one place."""
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.bn, self.norm = torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4), torch.nn.LayerNorm(5)
+
+        def forward(self, x):
+            with torch.no_grad():
+                y = self.norm(self.bn(self.conv(x)))
+            values, _ = torch.sort(y.flatten(1), stable=True)
+            return torch.linalg.svdvals(y), values[:, : x.shape[0] + 1]
+
+    path = export(Net(), (torch.randn(2, 3, 4, 5),), "imported", {"x": {0: torch.export.Dim("n", max=8)}})
+    r = report(path)
+    place = {n["name"]: n["place"] for n in r["imported"]}
+    assert len(place) == len(r["imported"]) == r["nodes"]["total"], r["imported"]
+    for key in ("native", "torch", "host", "folded"):
+        assert sum(n["place"] == key for n in r["imported"]) == r["nodes"][key], (key, r["nodes"])
+    nodes = [n for n in torch.export.load(path).graph.nodes if n.op == "call_function"]
+    names = {n.name for n in nodes if isinstance(n.target, torch._ops.OpOverload)} - {n.name for n in nodes if "wrap" in str(n.target)}
+    assert names <= set(place), names - set(place)
+    assert place["batch_norm"] == "folded" and place["layer_norm"] == place["conv2d"] == "native" and place["linalg_svdvals"] == "torch", place
+    assert "imported" in compile(path)[1]
 
 
 def test_reasons_of_every_kind():
