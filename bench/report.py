@@ -8,6 +8,7 @@ import stats
 
 OURS = ("cierge", "cierge_torch")
 OFF = 4  # an engine's error in units of eager's above which its time is marked
+NATIVE = 0.95  # of the time in eager: the least that is not marked
 
 
 def number(x):
@@ -61,6 +62,19 @@ def at_limits(models, work, limits):
         part = lambda e: f"{100 * least / statistics.median(m['rows'][e]['ms']):.0f} %" if e and "ms" in m["rows"].get(e, {}) else "–"
         lines.append([name, f"{work[name]['flops'] / 1e9:.3g}", f"{work[name]['bytes'] / 1e6:.3g}", "multiply-adds" if compute > memory else "memory", number(least), part("cierge"), part(best), best or "–"])
     return table(["model", "GFLOP", "MB", "bound by", "least ms", "cierge", "best peer", "which"], lines)
+
+
+def native(found):
+    """What part of each model's nodes is native, by number and by their time in eager; what is not, the costliest first."""
+    lines = []
+    for name, m in found.items():
+        by = {}
+        for _, op, ms in m["left"]:
+            by[op] = by.get(op, 0) + ms
+        part = m["native_ms"] / m["eager_ms"]
+        left = ", ".join(f"{op} {100 * ms / m['eager_ms']:.1f} %" for op, ms in sorted(by.items(), key=lambda x: -x[1])[:5])
+        lines.append([name, m["nodes"], m["native"], f"{100 * m['native'] / m['nodes']:.1f} %", f"{100 * part:.1f} %{'' if part >= NATIVE else ' ✗'}", left])
+    return table(["model", "nodes", "native", "by number", "by eager time", "stays in LibTorch"], lines)
 
 
 def starts(found, key):
@@ -122,6 +136,8 @@ def text(r):
         failed = {f"{e}, {name}: {row['error']}" for name, m in models.items() for e, row in m["rows"].items() if "error" in row}
         if failed:
             out.append("What did not compile:\n\n" + "\n".join(f"- `{f}`" for f in sorted(failed)))
+    if r.get("native"):
+        out += ["## Native", f"Of the nodes of the exported graph, without views, those that need no LibTorch (✗ below {100 * NATIVE:.0f} % of the time):", native(r["native"])]
     if r["start"]:
         out += ["## Starting", "From the start of a process to its first result less a warm call, ms:", starts(r["start"], lambda x: statistics.median(x["start_ms"])),
                 "The most memory that process holds (VmHWM, mapped files included), MB:", starts(r["start"], lambda x: x["held_kb"] / 1e3)]

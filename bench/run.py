@@ -1,10 +1,11 @@
 """`make bench`: ten model families, cierge beside the engines that a user might pick instead, on this machine.
 
 Engines are timed in rounds that go round all of them (rounds.py), and every result is compared with eager PyTorch's and with a run
-in float64. Then come the start of a process (start.py), sizes nobody tuned for, and programs with symbolic sizes (dynamic.py).
+in float64. Then come what part of a model is native (native.py), the start of a process (start.py), sizes nobody tuned for, and
+programs with symbolic sizes (dynamic.py).
 results.json keeps every time; report.py makes README.md and the plots of it. It is written after each measurement, and models that are
 measured again replace what is there, so that a part can be repeated.
-    --models a,b   --engines a,b   --threads 2,1   --rounds N   --parts rounds,start,sizes,dynamic   --out FOLDER
+    --models a,b   --engines a,b   --threads 2,1   --rounds N   --parts rounds,native,start,sizes,dynamic   --out FOLDER
     --report       nothing is measured: the page is made again"""
 import argparse
 import json
@@ -23,7 +24,7 @@ import start
 HERE = pathlib.Path(__file__).resolve().parent
 ENGINES = ["eager", "torchscript", "inductor", "aoti", "onnxruntime", "openvino", "iree", "cierge"]
 QUICK = ["eager", "torchscript", "onnxruntime", "openvino", "cierge"]  # to compile: those for the further sizes
-PARTS = "rounds,start,sizes,dynamic"
+PARTS = "rounds,native,start,sizes,dynamic"
 
 
 def names(table):
@@ -52,9 +53,10 @@ class Results:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.file = self.folder / "results.json"
         self.r = json.loads(self.file.read_text()) if self.file.exists() else {"versions": {}, "work": {}, "threads": {}, "start": {}, "sizes": {}, "dynamic": {}}
+        self.r.setdefault("native", {})
 
     def keep(self):
-        tables = [(t["models"], "FAMILIES") for t in self.r["threads"].values()] + [(self.r["start"], "FAMILIES"), (self.r["sizes"], "SIZES"), (self.r["dynamic"], "DYNAMIC")]
+        tables = [(t["models"], "FAMILIES") for t in self.r["threads"].values()] + [(self.r["native"], "FAMILIES"), (self.r["start"], "FAMILIES"), (self.r["sizes"], "SIZES"), (self.r["dynamic"], "DYNAMIC")]
         for table, order in tables:  # whatever was measured last
             table.update((name, table.pop(name)) for name in names(order) if name in table)
         for model in [*(m for t in self.r["threads"].values() for m in t["models"].values()), *self.r["sizes"].values()]:
@@ -63,6 +65,14 @@ class Results:
                     self.r["versions"][engine] = version
         self.file.write_text(json.dumps(self.r, separators=(",", ":")).replace('"rows":', '\n"rows":').replace('"limits":', '\n"limits":') + "\n")
         report.write(self.r, self.folder)
+
+
+def script(file, name, *more):
+    """What a program of this folder, in a process of its own, prints of a model."""
+    p = subprocess.run([sys.executable, HERE / file, name, *more], cwd=HERE, capture_output=True, text=True)
+    if p.returncode:
+        sys.exit(f"{name}: {p.stderr}")
+    return json.loads(p.stdout.splitlines()[-1])
 
 
 def measure(a, results):
@@ -92,6 +102,10 @@ def measure(a, results):
                     compare(name, [e for e in QUICK if e in engines], most, folder)
                 r["start"][name] = start.measure(folder, most)
                 results.keep()
+    for name in models if "native" in parts else []:
+        say(f"{name}, native share")
+        r["native"][name] = script("native.py", name)
+        results.keep()
     for name in filter(fits, names("SIZES")) if "sizes" in parts else []:
         with tempfile.TemporaryDirectory() as folder:
             rounds.reference(name, folder)
@@ -99,10 +113,7 @@ def measure(a, results):
             results.keep()
     for name in filter(fits, names("DYNAMIC")) if "dynamic" in parts else []:
         say(f"{name}, symbolic sizes")
-        p = subprocess.run([sys.executable, HERE / "dynamic.py", name, most, str(a.rounds)], cwd=HERE, capture_output=True, text=True)
-        if p.returncode:
-            sys.exit(f"{name}: {p.stderr}")
-        r["dynamic"][name] = json.loads(p.stdout.splitlines()[-1])
+        r["dynamic"][name] = script("dynamic.py", name, most, str(a.rounds))
         results.keep()
 
 
