@@ -109,6 +109,7 @@ typedef struct {
   uint32_t value;          // index of the INT value in main
   const char *name;
   int64_t lo, hi;
+  int64_t hint;            // a typical value, for who wants sizes without a call
 } cg_plan_symbol;
 
 typedef struct {

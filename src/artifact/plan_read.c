@@ -336,7 +336,7 @@ static bool check_depth(decoder *d) {
 
 static bool read_symbols(decoder *d) {
   cg_plan *p = d->p;
-  p->n_symbols = cg_read_count(&d->r, 25);
+  p->n_symbols = cg_read_count(&d->r, 33);
   if (!(p->symbol = ARRAY(d, cg_plan_symbol, p->n_symbols))) return false;
   for (uint32_t i = 0; i < p->n_symbols; i++) {
     cg_plan_symbol *y = &p->symbol[i];
@@ -344,7 +344,9 @@ static bool read_symbols(decoder *d) {
     y->name = text(d);
     y->lo = cg_read_i64(&d->r);
     y->hi = cg_read_i64(&d->r);
+    y->hint = cg_read_i64(&d->r);
     if (y->lo > y->hi) return bad(d, "symbol %s has an empty range", y->name);
+    if (y->hint < y->lo || y->hint > y->hi) return bad(d, "symbol %s has a typical value outside its range", y->name);
   }
   return fine(d);
 }

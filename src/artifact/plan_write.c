@@ -110,6 +110,7 @@ static void write_tables(cg_str *b, const cg_plan *p) {
     cg_write_text(b, p->symbol[i].name);
     cg_write_i64(b, p->symbol[i].lo);
     cg_write_i64(b, p->symbol[i].hi);
+    cg_write_i64(b, p->symbol[i].hint);
   }
   cg_write_u32(b, p->n_inputs);
   for (uint32_t i = 0; i < p->n_inputs; i++) write_input(b, &p->input[i]);

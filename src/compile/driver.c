@@ -7,6 +7,7 @@
 #include "compile/report.h"
 #include "frontend/frontend.h"
 #include "ir/text.h"
+#include "pass/cost.h"
 
 static const char *base_name(const char *path) {
   const char *slash = path ? strrchr(path, '/') : NULL;
@@ -72,7 +73,7 @@ static void symbols(cg_emitter *e, const cg_emitted_fn *f) {
   for (int i = 0; i < scope->wanted.n; i++) {
     const cg_symbol *y = scope->wanted.at[i];
     if (y->unbacked) cg_fail(e->s, CIERGE_BAD_MODEL, "the size %s is used, and no node gives it a value", y->name);
-    plan->symbol[plan->n_symbols++] = (cg_plan_symbol){(uint32_t)cg_emit_symbol(e, y), y->name, y->lo, y->hi};
+    plan->symbol[plan->n_symbols++] = (cg_plan_symbol){(uint32_t)cg_emit_symbol(e, y), y->name, y->lo, y->hi, cg_cost_typical(y)};
   }
 }
 

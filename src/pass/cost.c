@@ -19,6 +19,8 @@ const cg_cost cg_cost_torch = {
 
 enum { TYPICAL = 64, MAX_SYMBOLS = 4096 }; // a size that nothing is known of; programs of more symbols are not looked at closely
 
+int64_t cg_cost_typical(const cg_symbol *y) { return y->hint ? y->hint : y->lo > TYPICAL ? y->lo : y->hi < TYPICAL ? y->hi : TYPICAL; }
+
 static double size_of(const cg_module *m, const cg_expr *x) {
   if (cg_x_is_int(x)) return (double)x->value;
   const cg_map *all = &m->exprs.symbols;
@@ -26,7 +28,7 @@ static double size_of(const cg_module *m, const cg_expr *x) {
   int64_t at[MAX_SYMBOLS], v;
   for (int i = 0; i < all->n; i++) {
     const cg_symbol *y = all->entries[i].value;
-    at[y->index] = y->hint ? y->hint : y->lo > TYPICAL ? y->lo : y->hi < TYPICAL ? y->hi : TYPICAL;
+    at[y->index] = cg_cost_typical(y);
   }
   return cg_x_eval(x, at, &v) && v > 0 ? (double)v : 0;
 }

@@ -34,6 +34,7 @@ typedef struct cg_cost {
 extern const cg_cost cg_cost_native, cg_cost_torch;
 
 cg_cost_kind cg_cost_kind_of(const cg_node *n);
+int64_t cg_cost_typical(const cg_symbol *y); // its hint, or a size that its range allows
 double cg_cost_bytes(const cg_module *m, const cg_type *t); // 0 for what is no tensor
 // What n takes on b; 0 for a backend without numbers.
 double cg_cost_node_ns(const cg_node *n, const cg_backend *b);

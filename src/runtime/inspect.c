@@ -1,4 +1,4 @@
-// What an artifact holds, as text: inputs, outputs, symbols, regions, needs, sizes.
+// What an artifact holds, as text: inputs, outputs, symbols, regions, needs, memory, sizes.
 #include <inttypes.h>
 #include <string.h>
 
@@ -99,6 +99,49 @@ static void needs(cg_text *t, const cierge_program *p) {
   for (uint32_t i = 0; cg_library_section(p, i, &name, &data, &size); i++) cg_text_add(t, "  library %s is carried, %" PRIu64 " bytes\n", name, size);
 }
 
+// The arena of a call with every symbol at its hint, numbers that the user gives as near to 1 as they may be.
+static cierge_status *plan_arena(cierge_context *c, cg_frame *f) {
+  const cg_plan *plan = c->p->plan;
+  const cg_plan_fn *fn = plan->fn[0];
+  c->state = cg_pool_alloc(&c->pool, plan->n_states, sizeof *c->state);
+  if (!c->state) return cg_no_memory();
+  cierge_status *st = cg_frame_init(f, c, &c->p->fn[0], true);
+  if (st) return st;
+  f->plan_only = true;
+  for (uint32_t i = 0; i < plan->n_inputs; i++) {
+    const cg_plan_input *in = &plan->input[i];
+    if (in->ranged && in->param >= 0) f->slot[fn->param[in->param]].i = in->lo > 1 ? in->lo : in->hi < 1 ? in->hi : 1;
+  }
+  for (uint32_t i = 0; i < plan->n_symbols; i++) f->slot[plan->symbol[i].value].i = plan->symbol[i].hint;
+  for (uint32_t i = 0; i < fn->n_params; i++) {
+    const cg_plan_value *v = &fn->value[fn->param[i]];
+    for (uint32_t d = 0; v->kind == CG_V_TENSOR && d < v->rank; d++) // what cannot be computed is said when the frame is shaped
+      if (!cg_eval(f, v->dim[d], &f->slot[fn->param[i]].size[d])) f->slot[fn->param[i]].size[d] = 0;
+  }
+  return cg_frame_shape(f);
+}
+
+static void memory(cg_text *t, const cierge_program *p) {
+  const cg_plan *plan = p->plan;
+  cierge_context c = {.p = p};
+  cg_frame f = {0};
+  uint32_t late = 0;
+  cierge_status *st = plan_arena(&c, &f);
+  cg_text_add(t, "memory\n  weights: %" PRIu64 " bytes\n  arena: ", p->weights_size);
+  if (!st) cg_text_add(t, "%" PRIu64 " bytes, at least %" PRIu64 " are needed at once", f.arena_used, f.arena_bound);
+  else cg_text_add(t, "unknown, %s", cierge_status_message(st));
+  for (uint32_t i = 0; i < plan->n_symbols; i++) cg_text_add(t, "%s %s = %" PRId64, i ? "," : ", with", plan->symbol[i].name, plan->symbol[i].hint);
+  cg_text_add(t, "\n");
+  for (uint32_t i = 0; i < plan->fn[0]->n_values; i++)
+    late += plan->fn[0]->value[i].kind == CG_V_TENSOR && plan->fn[0]->value[i].storage == CG_ST_ARENA && p->fn[0].value[i].late;
+  if (late) cg_text_add(t, "  not in it: %u values whose sizes only a call tells\n", late);
+  if (plan->n_fns > 1) cg_text_add(t, "  not in it: what branches and loops compute\n");
+  if (plan->n_regions) cg_text_add(t, "  not in it: what LibTorch allocates\n");
+  cg_frame_free(&f);
+  cg_pool_free(&c.pool);
+  cierge_status_free(st);
+}
+
 static void sections(cg_text *t, const cierge_program *p) {
   cg_text_add(t, "sections\n");
   for (uint32_t i = 0; i < p->file.n_sections; i++) {
@@ -121,6 +164,7 @@ cierge_status *cierge_inspect(const char *path, char **text) {
   scripts(&t, p);
   control(&t, p->plan);
   needs(&t, p);
+  memory(&t, p);
   sections(&t, p);
   cierge_program_free(p);
   return cg_text_give(&t, text);

@@ -106,10 +106,11 @@ cierge_status *cg_arena_plan(cg_frame *f) {
     placed[k] = order[i];
     if (at + need > used) used = at + need;
   }
+  f->arena_used = used;
+  f->arena_bound = f->ns || f->plan_only ? lower_bound(f, order, n) : 0; // only who measures or asks wants to know
+  if (f->plan_only) return NULL;
   if (!cg_buffer_need(&f->arena, used)) return cg_no_memory();
   for (uint32_t i = 0; i < n; i++) f->slot[placed[i]].data = (char *)f->arena.at + place[i];
-  f->arena_used = used;
-  f->arena_bound = f->ns ? lower_bound(f, order, n) : 0; // only who measures wants to know
   return NULL;
 }
 

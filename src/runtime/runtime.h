@@ -155,6 +155,7 @@ typedef struct cg_frame {
   cg_view *views;              // [max_operands]
   cg_loop *loop;
   bool shaped;                 // sizes, arena and params fit the parameters
+  bool plan_only;              // the arena is planned, and no memory taken for it
   cg_buffer arena;
   uint64_t arena_used, arena_bound; // planned bytes, and the least that any plan needs
   uint32_t *order;             // [n_planned] scratch of the planner

@@ -105,7 +105,7 @@ static cg_plan_step *control(builder *b, cg_plan_step_kind kind, uint32_t n_in, 
   D(update_of_another_type, b_update(b, ST, X)) \
   D(no_function, b->plan.n_fns = 0) \
   D(too_deep, for (uint32_t i = 0; i < 40; i++) { b_step(b, CG_STEP_CALL, NOTHING, NOTHING)->fn[0] = i + 1; b_fn(b, "f"); }) \
-  D(empty_range, b->plan.symbol[0].lo = 99) \
+  D(empty_range, b->plan.symbol[0].lo = 99) D(typical_value, b->plan.symbol[0].hint = 99) \
   D(kind_of_input, b->plan.input[0].kind = 99) \
   D(regions, *B_APPEND(b, b->plan.region, b->plan.n_regions) = (cg_plan_region){"ops", 1, "torch_0"}) \
   D(input_of_no_parameter, b->plan.input[0].param = 9) \

@@ -120,7 +120,7 @@ static inline uint32_t b_input(builder *b, uint32_t v) {
 }
 static inline uint32_t b_symbol(builder *b, const char *name, int64_t lo, int64_t hi) {
   uint32_t v = b_scalar(b, CG_V_INT, name);
-  *B_APPEND(b, b->plan.symbol, b->plan.n_symbols) = (cg_plan_symbol){v, name, lo, hi};
+  *B_APPEND(b, b->plan.symbol, b->plan.n_symbols) = (cg_plan_symbol){v, name, lo, hi, lo};
   return v;
 }
 static inline void b_result(builder *b, uint32_t v) { *B_APPEND(b, b->fn->result, b->fn->n_results) = v; }
