@@ -230,7 +230,7 @@ class Context:
     def __init__(self, program, threads=0, profile=None):
         if profile not in _PROFILE:
             raise ValueError(f"profile={profile!r}: None, 'steps' or 'trace'")
-        self.program, self._keep, self._handle, self._calls = program, [], C.c_void_p(), 0
+        self.program, self._keep, self._handle, self._calls = program, {}, C.c_void_p(), 0
         o = _ContextOptions(C.sizeof(_ContextOptions), threads, _PROFILE[profile])
         _check(_library().cierge_context_new(program._handle, C.byref(o), C.byref(self._handle)))
 
@@ -239,12 +239,10 @@ class Context:
             _library().cierge_context_free(self._handle)
 
     def set_input(self, i, x, read_only=False):
-        if x is None:
-            _check(_library().cierge_input_set(self._handle, i, None, 0))
-            return
-        keep, pointer = (n := _Number(x), n.pointer()) if isinstance(x, (bool, int, float)) else _borrow(x)
-        self._keep.append(keep)
+        """Input i of the calls from now on: a number, None for a recorded constant, or what has __dlpack__, whose memory is lent until it is set again."""
+        keep, pointer = (None, None) if x is None else (n := _Number(x), n.pointer()) if isinstance(x, (bool, int, float)) else _borrow(x)
         _check(_library().cierge_input_set(self._handle, i, pointer, 1 if read_only else 0))
+        self._keep[i] = keep
 
     def call(self):
         """Runs with the inputs as they were set."""
@@ -252,8 +250,7 @@ class Context:
         _check(_library().cierge_run(self._handle))
 
     def run(self, *inputs, borrow=False):
-        """All inputs in order (None for recorded constants); gives the outputs (borrow: see there)."""
-        self._keep = []
+        """Inputs in order (None for recorded constants), those not given as they were set before; gives the outputs (borrow: see there)."""
         for i, x in enumerate(inputs):
             self.set_input(i, x)
         self.call()

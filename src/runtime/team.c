@@ -2,6 +2,7 @@
 #include <dlfcn.h>
 #include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -23,6 +24,7 @@ struct cg_team {
   gomp_parallel *gomp;         // NULL: they are our own
   int (*gomp_number)(void), (*gomp_count)(void);
   pthread_t *thread;
+  int apart;                   // 1 + the processor that they keep off; 0: none yet
   int alone, lost;             // the next so many jobs are done by the caller alone; how many it was the last time
   // The job at hand: its number << 32 | how many numbers << 16 | the next one that nobody has. Closed once all are taken, so who
   // comes late finds nothing, and what a job points at is read only by who has a number of it.
@@ -95,8 +97,19 @@ static void *member(void *p) {
   return NULL;
 }
 
+// Whom the kernel wakes it may put on the processor of the one who calls, and leave there for milliseconds though another is idle.
+static void keep_apart(cg_team *t) {
+  cpu_set_t may;
+  int cpu = sched_getcpu();
+  if (cpu < 0 || t->apart == cpu + 1 || sched_getaffinity(0, sizeof may, &may)) return;
+  t->apart = cpu + 1;
+  CPU_CLR(cpu, &may);
+  for (int i = 0; i < t->started && CPU_COUNT(&may); i++) pthread_setaffinity_np(t->thread[i], sizeof may, &may);
+}
+
 static void ring(cg_team *t, int n) {
   if (!atomic_load(&t->sleepers)) return;
+  keep_apart(t);
   atomic_fetch_add(&t->bell, 1);
   wake(&t->bell, n);
 }

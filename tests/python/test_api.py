@@ -53,6 +53,17 @@ def same(got, want):
             assert torch.equal(g, w), (g, w)
 
 
+def test_inputs_stay_set():
+    """What was set once is lent until it is set again, however often the context runs."""
+    for context in contexts():
+        context.set_input(0, torch.tensor([1.0, 2, 3, 4]))
+        for _ in range(3):
+            gc.collect()
+            torch.full((64,), 7.0)  # where the input would have been
+            same(context.run()[:1], [torch.tensor([2.0, 4, 6, 8])])
+        same(context.run(X)[:1], [X * 2])
+
+
 def test_borrowed_as_they_are():
     for context in contexts():
         eager = Many()
