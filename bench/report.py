@@ -9,6 +9,7 @@ import stats
 OURS = ("cierge", "cierge_torch")
 OFF = 4  # an engine's error in units of eager's above which its time is marked
 NATIVE = 0.95  # of the time in eager: the least that is not marked
+PROCESS = 20e6  # bytes for code, the stack, inputs and outputs
 
 
 def number(x):
@@ -77,8 +78,20 @@ def native(found):
     return table(["model", "nodes", "native", "by number", "by eager time", "stays in LibTorch"], lines)
 
 
-def starts(found, key):
-    return table(["model", *start.ENGINES], [[name, *(number(key(rows[e])) if e in rows else "–" for e in start.ENGINES)] for name, rows in found.items()])
+def starts(found):
+    cell = lambda rows, e: number(statistics.median(rows[e]["start_ms"])) if e in rows else "–"
+    return table(["model", *start.ENGINES], [[name, *(cell(rows, e) for e in start.ENGINES)] for name, rows in found.items()])
+
+
+def memory(found):
+    """What processes hold, and what cierge's may: its weights, 1.2 times the least that its values need at once, and some for the process."""
+    lines = []
+    for name, rows in found.items():
+        planned = rows.get("planned")
+        most = planned and planned["weights"] + 1.2 * planned["bound"] + PROCESS
+        cell = lambda e: number(rows[e]["held_kb"] / 1e3) + (" ✗" if most and e in start.C and rows[e]["held_kb"] * 1024 > most else "") if e in rows else "–"
+        lines.append([name, *map(cell, start.ENGINES), *(number(x / 1e6) if planned else "–" for x in (planned and (*planned.values(), most) or [0] * 4))])
+    return table(["model", *start.ENGINES, "its weights", "its arena", "least arena", "limit"], lines)
 
 
 def compiling(models, engines):
@@ -139,8 +152,8 @@ def text(r):
     if r.get("native"):
         out += ["## Native", f"Of the nodes of the exported graph, without views, those that need no LibTorch (✗ below {100 * NATIVE:.0f} % of the time):", native(r["native"])]
     if r["start"]:
-        out += ["## Starting", "From the start of a process to its first result less a warm call, ms:", starts(r["start"], lambda x: statistics.median(x["start_ms"])),
-                "The most memory that process holds (VmHWM, mapped files included), MB:", starts(r["start"], lambda x: x["held_kb"] / 1e3)]
+        out += ["## Starting", "From the start of a process to its first result less a warm call, ms:", starts(r["start"]),
+                f"The most memory that process holds (VmHWM, mapped files included), MB; ✗: above the limit of weights + 1.2 × the least arena + {PROCESS / 1e6:.0f}:", memory(r["start"])]
     if r["sizes"]:
         out += ["## Sizes nobody tuned for", f"Milliseconds a call, {plural(r['sizes_threads'])}:", times(r["sizes"], [e for e in engines if any(e in m["rows"] for m in r["sizes"].values())]),
                 load_of(r["sizes"], int(r["sizes_threads"]), cpu["cores"])]

@@ -1,6 +1,6 @@
 // Loads an artifact, reads its inputs (raw arrays, a file each), calls it. Prints, for bench/start.py: the monotonic clock at the first
 // result in seconds, the median of the later calls in ms, the most memory that the process held (VmHWM) in kB.
-//   start MODEL.cierge THREADS CALLS INPUT.bin…
+//   start MODEL.cierge THREADS CALLS LAZY INPUT.bin…     LAZY 1: weights are not verified
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,16 +45,16 @@ static long most_memory(void) {
 }
 
 int main(int argc, char **argv) {
-  if (argc < 4) return 2;
+  if (argc < 5) return 2;
   int calls = atoi(argv[3]);
   cierge_program *p;
   cierge_context *c;
-  check(cierge_load(argv[1], NULL, &p));
+  check(cierge_load(argv[1], &(cierge_load_options){.size = sizeof(cierge_load_options), .lazy = atoi(argv[4])}, &p));
   check(cierge_context_new(p, &(cierge_context_options){.size = sizeof(cierge_context_options), .threads = atoi(argv[2])}, &c));
-  for (int i = 0; i + 4 < argc; i++) { // symbolic sizes are not for this program
+  for (int i = 0; i + 5 < argc; i++) { // symbolic sizes are not for this program
     const cierge_spec *spec = cierge_input_spec(p, (size_t)i);
     if (!spec) return 2;
-    check(cierge_input_set(c, (size_t)i, &(DLTensor){.data = read_array(argv[i + 4], spec), .device = {kDLCPU, 0}, .ndim = spec->rank, .dtype = spec->dl_dtype,
+    check(cierge_input_set(c, (size_t)i, &(DLTensor){.data = read_array(argv[i + 5], spec), .device = {kDLCPU, 0}, .ndim = spec->rank, .dtype = spec->dl_dtype,
                                                      .shape = (int64_t *)spec->sizes}, CIERGE_READ_ONLY));
   }
   check(cierge_run(c));

@@ -7,6 +7,9 @@ loads what worker.py left in FOLDER, calls it, prints [monotonic clock at the fi
 import json
 import os
 import pathlib
+import re
+import statistics
+import subprocess
 import sys
 import time
 
@@ -14,8 +17,9 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
 BUILD = pathlib.Path(os.environ.get("BUILD", ROOT / "build")).resolve()
 CALLS, REPEATS = 5, 3
-ENGINES = ("cierge, C", "cierge, Python", "onnxruntime", "openvino", "torchscript", "Python and NumPy")
-FILES = {"cierge, C": "cierge.cierge", "cierge, Python": "cierge.cierge", "onnxruntime": "model.onnx", "openvino": "model.onnx", "torchscript": "torchscript.pt"}
+C = {"cierge, C": "0", "cierge, C, lazy": "1"}
+ENGINES = (*C, "cierge, Python", "onnxruntime", "openvino", "torchscript", "Python and NumPy")
+FILES = {**dict.fromkeys(C, "cierge.cierge"), "cierge, Python": "cierge.cierge", "onnxruntime": "model.onnx", "openvino": "model.onnx", "torchscript": "torchscript.pt"}
 
 
 def load(engine, path, threads, inputs):
@@ -65,17 +69,22 @@ def program(engine, folder, threads, calls):
 
 
 def command(engine, folder, threads):
-    if engine == "cierge, C":
+    if engine in C:
         inputs = [f"{folder}/input_{i}.bin" for i in range(len(json.load(open(f"{folder}/inputs.json"))))]
-        return [f"{folder}/start", f"{folder}/{FILES[engine]}", str(threads), str(CALLS), *inputs]
+        return [f"{folder}/start", f"{folder}/{FILES[engine]}", str(threads), str(CALLS), C[engine], *inputs]
     from rounds import PYTHON
     return [PYTHON, __file__, engine, folder, str(threads), str(CALLS)]
 
 
+def planned(folder):
+    """What `cierge inspect` says of the artifact's memory, in bytes."""
+    text = subprocess.run([BUILD / "cierge", "inspect", f"{folder}/cierge.cierge"], check=True, capture_output=True, text=True).stdout
+    weights, arena, bound = map(int, re.search(r"weights: (\d+) bytes\n  arena: (\d+) bytes, at least (\d+)", text).groups())
+    return {"weights": weights, "arena": arena, "bound": bound}
+
+
 def measure(folder, threads):
     """By engine: ms to the first result less the median call, that call, the process's memory, in rounds round all of them."""
-    import statistics
-    import subprocess
     subprocess.run([os.environ.get("CC", "cc"), "-std=c11", "-O2", "-D_GNU_SOURCE", f"-I{ROOT}/include", HERE / "start.c", "-o", f"{folder}/start", f"-L{BUILD}",
                     "-lcierge_rt", f"-Wl,-rpath,{BUILD}"], check=True)
     found = {}
@@ -90,7 +99,8 @@ def measure(folder, threads):
             first, call, held = json.loads(p.stdout.splitlines()[-1])
             if r:
                 found.setdefault(engine, []).append(((first - begun) * 1e3 - call, call, held))
-    return {e: {"start_ms": [round(x[0], 2) for x in rows], "call_ms": statistics.median(x[1] for x in rows), "held_kb": max(x[2] for x in rows)} for e, rows in found.items()}
+    by_engine = {e: {"start_ms": [round(x[0], 2) for x in rows], "call_ms": statistics.median(x[1] for x in rows), "held_kb": max(x[2] for x in rows)} for e, rows in found.items()}
+    return {**by_engine, "planned": planned(folder)}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The Python package: borrowed outputs, and where the time went."""
 import gc
 import json
+import re
 
 import common
 from common import SCRATCH, main, np, torch
@@ -122,6 +123,25 @@ def test_borrowed_before_the_next_call():
         del early, late
         gc.collect()
         assert not cierge._lent
+
+
+def test_memory():
+    """What a call takes, symbols at their hints: values that live at once lie side by side, others in the same place."""
+    def f(x):
+        for _ in range(6):
+            x = torch.cumsum(x @ x.transpose(0, 1) @ x, 0)
+        return x
+
+    class Model(torch.nn.Module):
+        def forward(self, x):
+            return f(x)
+    path = common.export(Model(), (torch.randn(48, 32),), "memory", ({0: torch.export.Dim("n", min=2, max=512)},))
+    artifact = path.with_suffix(".cierge")
+    cierge.compile(path, artifact)
+    weights, arena, bound = map(int, re.search(r"weights: (\d+) bytes\n  arena: (\d+) bytes, at least (\d+)", cierge.inspect(artifact)).groups())
+    hint = int(re.search(r"with \w+ = (\d+)", cierge.inspect(artifact))[1])
+    assert weights == 0 and hint == 48, (weights, hint)
+    assert 4 * 48 * (48 + 32) <= bound <= arena <= 2 * 4 * 48 * (48 + 2 * 32), (bound, arena)
 
 
 def test_profile():

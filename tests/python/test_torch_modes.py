@@ -291,7 +291,6 @@ def test_borrowed_outputs_and_memory_that_moves():
             x = torch.frombuffer(raw.numpy(), dtype=torch.float32, count=8, offset=k)
             y = torch.randn(16)[::2]
             x.copy_(torch.randn(8))
-            context._keep = []
             context.set_input(0, x), context.set_input(1, y)
             context.call()
             if k % 2:
@@ -332,7 +331,6 @@ def test_memory_does_not_grow():
     x = torch.randn(256, 256), torch.rand(2, 256)
     for mode, program in programs(f, x, "grow"):
         context = program.context(threads=1)
-        context._keep = []
         context.set_input(0, x[0]), context.set_input(1, x[1])
         for _ in range(20):
             context.call()

@@ -12,7 +12,7 @@ static void open(cg_str *o, const char *units, const char *work, int least, int 
               "  {\n"
               "    const int64_t thread = omp_get_thread_num();\n"
               "%s"
-              "    for (int64_t unit = 0, end = 0; unit < end || cg_work_taken(work, team, thread, &unit, &end); unit++) {\n",
+              "    for (int64_t unit = 0, unit_to = 0; unit < unit_to || cg_work_taken(work, team, thread, &unit, &unit_to); unit++) {\n",
               setup);
 }
 

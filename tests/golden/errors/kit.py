@@ -12,6 +12,7 @@ import zipfile
 GONE = object()
 NOISE = [(r"-\d+(\.\w+)", r"\1"), (r"cierge-(bench-|study-)?\w{6}\b", r"cierge-\1XXXXXX"), (r"(section plan, offset|offset 128,) \d+", r"\1 N"),
          (r"^(  (?:plan|torch|weights|kernels|whole file)) +\d+ bytes( at)?( \d+)?", r"\1 N bytes\2 N"),
+         (r"arena: \d+ bytes, at least \d+", r"arena: N bytes, at least N"),  # the sanitizers' gaps between values count
          (r" *[\d.]+ us +(\d+) calls +[\d.]+ %", r" N us \1 calls N %"), (r" +\d+\.\d{4}\b", " N")]
 
 
