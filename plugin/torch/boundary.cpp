@@ -3,6 +3,7 @@
 #include <ATen/ops/zeros.h>
 
 #include <stdexcept>
+#include <utility>
 
 #include "region.h"
 
@@ -207,12 +208,17 @@ void number(const IValue &v, cierge_torch_value *out) {
   else fail("a result of kind " + v.tagKind() + " cannot leave its region");
 }
 
-void describe(at::Tensor t, cierge_torch_value *out) {
+void describe(const at::Tensor &t, cierge_torch_tensor handle, cierge_torch_value *out) {
   *out = {};
   out->dtype = (int)t.scalar_type();
   out->rank = (int)t.dim();
   out->size = t.sizes().data();
-  out->handle = t.unsafeReleaseTensorImpl();
+  out->handle = handle;
+}
+
+void describe(at::Tensor t, cierge_torch_value *out) {
+  describe(t, t.unsafeGetTensorImpl(), out);
+  t.unsafeReleaseTensorImpl();
 }
 
 void release(cierge_torch_value *out, int n) {
@@ -247,7 +253,8 @@ static bool give_own(cierge_torch_run &run, cierge_torch_value *out) {
   if (run.region.outputs.size() != 1 || run.register_kind[run.region.outputs[0]] < 0) return false;
   const at::Tensor &t = run.registers[run.region.outputs[0]].toTensor();
   if (!t.is_contiguous()) return false;
-  describe(t, out);
+  if (run.back[0] == t.unsafeGetTensorImpl()) describe(t, std::exchange(run.back[0], nullptr), out);
+  else describe(t, out);
   out->data = t.mutable_data_ptr();
   return true;
 }

@@ -14,7 +14,7 @@
 extern "C" {
 #endif
 
-#define CIERGE_TORCH_ABI 4
+#define CIERGE_TORCH_ABI 5
 #define CIERGE_TORCH_UNSAFE (-2) // instead of another failure: the program would reach beyond tensors, which nobody allowed
 
 typedef struct cierge_torch_region cierge_torch_region;
@@ -27,7 +27,9 @@ typedef struct { char *text; size_t size; } cierge_torch_error;
 typedef struct {
   int kind;                    // 0 tensor, 1 int, 2 float, 3 bool, 4 none
   // tensors
-  cierge_torch_tensor handle;  // in: use this tensor (not consumed); NULL: wrap `data`. out: owned by the caller, free with tensor_free
+  // in: use this tensor (not consumed); NULL: wrap `data`. out: owned by the caller, free with tensor_free; before the call what the
+  // region's last run gave here, whose memory may be used again (consumed), or NULL
+  cierge_torch_tensor handle;
   void *data;                  // in: lent memory, C order unless `stride`; out: where the result lies, C order
   int dtype;                   // c10 code
   int rank;

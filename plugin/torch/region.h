@@ -44,6 +44,7 @@ struct Arg {
 // Signatures of most calls of most programs, which are made without boxing their arguments.
 using Unary = c10::TypedOperatorHandle<at::Tensor &(const at::Tensor &, at::Tensor &)>;
 using Binary = c10::TypedOperatorHandle<at::Tensor &(const at::Tensor &, const at::Tensor &, at::Tensor &)>;
+using InPlace = c10::TypedOperatorHandle<at::Tensor &(at::Tensor &)>;
 using Scaled = c10::TypedOperatorHandle<at::Tensor &(const at::Tensor &, const at::Tensor &, const at::Scalar &, at::Tensor &)>;
 
 // Other forms of an operator, whose result goes where one says (reuse.cpp).
@@ -54,7 +55,9 @@ struct Forms {
   std::optional<Binary> binary;
   std::optional<Scaled> scaled;
   std::optional<c10::Scalar> scale;            // scaled's number, where it is always the same
+  std::optional<InPlace> over;                 // `in_place` again
   bool elementwise = false;
+  bool own = false;                // the result stays in its register, and the next call writes there
   std::vector<uint32_t> dying;     // registers that the result may overwrite: read here last, element by element
   bool any() const { return out || in_place; }
 };
@@ -83,8 +86,9 @@ struct cierge_torch_region {
   std::vector<cierge::Call> calls;
   std::vector<uint32_t> outputs;
   std::vector<c10::IValue> constants;   // [n_inputs] None: no constant
-  std::vector<bool> constant;           // [n_inputs]
+  std::vector<char> constant;           // [n_inputs] whether
   std::vector<uint32_t> left;           // registers that hold something at the end, constants aside
+  std::vector<char> own;                // [n_registers] whether of `left`: the call that makes it has forms.own
   std::shared_ptr<cierge::Script> script; // NULL: calls are made one by one
 };
 
@@ -119,7 +123,9 @@ struct cierge_torch_run {
   bool changed = true;                 // inputs have other types than in the last call
   std::vector<cierge::Kind> kinds;
   std::vector<int32_t> call_kind;      // [calls] of its result
+  std::vector<at::Tensor> number;      // [calls] its constant argument that is a number, in the type that it computes in
   std::vector<int32_t> register_kind;  // [n_registers]
+  std::vector<cierge_torch_tensor> back; // [outputs] given last time and given back: a reference of each; NULL between calls
   std::vector<cierge_torch_instance *> instances; // by the script's number
   void (*watch)(void *u, int call, const char *op, uint64_t start, uint64_t ns) = nullptr; // told of each call; NULL: nobody
   void *watcher = nullptr;
@@ -172,6 +178,7 @@ bool call_into_kept(cierge_torch_run &run, size_t k); // false: there is no memo
 void note_result(cierge_torch_run &run, size_t k);    // after a call that made its result anew
 void let_go(cierge_torch_run &run, uint32_t reg);     // nobody reads it any more
 void begin_reuse(cierge_torch_run &run);
+void drop(cierge_torch_tensor &handle);               // one reference
 bool stays(const cierge_torch_run &run, uint32_t reg); // between calls: if nobody holds it at the next one, it is written to again
 
 // jit.cpp

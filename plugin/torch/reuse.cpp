@@ -64,13 +64,14 @@ template <class F> std::optional<c10::TypedOperatorHandle<F>> typed(const c10::O
   return op.typed<F>(); // checks the signature where the kernel told it
 }
 
-// Without boxing: Tensor…, Scalar?, Tensor out.
+// Without boxing: Tensor…, Scalar?, Tensor out; the one tensor that an operator in place has.
 void find_signature(Forms &f, const c10::FunctionSchema &s) {
   std::string kinds;
   for (const c10::Argument &a : s.arguments()) {
     c10::TypeKind k = a.real_type()->kind();
     kinds += k == c10::TypeKind::TensorType ? 'T' : k == c10::TypeKind::NumberType ? 'S' : '?';
   }
+  if (kinds == "T") f.over = typed<at::Tensor &(at::Tensor &)>(*f.in_place);
   if (kinds == "TT") f.unary = typed<at::Tensor &(const at::Tensor &, at::Tensor &)>(*f.out);
   if (kinds == "TTT") f.binary = typed<at::Tensor &(const at::Tensor &, const at::Tensor &, at::Tensor &)>(*f.out);
   if (kinds == "TTST") f.scaled = typed<at::Tensor &(const at::Tensor &, const at::Tensor &, const at::Scalar &, at::Tensor &)>(*f.out);
@@ -123,6 +124,16 @@ void find_steady(cierge_torch_region &r) {
   }
 }
 
+// Results that leave the region, and that no argument's memory can take.
+void find_own(cierge_torch_region &r) {
+  r.own.assign(r.n_registers, false);
+  for (Call &c : r.calls) {
+    if (!c.forms.out || !c.forms.dying.empty()) continue;
+    c.forms.own = std::find(r.left.begin(), r.left.end(), c.results[0]) != r.left.end();
+    r.own[c.results[0]] = c.forms.own;
+  }
+}
+
 } // namespace
 
 void find_forms(cierge_torch_region &r) {
@@ -140,8 +151,10 @@ void find_forms(cierge_torch_region &r) {
     if (c.forms.scaled && c.args[2].kind == Arg::Constant) c.forms.scale = c.args[2].constant.toScalar();
     if (c.forms.out) c.forms.elementwise = pointwise;
     else if (pointwise) c.forms.in_place = in_place_form(s);
+    if (c.forms.in_place) find_signature(c.forms, c.forms.in_place->schema());
     r.reuses = r.reuses || c.forms.any();
   }
+  find_own(r);
 }
 
 // ---------------------------------------------------------------- in a call
@@ -164,12 +177,14 @@ bool plain_arguments(const Arg &a, const std::vector<IValue> &regs) {
   return true;
 }
 
+bool is_number(const at::Tensor &t) { return t.unsafeGetTensorImpl()->is_wrapped_number(); }
+
 bool is_sole(const at::Tensor &t) { return t.use_count() == 1 && t.storage().use_count() == 1; }
 
 // Memory of its own, all of it used: it can hold another result of the same type.
 bool is_whole(const at::Tensor &t) {
   return is_plain(t) && t.numel() && is_sole(t) && !t.storage_offset() && t.is_non_overlapping_and_dense() &&
-         t.storage().nbytes() == (size_t)t.numel() * t.element_size() && !t.unsafeGetTensorImpl()->is_wrapped_number();
+         t.storage().nbytes() == (size_t)t.numel() * t.element_size() && !is_number(t);
 }
 
 bool is_of(const at::Tensor &t, const Kind &k) { return t.scalar_type() == k.dtype && t.sizes() == k.size && t.strides() == k.stride; }
@@ -187,11 +202,28 @@ const at::Tensor *tensor_at(const Arg &a, const std::vector<IValue> &regs) {
   return (a.kind == Arg::Constant || a.kind == Arg::Register) && v.isTensor() ? &v.toTensor() : nullptr;
 }
 
-bool call_direct(const Call &c, const std::vector<IValue> &regs, at::Tensor &to) {
+// PyTorch converts a number to the other operand's type in each call, into a tensor: once is enough. Beside float32 only; types of
+// less precision compute with the number as it was.
+void note_number(cierge_torch_run &run, size_t k) {
+  const Call &c = run.region.calls[k];
+  if (!c.forms.elementwise || (!c.forms.binary && !c.forms.scaled)) return;
+  for (size_t i = 0; i < 2; i++) {
+    if (c.args[i].kind != Arg::Constant || c.args[1 - i].kind != Arg::Register) continue;
+    const at::Tensor *x = tensor_at(c.args[i], run.registers), *other = tensor_at(c.args[1 - i], run.registers);
+    if (!x || !is_number(*x) || x->is_complex() || !other || is_number(*other) || other->scalar_type() != at::kFloat) continue;
+    run.number[k] = x->to(at::kFloat);
+    run.number[k].unsafeGetTensorImpl()->set_wrapped_number(true);
+  }
+}
+
+bool call_direct(const cierge_torch_run &run, size_t k, at::Tensor &to) {
+  const Call &c = run.region.calls[k];
   const Forms &f = c.forms;
+  if (f.over) return f.over->redispatch(here, to), true;
   if (!f.unary && !f.binary && !f.scaled) return false;
-  const at::Tensor *a = tensor_at(c.args[0], regs), *b = f.unary ? a : tensor_at(c.args[1], regs);
+  const at::Tensor *a = tensor_at(c.args[0], run.registers), *b = f.unary ? a : tensor_at(c.args[1], run.registers);
   if (!a || !b) return false;
+  if (run.number[k].defined()) (c.args[0].kind == Arg::Constant ? a : b) = &run.number[k];
   if (f.unary) f.unary->redispatch(here, *a, to);
   else if (f.binary) f.binary->redispatch(here, *a, *b, to);
   else if (f.scale) f.scaled->redispatch(here, *a, *b, *f.scale, to);
@@ -227,6 +259,12 @@ bool call_into_kept(cierge_torch_run &run, size_t k) {
   const Call &c = run.region.calls[k];
   int32_t kind = run.call_kind[k];
   if (kind < 0 || !c.forms.any()) return false;
+  if (c.forms.own) {
+    IValue &v = run.registers[c.results[0]]; // None: somebody has it still (begin_reuse)
+    if (!v.isTensor()) return false;
+    if (!call_direct(run, k, v.toTensor())) call_boxed(run, c, v.toTensor());
+    return true;
+  }
   int64_t heir = heir_of(run, c, kind);
   at::Tensor kept;
   if (heir < 0) {
@@ -241,7 +279,7 @@ bool call_into_kept(cierge_torch_run &run, size_t k) {
     x.away++;
   }
   at::Tensor &to = heir < 0 ? kept : run.registers[(size_t)heir].toTensor();
-  if (!call_direct(c, run.registers, to)) call_boxed(run, c, to);
+  if (!call_direct(run, k, to)) call_boxed(run, c, to);
   uint32_t result = c.results[0];
   if (heir < 0) run.registers[result] = std::move(kept);
   else run.registers[result] = std::move(run.registers[(size_t)heir]), run.registers[(size_t)heir] = IValue();
@@ -262,6 +300,7 @@ void note_result(cierge_torch_run &run, size_t k) {
     for (const Arg &a : c.args)
       if (c.forms.any() && !plain_arguments(a, run.registers)) return;
     kind = kind_of(run, v.toTensor());
+    note_number(run, k);
     if (c.forms.out) run.kinds[(size_t)kind].users++;
   }
   run.register_kind[c.results[0]] = kind;
@@ -282,14 +321,36 @@ void let_go(cierge_torch_run &run, uint32_t reg) {
   v = IValue();
 }
 
+void drop(cierge_torch_tensor &handle) {
+  if (handle) tensor_of(handle, true);
+  handle = nullptr;
+}
+
+// Whether nobody has the tensor but its register, and whoever gave it back.
+static bool is_back(const cierge_torch_run &run, uint32_t reg) {
+  if (run.register_kind[reg] < 0 || !run.registers[reg].isTensor()) return false;
+  const at::Tensor &t = run.registers[reg].toTensor();
+  size_t users = 1;
+  for (cierge_torch_tensor h : run.back) users += h == t.unsafeGetTensorImpl();
+  return t.use_count() == users && t.storage().use_count() == 1;
+}
+
 void begin_reuse(cierge_torch_run &run) {
+  const cierge_torch_region &r = run.region;
   if (!run.changed) {
-    for (uint32_t reg : run.region.left) let_go(run, reg);
+    for (size_t k = 0; k < r.outputs.size(); k++)
+      if (run.back[k] && (!r.own[r.outputs[k]] || !is_back(run, r.outputs[k]))) drop(run.back[k]);
+    for (uint32_t reg : r.left) {
+      if (!r.own[reg]) let_go(run, reg);
+      else if (!is_back(run, reg)) run.registers[reg] = IValue();
+    }
     return;
   }
   run.changed = false; // other types: nothing that is known holds
+  for (cierge_torch_tensor &h : run.back) drop(h);
   for (uint32_t reg : run.region.left) run.registers[reg] = IValue();
   run.kinds.clear();
+  std::fill(run.number.begin(), run.number.end(), at::Tensor());
   std::fill(run.call_kind.begin(), run.call_kind.end(), NOT_SEEN);
   std::fill(run.register_kind.begin(), run.register_kind.end(), NO_KIND);
 }

@@ -9,6 +9,7 @@
 #include <c10/core/AutogradState.h>
 
 #include <stdexcept>
+#include <utility>
 
 #include "script.h"
 
@@ -270,6 +271,8 @@ struct Clearing {
   ~Clearing() {
     const cierge_torch_region &r = run.region;
     run.stack.clear();
+    for (cierge_torch_tensor &h : run.back)
+      if (h) drop(h);
     if (done)
       for (uint32_t reg : r.left) {
         if (!stays(run, reg)) run.registers[reg] = IValue();
@@ -296,6 +299,10 @@ void run_region(cierge_torch_run &run, const cierge_torch_value *in, int n_in, c
   if (threads > 0 && at::get_num_threads() != threads) at::set_num_threads(threads);
   Guards guards(r);
   if (r.script) guards.enter();
+  for (int k = 0; k < n_out; k++) {
+    run.back[(size_t)k] = std::exchange(out[k].handle, nullptr);
+    if (!r.reuses) drop(run.back[(size_t)k]);
+  }
   Clearing clearing{run};
   take_inputs(run, in, n_in);
   if (r.script) run_script(run, failed);
@@ -333,8 +340,8 @@ int infer_types(const cierge_torch_region &r, const cierge_torch_value *in, int 
 } // namespace cierge
 
 cierge_torch_run::cierge_torch_run(const cierge_torch_region &r)
-    : region(r), registers(r.n_registers), lent(r.n_inputs), call_kind(r.calls.size(), cierge::NOT_SEEN),
-      register_kind(r.n_registers, cierge::NO_KIND) {
+    : region(r), registers(r.n_registers), lent(r.n_inputs), call_kind(r.calls.size(), cierge::NOT_SEEN), number(r.calls.size()),
+      register_kind(r.n_registers, cierge::NO_KIND), back(r.outputs.size()) {
   stack.reserve(r.max_args + 4);
   for (size_t k = 0; k < r.constants.size(); k++) registers[k] = r.constants[k];
 }

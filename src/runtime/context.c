@@ -107,7 +107,6 @@ cierge_status *cierge_run(cierge_context *c) {
   if (!c) return cg_status_new(CIERGE_USAGE, "cierge_run: the context is NULL");
   cg_frame *f = &c->frame[0];
   c->ran = false;
-  cg_frame_drop_tensors(f);
   size_t event = c->trace ? cg_trace_begin(c->trace, 0, CG_WHOLE_CALL, cg_now()) : 0;
   cierge_status *st = cg_bind_inputs(c);
   cg_team *others = cg_team_use(c->team);

@@ -38,7 +38,7 @@ struct cg_team {
   atomic_bool waiting;         // the caller sleeps until `done` changes
 };
 
-static _Thread_local struct {
+static _Thread_local __attribute__((tls_model("initial-exec"))) struct {
   cg_team *team;
   int number, count;
 } here;

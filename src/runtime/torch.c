@@ -250,14 +250,13 @@ void cg_torch_values_make(cg_frame *f) {
 }
 
 // Today's value.
-static cierge_status *lend(cg_frame *f, uint32_t v, cierge_torch_value *t) {
-  const cg_plan_value *x = &f->fn->plan->value[v];
+static cierge_status *lend(cg_frame *f, const cg_plan_value *x, uint32_t v, cierge_torch_value *t) {
   cierge_status *st = NULL;
   switch (x->kind) {
   case CG_V_TENSOR:
     if ((st = cg_resize(f, v))) break;
     t->handle = x->storage == CG_ST_ALIAS ? NULL : f->slot[v].handle;
-    t->data = cg_data(f, v);
+    t->data = x->storage == CG_ST_ALIAS ? cg_data(f, v) : f->slot[v].data;
     break;
   case CG_V_INT: case CG_V_BOOL: st = cg_integer(f, v, &t->i); break;
   case CG_V_FLOAT: t->f = f->slot[v].f; break;
@@ -283,7 +282,6 @@ static bool number_of(const cierge_torch_value *t, cg_scalar *out) {
 // A tensor that came back: its handle is the slot's from now on, whatever is wrong with it.
 static void keep(cg_frame *f, uint32_t v, cierge_torch_value *t) {
   cg_slot *s = &f->slot[v];
-  if (s->handle && s->owned) f->c->p->torch->tensor_free(s->handle);
   s->handle = t->handle;
   s->owned = true;
   s->data = t->data;
@@ -293,18 +291,18 @@ static void keep(cg_frame *f, uint32_t v, cierge_torch_value *t) {
 static cierge_status *take(cg_frame *f, const cg_plan_step *s, uint32_t i, cierge_torch_value *t) {
   uint32_t v = s->out[i];
   const cg_plan_value *x = &f->fn->plan->value[v];
-  cg_scalar n;
-  if (x->kind == CG_V_NONE) return t->kind == 4 ? NULL : misfit(f, s, i, "kind");
-  if (x->kind != CG_V_TENSOR) {
-    if (!number_of(t, &n)) return misfit(f, s, i, "kind");
-    cg_scalar_set(f, v, &n);
+  if (x->kind == CG_V_TENSOR) {
+    if (t->kind || !t->handle) return misfit(f, s, i, "kind");
+    if (t->dtype != cg_dtypes[x->dtype].c10) return misfit(f, s, i, "dtype");
+    if ((uint32_t)t->rank != x->rank) return misfit(f, s, i, "rank");
+    keep(f, v, t);
+    if (s->n_bind) cg_bind_sizes(f, s, i, t->size);
     return NULL;
   }
-  if (t->kind || !t->handle) return misfit(f, s, i, "kind");
-  if (t->dtype != cg_dtypes[x->dtype].c10) return misfit(f, s, i, "dtype");
-  if ((uint32_t)t->rank != x->rank) return misfit(f, s, i, "rank");
-  keep(f, v, t);
-  cg_bind_sizes(f, s, i, t->size);
+  cg_scalar n;
+  if (x->kind == CG_V_NONE) return t->kind == 4 ? NULL : misfit(f, s, i, "kind");
+  if (!number_of(t, &n)) return misfit(f, s, i, "kind");
+  cg_scalar_set(f, v, &n);
   return NULL;
 }
 
@@ -320,20 +318,27 @@ cierge_status *cg_run_torch(cg_frame *f, const cg_plan_step *s, cierge_torch_val
   const cierge_program *p = f->c->p;
   cierge_torch_value *out = in + s->n_in;
   for (uint32_t i = 0; i < s->n_in; i++) {
-    if (is_constant(&f->fn->plan->value[s->in[i]])) continue; // the region has it
-    cierge_status *st = lend(f, s->in[i], &in[i]);
+    const cg_plan_value *x = &f->fn->plan->value[s->in[i]];
+    if (is_constant(x)) continue; // the region has it
+    cierge_status *st = lend(f, x, s->in[i], &in[i]);
     if (st) return st;
+  }
+  for (uint32_t i = 0; i < s->n_out; i++) { // LibTorch may write into what it gave last time
+    cg_slot *x = &f->slot[s->out[i]];
+    out[i].handle = x->owned ? x->handle : NULL;
+    x->handle = NULL;
+    x->owned = false;
   }
   char text[2048];
   text[0] = 0;
   cierge_torch_error e = {text, sizeof text};
   int call = -1;
-  if (p->torch->region_run(f->c->torch_run[s->kernel], in, (int)s->n_in, out, (int)s->n_out, f->c->threads, &call, &e))
-    return cg_step_error(f, site_of_call(p, s->kernel, call, s->site), CIERGE_RUN_ERROR, text);
   cierge_status *st = NULL;
+  if (p->torch->region_run(f->c->torch_run[s->kernel], in, (int)s->n_in, out, (int)s->n_out, f->c->threads, &call, &e))
+    st = cg_step_error(f, site_of_call(p, s->kernel, call, s->site), CIERGE_RUN_ERROR, text);
   for (uint32_t i = 0; i < s->n_out && !st; i++) st = take(f, s, i, &out[i]);
   for (uint32_t i = 0; i < s->n_out && !st; i++) st = check_sizes(f, s, i, &out[i]);
-  for (uint32_t i = 0; i < s->n_out; i++)
+  for (uint32_t i = 0; st && i < s->n_out; i++)
     if (!out[i].kind && out[i].handle) p->torch->tensor_free(out[i].handle);
   return st;
 }

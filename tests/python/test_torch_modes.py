@@ -187,6 +187,18 @@ def test_type_promotion():
     check(lambda x, y: (x + 1.5, x * 2, x / 2, (x + y) * 0.5, y + 2, torch.add(x, x, alpha=3), (x > 3) + 1), make, "promotion")
 
 
+def test_numbers_beside_tensors():
+    """Numbers that a type rounds, overflows or has no value for, on either side, in every type."""
+    def f(x, y):
+        return (x * 0.1, 0.1 - x, x / 3, x + 1e300, x * float("nan"), x - float("inf"), x < 0.1, x == 16777217, torch.add(x, 0.1, alpha=3),
+                torch.atan2(x, x * 0 - 0.0), x.relu() * -0.0, torch.maximum(x, y) * True + 7)
+    for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
+        special = torch.tensor([0.0, -0.0, float("inf"), float("nan"), 16777216.0, 0.1, -3.0])
+        check(f, lambda k: tuple(torch.cat([special, torch.randn(9, generator=torch.Generator().manual_seed(k + i))]).to(dtype) for i in range(2)),
+              f"beside_{dtype}".replace("torch.", ""))
+    check(lambda x, y: (x * 0.1, 3 - x, x / 3, x < 0.5, x == 2.5, torch.add(x, 2, alpha=3)), lambda k: (torch.arange(k, k + 6), torch.zeros(1)), "beside_int")
+
+
 # ---------------------------------------------------------------- what script mode optimises
 
 class Layers(torch.nn.Module):
@@ -295,6 +307,26 @@ def test_borrowed_outputs_and_memory_that_moves():
             context.call()
             if k % 2:
                 same([torch.from_dlpack(context.output(0))], f(x, y))
+
+
+def test_borrowed_taken_and_given_back():
+    """A result lies where the last call's lay, unless somebody has that."""
+    f = lambda x, y: x + y  # noqa: E731
+    for mode, program in programs(f, floats(6, 6)(0), "back"):
+        context, at, held = program.context(threads=1), [], []
+        for k in range(12):
+            x, y = floats(6, 6)(k)
+            context.set_input(0, x), context.set_input(1, y)
+            context.call()
+            borrowed = torch.from_dlpack(context.borrow(0))
+            same([borrowed], f(x, y))
+            at.append(borrowed.data_ptr())
+            if k in (5, 8):
+                held.append((torch.from_dlpack(context.output(0)), f(x, y)))
+        if mode == "ops":
+            assert len(set(at[1:6])) == 1 and len(set(at[6:9])) == 1 and len({at[5], at[8], at[11]}) == 3, at
+        for got, want in held:
+            same([got], want)
 
 
 def test_an_error_in_the_middle():

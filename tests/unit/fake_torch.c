@@ -63,7 +63,11 @@ static void tensor_free(cierge_torch_tensor t) {
 
 static int region_run(cierge_torch_run *run, const cierge_torch_value *in, int n_in, cierge_torch_value *out, int n_out, int threads, int *failed_call,
                       cierge_torch_error *e) {
-  (void)n_in, (void)n_out, (void)threads;
+  (void)n_in, (void)threads;
+  for (int k = 0; k < n_out; k++) {
+    if (out[k].handle) tensor_free(out[k].handle);
+    out[k].handle = NULL;
+  }
   const cierge_torch_region *r = run->r;
   *failed_call = 0;
   int64_t n = in[0].size[0];
