@@ -1,6 +1,7 @@
 """make conformance: every case through cierge's C API, judged by PyTorch's own results.
 
-    python tests/conformance/run.py [--mode auto|mixed|native|torch|v3|v2] [--torch-mode auto|ops|script] [--calls N] [--dialects tfs] [--every N] [--only SUBSTRING] [--out FILE]
+    python tests/conformance/run.py [--mode auto|mixed|native|torch|v3|v2] [--torch-mode auto|ops|script] [--threads N] [--tune] [--calls N]
+                                    [--dialects tfs] [--every N] [--only SUBSTRING] [--out FILE]
 
 Two worker processes run many cases each; a crash or a hang (60 s) loses one case. SHARD=i/n takes every n-th case.
 Prints passed / refused / wrong / crashed and the native share; the result file (one line a case) is kept in the
@@ -131,6 +132,8 @@ def main():
     p.add_argument("--mode", default="auto", choices=["auto", "mixed", "native", "torch", "v3", "v2"])
     p.add_argument("--torch-mode", default="auto", choices=["auto", "ops", "script"])
     p.add_argument("--calls", type=int, default=1, help="calls on fresh copies, of which the last one is judged (models with state: one)")
+    p.add_argument("--threads", type=int, default=1, help="that a program runs with")
+    p.add_argument("--tune", action="store_true", help="compile with --tune, each case by the command line")
     p.add_argument("--dialects", default="tf", help="of torch.export: t(raining), f(unctional); s: TorchScript")
     p.add_argument("--every", type=int, default=1, help="only every N-th case")
     p.add_argument("--only", help="only cases whose name contains this")
@@ -145,7 +148,8 @@ def main():
     if os.environ.get("SHARD"):
         i, n = map(int, os.environ["SHARD"].split("/"))
         ids = ids[i::n]
-    results = run(ids, ["--mode", a.mode, "--torch-mode", a.torch_mode, "--calls", str(a.calls), "--dialects", a.dialects, "--cache", a.cache], a.dialects, a.jobs)
+    results = run(ids, ["--mode", a.mode, "--torch-mode", a.torch_mode, "--calls", str(a.calls), "--threads", str(a.threads),
+                        *["--tune"] * a.tune, "--dialects", a.dialects, "--cache", a.cache], a.dialects, a.jobs)
     if a.out:
         with open(a.out, "w") as f:
             for r in results:

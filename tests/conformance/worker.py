@@ -51,10 +51,10 @@ def warm(context, inputs, calls):
         context.reset()
 
 
-def run(model, artifact, record, want, calls):
+def run(artifact, record, want, a):
     program = cierge.load(artifact)
-    context = program.context(threads=1)
-    warm(context, record["inputs"], calls - 1)
+    context = program.context(threads=a.threads)
+    warm(context, record["inputs"], a.calls - 1)
     context.seed(0)
     copies = set_inputs(context, record["inputs"])
     context.call()
@@ -103,11 +103,11 @@ def load_arrays(path):
                 for k in z.files if k != "__cierge_dtypes__"}
 
 
-def run_command(artifact, scratch, record, want):
+def run_command(artifact, scratch, record, want, a):
     copies = [x.clone(memory_format=torch.preserve_format).resolve_conj().resolve_neg() for x in record["inputs"]]
     names = [s.name for s in cierge.load(artifact).inputs if s.constant is None]
     save_arrays(os.path.join(scratch, "in.npz"), dict(zip(names, copies)))
-    command("run", artifact, "--inputs", os.path.join(scratch, "in.npz"), "--outputs", os.path.join(scratch, "out.npz"), "--seed", 0, "--threads", 1)
+    command("run", artifact, "--inputs", os.path.join(scratch, "in.npz"), "--outputs", os.path.join(scratch, "out.npz"), "--seed", 0, "--threads", a.threads)
     arrays = load_arrays(os.path.join(scratch, "out.npz"))
     got = [arrays.get(f"output_{i}") for i in range(len(want["out"]))]
     if any(k.startswith("output_") and int(k[7:]) >= len(got) for k in arrays):
@@ -133,7 +133,7 @@ WORDS = {torch.float32: "f32", torch.float64: "f64", torch.float16: "f16", torch
          torch.int16: "i16", torch.int32: "i32", torch.int64: "i64", torch.complex32: "c32", torch.complex64: "c64", torch.complex128: "c128"}
 
 
-def one(folder, dialect, chosen, calls, case, scratch):
+def one(folder, dialect, chosen, a, case, scratch):
     record = torch.load(folder / ("s-io.pt" if dialect == "s" else "io.pt"), weights_only=False)
     record["case"] = case
     want = record[dialect]
@@ -144,11 +144,11 @@ def one(folder, dialect, chosen, calls, case, scratch):
     native = None
     try:
         report = os.path.join(scratch, "report.json")
-        execute = lambda w: run(None, artifact, record, w, calls)  # noqa: E731
-        if by_command_line(case):
+        execute = lambda w: run(artifact, record, w, a)  # noqa: E731
+        if a.tune or by_command_line(case):
             options = [x for k, v in chosen.items() for w in (v if isinstance(v, list) else [v]) for x in (f"--{k.replace('_', '-')}", *([] if w is True else [w]))]
-            command("compile", model, "-o", artifact, "--report", report, *options)
-            execute = lambda w: run_command(artifact, scratch, record, w)  # noqa: E731
+            command("compile", model, "-o", artifact, "--report", report, *options, *["--tune"] * a.tune)
+            execute = lambda w: run_command(artifact, scratch, record, w, a)  # noqa: E731
         else:
             cierge.compile(model, artifact, report=report, **chosen)
         native = json.load(open(report))["nodes"]["torch"] == 0
@@ -171,6 +171,8 @@ def main():
     p.add_argument("--mode", default="auto")
     p.add_argument("--torch-mode", default="auto")
     p.add_argument("--calls", type=int, default=1)
+    p.add_argument("--threads", type=int, default=1)
+    p.add_argument("--tune", action="store_true")
     p.add_argument("--dialects", default="tf")
     p.add_argument("--cache", required=True)
     a = p.parse_args()
@@ -187,7 +189,7 @@ def main():
                     out.write(json.dumps({"case": case, "dialect": dialect, "result": "none" if status[dialect] == "none" else "not exported", "detail": status[dialect], "native": None}) + "\n")
                     continue
                 out.write(json.dumps({"start": case, "dialect": dialect}) + "\n")
-                result, detail, native = one(folder, dialect, {**OPTIONS[a.mode], "torch_mode": a.torch_mode}, a.calls, case, scratch)
+                result, detail, native = one(folder, dialect, {**OPTIONS[a.mode], "torch_mode": a.torch_mode}, a, case, scratch)
                 for place in (scratch, str(folder), str(HERE)):  # the result file names no folder of this machine
                     detail = detail.replace(place + "/", "")
                 out.write(json.dumps({"case": case, "dialect": dialect, "result": result, "detail": detail, "native": native}) + "\n")
