@@ -35,7 +35,7 @@ static const char *clamp_text(const cg_node *n) {
 static const char *gelu_text(const cg_node *n) {
   if (!strcmp(cg_r_text(n, "approximate"), "tanh"))
     return "0.5$ * self * (1 + tanh$(0.7978845608028654$ * (self + 0.044715$ * self * self * self)))";
-  return "0.5$ * self * (1 + erf$(self * 0.7071067811865476$))";
+  return "gelu$(self)";
 }
 
 static const char *logit_text(const cg_node *n) {
