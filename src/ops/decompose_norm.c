@@ -14,10 +14,10 @@ static cg_arg dims_from(cg_rewrite *r, int from, int rank) {
 
 typedef struct { cg_value *mean, *rstd, *y; } normal;
 
-// (x - mean) / sqrt(variance + eps) over the last dims, from `from` on.
-static normal normalise(cg_rewrite *r, cg_value *x, int from, double eps) {
+// (x - mean) / sqrt(variance + eps) over these dims.
+static normal normalise(cg_rewrite *r, cg_value *x, cg_arg dims, double eps) {
   normal o;
-  cg_arg dims = dims_from(r, from, x->type.rank), yes = cg_a_bool(true);
+  cg_arg yes = cg_a_bool(true);
   o.mean = cg_make(r, "aten::mean.dim", 3, cg_av(x), dims, yes);
   cg_value *d = cg_make(r, "aten::sub.Tensor", 2, cg_av(x), cg_av(o.mean));
   cg_value *square = cg_make(r, "aten::mul.Tensor", 2, cg_av(d), cg_av(d));
@@ -59,7 +59,7 @@ bool cg_decompose_layer_norm(cg_module *m, cg_node *n) {
   int from = x->type.rank - cg_arg_list_len(cg_node_arg(n, "normalized_shape"));
   for (int i = from; i < x->type.rank; i++)
     if (cg_x_is(x->type.dim[i], 0)) return false;
-  normal o = normalise(&r, cg_make_cast(&r, x, cg_r_wide(x->type.dtype)), from, eps_of(n));
+  normal o = normalise(&r, cg_make_cast(&r, x, cg_r_wide(x->type.dtype)), dims_from(&r, from, x->type.rank), eps_of(n));
   cg_value *y = affine(&r, o.y, cg_r_tensor(n, "weight"), cg_r_tensor(n, "bias"));
   cg_value *out[3] = {cg_make_cast(&r, y, x->type.dtype), NULL, NULL};
   for (int k = 1; k < n->nresults; k++)
@@ -91,7 +91,7 @@ static normal by_group(cg_rewrite *r, cg_value *x, const cg_expr *groups, double
   const cg_type *t = &x->type;
   const cg_expr *rest = cg_x_product(m, t->rank - 2, t->dim + 2);
   const cg_expr *dim[] = {t->dim[0], groups, cg_xmul(m, cg_xdiv(m, t->dim[1], groups), rest)};
-  normal o = normalise(r, cg_make_reshape(r, x, 3, dim), 2, eps);
+  normal o = normalise(r, cg_make_reshape(r, x, 3, dim), dims_from(r, 2, 3), eps);
   o.y = cg_make_reshape(r, o.y, t->rank, t->dim);
   return o;
 }
@@ -131,13 +131,25 @@ static cg_value *fixed_norm(cg_rewrite *r, const cg_node *n, cg_value *x, cg_val
   return cg_make_cast(r, y, x->type.dtype);
 }
 
+// With the statistics of what is there, as weights are standardised.
+static cg_value *own_norm(cg_rewrite *r, const cg_node *n, cg_value *x) {
+  int rank = x->type.rank, dims[CG_MAX_RANK];
+  for (int i = 0; i < rank - 1; i++) dims[i] = i ? i + 1 : 0;
+  for (int i = 0; i < rank; i++)
+    if (cg_x_is(x->type.dim[i], 0)) r->failed = true;
+  normal o = normalise(r, cg_make_cast(r, x, cg_r_wide(x->type.dtype)), cg_make_ints(r, rank - 1, dims), eps_of(n));
+  cg_value *y = affine(r, o.y, by_channel(r, cg_r_tensor(n, "weight"), rank), by_channel(r, cg_r_tensor(n, "bias"), rank));
+  return cg_make_cast(r, y, x->type.dtype);
+}
+
 bool cg_decompose_batch_norm(cg_module *m, cg_node *n) {
   cg_value *x = cg_r_tensor(n, "input"), *mean = cg_r_tensor(n, "running_mean"), *variance = cg_r_tensor(n, "running_var");
-  if (!native(x) || x->type.rank < 2 || !eps_known(n) || cg_r_bool(n, "training", false) || !mean || !variance) return false;
+  bool own = !mean && !variance; // else training changes the running statistics
+  if (!native(x) || x->type.rank < 2 || !eps_known(n) || (!own && (cg_r_bool(n, "training", false) || !mean || !variance))) return false;
   for (int k = 1; k < n->nresults; k++)
     if (cg_result_used(n, k)) return false;
   cg_rewrite r = cg_rewrite_begin(m, n);
-  cg_value *out[8] = {fixed_norm(&r, n, x, mean, variance)};
+  cg_value *out[8] = {own ? own_norm(&r, n, x) : fixed_norm(&r, n, x, mean, variance)};
   return cg_rewrite_end(&r, n->nresults < 8 ? n->nresults : 8, out);
 }
 
@@ -150,7 +162,25 @@ bool cg_decompose_instance_norm(cg_module *m, cg_node *n) {
   for (int i = 0; i < x->type.rank; i++)
     if (cg_x_is(x->type.dim[i], 0)) return false;
   int rank = x->type.rank;
-  normal o = normalise(&r, cg_make_cast(&r, x, cg_r_wide(x->type.dtype)), 2, eps_of(n));
+  normal o = normalise(&r, cg_make_cast(&r, x, cg_r_wide(x->type.dtype)), dims_from(&r, 2, x->type.rank), eps_of(n));
   cg_value *y = affine(&r, o.y, by_channel(&r, cg_r_tensor(n, "weight"), rank), by_channel(&r, cg_r_tensor(n, "bias"), rank));
   return cg_rewrite_by(&r, cg_make_cast(&r, y, x->type.dtype));
+}
+
+// ---------------------------------------------------------------- weight_norm
+
+// v * (g / |v|), the norm over all dims but one. Convolutions of audio models have constant v and g: it folds away.
+bool cg_decompose_weight_norm(cg_module *m, cg_node *n) {
+  cg_value *v = cg_r_tensor(n, "v"), *g = cg_r_tensor(n, "g");
+  int d, dims[CG_MAX_RANK], count = 0;
+  if (!native(v) || !g || g->type.dtype != v->type.dtype || cg_r_half(v->type.dtype) || !v->type.rank || cg_r_dim_of(m, n, "dim", v->type.rank, &d)) return false;
+  bool all = cg_r_int_or(n, "dim", 0) == -1;
+  for (int i = 0; i < v->type.rank; i++)
+    if (i != d || all) dims[count++] = i;
+  cg_rewrite r = cg_rewrite_begin(m, n);
+  cg_value *norm = v;
+  if (count) norm = cg_make(&r, "aten::linalg_vector_norm", 4, cg_av(v), cg_a_int(m, 2), cg_make_ints(&r, count, dims), cg_a_bool(true));
+  else norm = cg_make(&r, "aten::abs", 1, cg_av(v));
+  cg_value *scale = cg_make(&r, "aten::div.Tensor", 2, cg_av(g), cg_av(norm));
+  return cg_rewrite_by(&r, cg_make(&r, "aten::mul.Tensor", 2, cg_av(v), cg_av(scale)));
 }

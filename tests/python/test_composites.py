@@ -1,0 +1,96 @@
+"""Operators that become others: every form of an equation, a window, a norm, against PyTorch; natively where it says so."""
+import json
+
+import torch
+import torch.nn.functional as F
+
+import common
+from common import SCRATCH
+import cierge
+
+EQUATIONS = [
+    ("ij,jk->ik", (3, 4), (4, 5)), ("ij,jk", (3, 4), (4, 5)), ("bij,bjk->bik", (2, 3, 4), (2, 4, 5)), ("i,j->ij", (3,), (4,)), ("i,i->", (5,), (5,)),
+    ("ij->", (3, 4)), ("ij->ji", (3, 4)), ("ij->i", (3, 4)), ("Bb,ab", (3, 4), (2, 4)), ("ij , jk -> ik", (3, 4), (4, 5)), ("ij,jk->kji", (3, 4), (4, 5)),
+    ("bhid,bhjd->bhij", (2, 3, 4, 5), (2, 3, 6, 5)), ("...ij,...jk->...ik", (2, 3, 4, 5), (3, 5, 6)), ("i...,j...->ij...", (3, 2, 2), (4, 1, 2)),
+    ("...->...", (2, 3)), ("a...,...b->a...b", (2, 3), (3, 4)), ("ij,kj,kl->il", (3, 4), (5, 4), (5, 6)), ("ab,cd,ef->", (2, 3), (1, 2), (3, 2)),
+    ("bclhn,bcshn,bhcls,bcshp->bclhp", (1, 2, 4, 3, 5), (1, 2, 4, 3, 5), (1, 3, 2, 4, 4), (1, 2, 4, 3, 6)), ("ab,bc,ac->", (2, 3), (3, 4), (2, 4)),
+    ("ij,jk->ik", (3, 1), (4, 5)), ("ij,ij,ij->ij", (1, 4), (1, 4), (3, 4)), ("i,i,i->i", (1,), (4,), (1,)), ("xy,x->", (1, 3), (4,)),
+    ("ij,jk->ik", (0, 4), (4, 5)), ("ij,jk->ik", (3, 0), (0, 5)), ("ii->i", (4, 4)), ("ii,ij->j", (4, 4), (4, 3)), ("iji,i->j", (3, 2, 3), (3,)),
+]
+
+
+def compiled(f, x, name, dynamic=None):
+    class M(torch.nn.Module):
+        def forward(self, *x):
+            return f(*x)
+    path, out, report = common.export(M().eval(), x, name, dynamic), SCRATCH / f"{name}.cierge", SCRATCH / f"{name}.json"
+    cierge.compile(path, out, report=str(report))
+    return cierge.load(out).context(threads=1), json.load(open(report))["nodes"]["torch"]
+
+
+def same(context, f, x, rtol=1e-5):
+    want = f(*x)
+    for g, w in zip(context.run(*x), want if isinstance(want, tuple) else (want,)):
+        torch.testing.assert_close(torch.from_dlpack(g), w, rtol=rtol, atol=rtol, equal_nan=True)
+
+
+def check(f, x, name, native=True, rtol=1e-5):
+    context, left = compiled(f, x, name)
+    same(context, f, x, rtol)
+    assert (left == 0) == native, f"{name}: {left} nodes in LibTorch"
+
+
+def random(dtype, *shapes):
+    g = torch.Generator().manual_seed(0)
+    return tuple((torch.randn(s, generator=g) * 2).to(dtype) for s in shapes)
+
+
+def test_einsum():
+    for k, (equation, *shapes) in enumerate(EQUATIONS):
+        check(lambda *x: torch.einsum(equation, *x), random(torch.float32, *shapes), f"einsum{k}")
+    for k in (0, 2, 12, 18, 26):
+        equation, *shapes = EQUATIONS[k]
+        check(lambda *x: torch.einsum(equation, *x), random(torch.float64, *shapes), f"einsum64_{k}", rtol=1e-12)
+        check(lambda *x: torch.einsum(equation, *x), random(torch.bfloat16, *shapes), f"einsum16_{k}", rtol=2e-2)
+        check(lambda *x: torch.einsum(equation, *x), random(torch.int64, *shapes), f"einsum_i{k}", native=False, rtol=0)
+
+
+def test_einsum_of_any_length():
+    d = torch.export.Dim("d", min=2, max=64)
+    f = lambda x, y: (torch.einsum("bihd,bjhd->bhij", x, y), torch.tensordot(x, y, dims=([1, 3], [1, 3])), torch.einsum("bihd->bd", x))  # noqa: E731
+    context, left = compiled(f, random(torch.float32, (2, 5, 3, 4), (2, 5, 3, 4)), "einsum_d", (({1: d}, {1: d}),))
+    assert not left
+    for n in (5, 2, 17):
+        same(context, f, random(torch.float32, (2, n, 3, 4), (2, n, 3, 4)))
+
+
+def test_tensordot():
+    for k, (dims, *shapes) in enumerate([(1, (2, 3), (3, 4)), (2, (2, 3, 4), (3, 4, 5)), (0, (2,), (3,)), (([0, -1], [1, 0]), (2, 3, 4), (4, 2, 5)), (1, (2, 1), (3, 4))]):
+        check(lambda x, y: torch.tensordot(x, y, dims=dims), random(torch.float32, *shapes), f"tensordot{k}")
+
+
+def test_windows_as_columns():
+    for i, shape in enumerate(((2, 3, 9, 11), (3, 9, 11))):
+        for k, window in enumerate([(3, 1, 1, 1), ((3, 2), (1, 2), (0, 1), (2, 1)), (1, 1, 0, 1), ((2, 3), 2, (2, 1), 3)]):
+            for dtype in (torch.float32, torch.bfloat16):
+                check(lambda x: F.unfold(x, *window), random(dtype, shape), f"unfold{i}_{k}_{dtype}", rtol=0)
+
+
+def test_columns_as_planes():
+    check(lambda x: F.fold(x, (8, 6), (4, 3), stride=(4, 3)), random(torch.float32, (2, 36, 4)), "fold", rtol=0)
+    check(lambda x: F.fold(x, (8, 6), 2, stride=2), random(torch.float32, (12, 12)), "fold2", rtol=0)
+    check(lambda x: F.fold(x, (5, 5), 3, stride=1), random(torch.float32, (2, 18, 9)), "fold_over", native=False)  # windows that overlap
+    check(lambda x: F.fold(x, (4, 4), 2, stride=2, padding=1), random(torch.float32, (1, 8, 9)), "fold_padded", native=False)
+
+
+def test_norms_of_what_is_there():
+    check(lambda x: F.batch_norm(x, None, None, training=True), random(torch.float32, (4, 3, 5, 6)), "own_norm", rtol=1e-4)
+    check(lambda x, w, b: F.batch_norm(x, None, None, w, b, training=True, eps=1e-3), random(torch.float32, (4, 3), (3,), (3,)), "own_norm2", rtol=1e-4)
+    check(lambda x: F.batch_norm(x, None, None, training=True), random(torch.bfloat16, (4, 3, 7)), "own_norm16", rtol=2e-2)
+    for dim in (0, 1, 2, -1):
+        g = (1,) if dim == -1 else tuple(n if d == dim else 1 for d, n in enumerate((4, 3, 5)))
+        check(lambda v, g: torch._weight_norm(v, g, dim), random(torch.float32, (4, 3, 5), g), f"weight_norm{dim}")
+
+
+if __name__ == "__main__":
+    common.main(globals())
