@@ -25,6 +25,14 @@ class Rows(nn.Module):
         return z / (z.pow(2).mean(-1, keepdim=True) + 1e-5).sqrt(), z.sum(-1), torch.softmax(z, -1)
 
 
+class Extremes(nn.Module):
+    """The last pass before a maximum is a long chain of its own."""
+    def forward(self, x, w):
+        h = F.gelu((x - x.mean(-1, keepdim=True)) * w + 1)
+        z = x + h * torch.sigmoid(x) - torch.tanh(h) * 0.1 + torch.exp(-h * h)
+        return z.amax(-1), torch.softmax(z, -1), (z * w).amin(-1)
+
+
 def flat(value):
     return [value] if isinstance(value, torch.Tensor) else list(value)
 
@@ -68,6 +76,12 @@ def test_long():
     for width in (64, 65, 31, 7):
         check(Long(), [(33, width)], f"long_{width}")
     check(Long(), [(3, 300), (5, 16), (4, 64), (1, 1000), (0, 9)], "long_open", {"x": {0: Dim("n", min=0), 1: (d := Dim("d", min=2, max=5000))}, "w": {0: d}})
+
+
+def test_extremes():
+    for width in (1024, 130, 20):
+        check(Extremes(), [(7, width)], f"extremes_{width}")
+    check(Extremes(), [(3, 300), (5, 16), (1, 1500)], "extremes_open", {"x": {0: Dim("n", min=0), 1: (d := Dim("d", min=2, max=5000))}, "w": {0: d}})
 
 
 def test_rows():

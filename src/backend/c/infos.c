@@ -115,19 +115,22 @@ bool cg_c_first(cg_sched *c, const te_expr *e) {
   return true;
 }
 
+int cg_c_own_cost(const te_expr *e) {
+  switch (e->kind) {
+  case TE_BODY: return body_cost(e->text);
+  case TE_INDEX: case TE_SELECT: return 2;
+  case TE_ROUND: return 4;
+  case TE_ADD: case TE_SUB: case TE_MUL: case TE_VAR: case TE_SIZE: case TE_CONST: case TE_SCALAR: return 0;
+  default: return 1;
+  }
+}
+
+bool cg_c_indexes(const te_expr *e) { return e->kind == TE_LOAD || e->kind == TE_ADD || e->kind == TE_SUB || e->kind == TE_MUL; }
+
 int cg_c_cost(cg_sched *c, const te_expr *e) {
   if (!cg_c_first(c, e)) return 0;
-  int cost = 0;
-  switch (e->kind) {
-  case TE_BODY: cost = body_cost(e->text); break;
-  case TE_LOAD: return 1; // its index is cheap, or shared
-  case TE_INDEX: case TE_SELECT: cost = 2; break;
-  case TE_ROUND: cost = 4; break;
-  case TE_CAST: cost = 1; break;
-  case TE_ADD: case TE_SUB: case TE_MUL: case TE_VAR: case TE_SIZE: case TE_CONST: case TE_SCALAR: return 0;
-  default: cost = 1;
-  }
-  for (int i = 0; i < e->nargs; i++) cost += cg_c_cost(c, e->arg[i]);
+  int cost = cg_c_own_cost(e);
+  for (int i = 0; i < e->nargs && !cg_c_indexes(e); i++) cost += cg_c_cost(c, e->arg[i]);
   return cost;
 }
 

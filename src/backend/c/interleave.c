@@ -33,16 +33,17 @@ static const char *defined(cg_session *s, const char *line, size_t n, bool *plai
   return cg_strndup(s, name, (size_t)(end - name));
 }
 
-// How many places a body is worth: many for long chains of plain arithmetic, two where functions give it some width of its own.
-static int wanted(const char *body) {
+// How many places a body is worth: many for long chains of plain arithmetic; where functions give it some width of its own, two, and
+// more where there are 32 registers.
+static int wanted(const char *body, int vector_bytes) {
   int lines = 0, calls = 0;
   for (const char *p = body; (p = strchr(p, '\n')); p++) lines++;
   for (const char *p = body; (p = strstr(p, "cg_")); p += 3) calls++;
   for (const char *p = body; (p = strstr(p, "f(")); p += 2) calls += p > body && isalpha((unsigned char)p[-1]); // of the C library
-  return calls ? calls + lines / 16 >= 3 ? 2 : 1 : lines >= 32 ? 4 : 1;
+  return calls ? calls + lines / 16 < 3 ? 1 : vector_bytes < 64 ? 2 : 4 : lines >= 32 ? 4 : 1;
 }
 
-int cg_c_interleave_copies(cg_session *s, const char *body) {
+int cg_c_interleave_copies(cg_session *s, const char *body, int vector_bytes) {
   if (strstr(body, "double") || strstr(body, "int64_t") || strstr(body, "int16_t") || strstr(body, "int8_t")) return 1;
   for (const char *line = body; *line;) {
     size_t n = statement(line);
@@ -50,7 +51,7 @@ int cg_c_interleave_copies(cg_session *s, const char *body) {
     if (!n || (defined(s, line, n, &plain) && !plain)) return 1;
     line += n;
   }
-  return wanted(body);
+  return wanted(body, vector_bytes);
 }
 
 const char *cg_c_interleave(cg_session *s, const char *body, int copies, int nnames, const char *const *names) {

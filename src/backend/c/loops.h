@@ -42,8 +42,8 @@ enum { CG_LANES = 64, CG_CHUNK = 4096, CG_SUM_BLOCK = 512, CG_SPLIT = 8192 };
 
 void cg_c_make_loops(cg_loops *l);   // from the group's dims: merged where memory allows
 void cg_c_passes(cg_loops *l);       // fills l->out
-// interleave.c: how many places of a loop are best computed at a time, by the text of its body; 1: one by one.
-int cg_c_interleave_copies(cg_session *s, const char *body);
+// interleave.c: how many places of a loop are best computed at a time, by the text of its body and the width of vectors; 1: one by one.
+int cg_c_interleave_copies(cg_session *s, const char *body, int vector_bytes);
 // The body for that many: what it defines, and the given names, end in _0, _1, ….
 const char *cg_c_interleave(cg_session *s, const char *body, int copies, int nnames, const char *const *names);
 #endif

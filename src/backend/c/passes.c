@@ -37,15 +37,46 @@ static cg_info *full_result(const cg_loops *l, const te_expr *e) {
   return NULL;
 }
 
+static bool is_kept(const keeping *q, const te_expr *e) {
+  for (int i = 0; i < q->keep.n; i++)
+    if (q->keep.at[i] == e) return true;
+  return false;
+}
+
+// What it costs to compute e once more: what does not vary is there, what is kept is loaded.
+static int again(keeping *q, const te_expr *e) {
+  if (!cg_c_first(q->l->c, e) || !varies(q, e)) return 0;
+  if (is_kept(q, e)) return 1;
+  int cost = cg_c_own_cost(e);
+  for (int i = 0; i < e->nargs && !cg_c_indexes(e); i++) cost += again(q, e->arg[i]);
+  return cost;
+}
+
+static int cost_again(keeping *q, const te_expr *e) {
+  cg_c_begin(q->l->c);
+  return again(q, e);
+}
+
+enum { KEEP = 5, KEEP_RESULT = 3, STEP = 2 };
+
+// x of a cheap step from x, like x - mean: to keep it serves whoever else needs x, and the step costs less than a store.
+static te_expr *step_from(keeping *q, const te_expr *e) {
+  te_expr *x = NULL;
+  if (cg_c_indexes(e) || cg_c_own_cost(e) > STEP) return NULL;
+  for (int i = 0; i < e->nargs; i++) {
+    if (!varies(q, e->arg[i])) continue;
+    if (x) return NULL;
+    x = e->arg[i];
+  }
+  return x && q->pass[x->id] >= 0 && (is_kept(q, x) || cost_again(q, x) >= KEEP) ? x : NULL;
+}
+
 static void plan_expr(keeping *q, te_expr *e) {
   if (!varies(q, e) || e->kind == TE_VAR) return;
-  if (q->pass[e->id] == q->current) return;
-  if (q->pass[e->id] >= 0) {
-    for (int i = 0; i < q->keep.n; i++)
-      if (q->keep.at[i] == e) return;
-    cg_c_begin(q->l->c);
-    int cost = cg_c_cost(q->l->c, e);
-    if (cost >= 6 || (cost >= 3 && full_result(q->l, e))) {
+  if (q->pass[e->id] == q->current || is_kept(q, e)) return;
+  if (q->pass[e->id] >= 0 && !step_from(q, e)) {
+    int cost = cost_again(q, e);
+    if (cost >= KEEP || (cost >= KEEP_RESULT && full_result(q->l, e))) {
       CG_PUSH(q->l->c->s, &q->keep, e);
       CG_PUSH(q->l->c->s, &q->keep_pass, q->pass[e->id]);
       return;
@@ -208,7 +239,10 @@ static void clauses(pass *q, cg_str *out, int copies) {
   for (int i = 0; i < q->red.n && !q->l->lanes; i++) {
     cg_reduction *r = &q->red.at[i];
     te_combine c = r->x->compute->combine;
-    for (int k = 0; copies > 1 && k < copies; k++) cg_str_addf(out, " reduction(%s:%s_%d)", op[c], r->part, k);
+    for (int k = 0; copies > 1 && k < copies; k++) {
+      cg_str_addf(out, " reduction(%s:%s_%d)", op[c], r->part, k);
+      if (r->ordered) cg_str_addf(out, " reduction(|:nan%s_%d)", r->acc, k);
+    }
     if (copies > 1) continue;
     cg_str_addf(out, " reduction(%s:%s)", op[c], r->part);
     if (r->is_float && (c == TE_AMAX || c == TE_AMIN)) cg_str_addf(out, " reduction(|:nan%s)", r->acc);
@@ -253,8 +287,8 @@ static int copies_of(pass *q, bool *even) {
   int n = l->inner.n, lanes = cg_kernel_vector_bytes(l->k) / 4;
   if (!q->simd || l->lanes || !n) return 1;
   for (int i = 0; i < q->red.n; i++)
-    if (q->red.at[i].x->compute->combine != TE_SUM || strcmp(cg_reduction_part_type(&q->red.at[i]), "float")) return 1;
-  int copies = cg_c_interleave_copies(l->c->s, cg_str_text(&l->p.text[1 + n]));
+    if (!q->red.at[i].ordered && (q->red.at[i].x->compute->combine != TE_SUM || strcmp(cg_reduction_part_type(&q->red.at[i]), "float"))) return 1;
+  int copies = cg_c_interleave_copies(l->c->s, cg_str_text(&l->p.text[1 + n]), 4 * lanes);
   const cg_expr *extent = l->inner.at[n - 1].extent;
   *even = cg_x_is_int(extent) && (n > 1 || !(l->direct || l->chunked || l->split));
   int64_t run = q->blocked ? CG_SUM_BLOCK : *even ? extent->value : cg_x_hint(extent);
@@ -266,28 +300,41 @@ static int copies_of(pass *q, bool *even) {
 static void interleaved(pass *q, cg_str *out, int in, const char *name, const char *lo, const char *hi, const char *body, int copies, bool even) {
   cg_session *s = q->l->c->s;
   int lanes = cg_kernel_vector_bytes(q->l->k) / 4;
-  const char **names = CG_NEW_ARRAY(s, const char *, q->red.n + 1);
-  for (int i = 0; i < q->red.n; i++) names[i] = q->red.at[i].part;
-  names[q->red.n] = name;
+  const char **names = CG_NEW_ARRAY(s, const char *, 2 * q->red.n + 1);
+  int nnames = 0;
+  for (int i = 0; i < q->red.n; i++) {
+    names[nnames++] = q->red.at[i].part;
+    if (q->red.at[i].ordered) names[nnames++] = cg_format(s, "nan%s", q->red.at[i].acc);
+  }
+  names[nnames++] = name;
   indent(out, in);
   if (even) cg_str_addf(out, "const int64_t part = (%s - %s) / %d; // %d parts, a vector of each at a time\n", hi, lo, copies, copies);
   else cg_str_addf(out, "const int64_t part = (%s - %s) / %d * %d; // %d parts, a vector of each at a time; then the rest\n", hi, lo, copies * lanes, lanes, copies);
   for (int i = 0; i < q->red.n; i++) {
+    const cg_reduction *r = &q->red.at[i];
     indent(out, in);
-    cg_str_addf(out, "%s", "float ");
-    for (int k = 0; k < copies; k++) cg_str_addf(out, "%s%s_%d = 0", k ? ", " : "", q->red.at[i].part, k);
+    cg_str_addf(out, "%s ", cg_reduction_part_type(r));
+    for (int k = 0; k < copies; k++) cg_str_addf(out, "%s%s_%d = %s", k ? ", " : "", r->part, k, cg_reduction_initial(r));
+    for (int k = 0; k < copies && r->ordered; k++) cg_str_addf(out, "%snan%s_%d = 0", k ? ", " : ";\n    int ", r->acc, k);
     cg_str_add(out, ";\n");
   }
   cg_str places = cg_str_new(s);
   indent(&places, in + 1);
   cg_str_addf(&places, "const int64_t %s_0 = %s + at", name, lo);
   for (int k = 1; k < copies; k++) cg_str_addf(&places, ", %s_%d = %s_%d + part", name, k, name, k - 1);
-  cg_str_addf(&places, ";\n%s", cg_c_interleave(s, body, copies, q->red.n + 1, names));
+  cg_str_addf(&places, ";\n%s", cg_c_interleave(s, body, copies, nnames, names));
   innermost(q, out, in, "at", "0", "part", cg_str_text(&places), copies);
   for (int i = 0; i < q->red.n; i++) {
+    const cg_reduction *r = &q->red.at[i];
+    for (int k = 0; k < copies && r->ordered; k++) {
+      indent(out, in);
+      cg_str_addf(out, "%s = %s_%d %s %s ? %s_%d : %s, nan%s |= nan%s_%d;\n", r->part, r->part, k, r->x->compute->combine == TE_AMAX ? ">" : "<", r->part, r->part, k,
+                  r->part, r->acc, r->acc, k);
+    }
+    if (r->ordered) continue;
     indent(out, in);
-    cg_str_addf(out, "%s += %s_0", q->red.at[i].part, q->red.at[i].part);
-    for (int k = 1; k < copies; k++) cg_str_addf(out, " + %s_%d", q->red.at[i].part, k);
+    cg_str_addf(out, "%s += %s_0", r->part, r->part);
+    for (int k = 1; k < copies; k++) cg_str_addf(out, " + %s_%d", r->part, k);
     cg_str_add(out, ";\n");
   }
   if (!even) innermost(q, out, in, name, cg_format(s, "%s + %d * part", lo, copies), hi, body, 1);

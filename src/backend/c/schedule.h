@@ -109,5 +109,7 @@ void cg_c_begin(cg_sched *c);
 bool cg_c_first(cg_sched *c, const te_expr *e);
 // What computing an expression costs, without what was met since cg_c_begin: 1 is an add.
 int cg_c_cost(cg_sched *c, const te_expr *e);
+int cg_c_own_cost(const te_expr *e);                // without its arguments'
+bool cg_c_indexes(const te_expr *e);                // its arguments are places, which are cheap, or shared
 double cg_c_numel_hint(int rank, const cg_expr *const *dim);
 #endif
