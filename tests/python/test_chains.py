@@ -90,5 +90,28 @@ def test_rows():
     check(Rows(), [(3, 300), (5, 16), (4, 64), (1, 1500), (0, 9)], "rows_open", {"x": {0: Dim("n", min=0), 1: (d := Dim("d", min=2, max=5000))}, "w": {0: d}})
 
 
+class Beside(nn.Module):
+    def forward(self, a, b, c, d):
+        return torch.relu(a + 1), torch.tanh(b) * 2, c.sigmoid(), (d - 3).abs()
+
+
+class SumsBeside(nn.Module):
+    def forward(self, *x):
+        return tuple(t.sum(-1) for t in x)
+
+
+def test_side_by_side():
+    """Small operators that have nothing to do with each other, over the same space, are one kernel; big ones are not."""
+    for model, name in ((Beside(), "beside"), (SumsBeside(), "sums_beside")):
+        for rows, kernels in ((16, 1), (1600, 4)):
+            x = tuple(torch.randn(rows, 32) for _ in range(4))
+            artifact, _ = common.compile(common.export(model, x, f"{name}{rows}"), "--require-native")
+            text = common.cli("inspect", artifact, check=0).stdout
+            assert f"native kernels: {kernels}\n" in text, text
+            got = common.run_native(artifact, **{f"x_{i}" if name != "beside" else "abcd"[i]: t.numpy() for i, t in enumerate(x)})
+            for i, want in enumerate(model(*x)):
+                common.close(got[f"output_{i}"], want.numpy())
+
+
 if __name__ == "__main__":
     common.main(globals())

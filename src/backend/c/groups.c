@@ -3,7 +3,7 @@
 // A group has one iteration space. A root joins the latest group it can: its space must be the group's (or the part
 // of it that is not reduced), and what it reads from the group must be known at the very place it is computed at.
 // Pointwise chains, what follows a reduction in the same rows (softmax, layer norm), and what follows a matrix product
-// element by element come together by that one rule.
+// element by element come together by that one rule. Small ones over the same space come together though they share nothing.
 #include <string.h>
 
 #include "backend/c/schedule.h"
@@ -334,7 +334,24 @@ static cg_group *new_template(cg_sched *c, const cg_node *n) {
   return g;
 }
 
-enum { LOOK_BACK = 24 }; // groups that a root is tried in
+enum { LOOK_BACK = 24, SMALL = 4096, BESIDE = 32 }; // groups that a root is tried in; elements up to which one kernel more costs more than what it computes
+
+static bool same_space(const cg_group *g, const cg_info *x) {
+  bool reduce = x->compute->kind == TE_REDUCE;
+  int rank = reduce ? x->rank : x->value->type.rank, k = 0;
+  const cg_expr *const *dim = reduce ? x->dim : x->value->type.dim;
+  for (int i = 0; i < rank; i++) {
+    if (cg_x_is(dim[i], 1)) continue;
+    if (k == g->rank || g->dim[k++] != dim[i]) return false;
+  }
+  return k == g->rank;
+}
+
+// Side by side, having nothing to do with each other: small, and over the same space in the same way.
+static bool beside(const cg_group *g, const cg_info *x) {
+  if (g->anchor || g->reduces != (x->compute->kind == TE_REDUCE) || g->member.n >= BESIDE || !same_space(g, x)) return false;
+  return cg_c_numel_hint(g->rank, g->dim) <= SMALL;
+}
 
 static void assign(cg_sched *c, cg_info *x) {
   if (x->compute->kind == TE_KERNEL) {
@@ -346,7 +363,7 @@ static void assign(cg_sched *c, cg_info *x) {
   for (int i = 0; i < r.roots.n; i++)
     if (r.roots.at[i]->group && r.roots.at[i]->group->index > least) least = r.roots.at[i]->group->index;
   for (int i = c->group.n - 1, tries = 0; i >= least && tries < LOOK_BACK; i--, tries++)
-    if (shares(c->group.at[i], &r, c) && try_join(c, c->group.at[i], x, &r)) return;
+    if ((shares(c->group.at[i], &r, c) || beside(c->group.at[i], x)) && try_join(c, c->group.at[i], x, &r)) return;
   new_group(c, x);
 }
 

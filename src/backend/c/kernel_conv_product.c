@@ -7,13 +7,14 @@
 
 #include "backend/c/kernel_conv.h"
 
-enum { PIXELS = 96, CHUNK = 64, FEW_CHANNELS = 8, SHARE = 768 << 10, LEAST_UNITS = 8 };
+enum { CHUNK = 64, FEW_CHANNELS = 8, SHARE = 768 << 10, LEAST_UNITS = 8 };
 
 typedef struct {
   cg_conv *w;
   cg_conv_phases p;
   bool in_place, padded;          // padded: taps may be outside of what is read
   int64_t merged;                 // neighbouring taps of a line that lie one behind the other are one run of the depth: how many
+  int pixels;                     // of a unit, at most
   int64_t run, most;              // length of a run in elements; most runs of a phase
   int64_t low[CG_CONV_SPATIAL];   // a copy has so much padding in front, in each dimension
   const char *x, *sample, *along[CG_CONV_SPATIAL]; // what is read, and its strides, C texts
@@ -178,7 +179,7 @@ static void emit_positions(product *q, cg_str *o) {
 static void emit_pointers(product *q, cg_str *o, int indent) {
   cg_conv *w = q->w;
   const char *first = q->p.count > 1 ? "phase_tap[phase] + " : "";
-  cg_str_addf(o, "%*sfor (int64_t t = t0; t < t1; t++) {\n%*s  const %s **to = px + (t - t0) * %d;\n%*s  const int64_t d = delta[%st];\n", indent, "", indent, "", w->tile.ctype, PIXELS, indent, "", first);
+  cg_str_addf(o, "%*sfor (int64_t t = t0; t < t1; t++) {\n%*s  const %s **to = px + (t - t0) * %d;\n%*s  const int64_t d = delta[%st];\n", indent, "", indent, "", w->tile.ctype, q->pixels, indent, "", first);
   if (q->padded)
     for (int d = 0; d < w->ns; d++) cg_str_addf(o, "%*s  const int64_t o%d = offset[%st][%d];\n", indent, "", d, first, d);
   cg_str_addf(o, "%*s  for (int64_t i = 0; i < count; i++) to[i] = ", indent, "");
@@ -203,14 +204,14 @@ static void emit_rows(product *q, cg_str *o, int indent, const char *width) {
 static void emit_planes(product *q, cg_str *o, int indent) {
   cg_conv *w = q->w;
   int last = w->ns - 1;
-  cg_str_addf(o, "%*s%s(width, count, c, 1, NR, ct, %d);\n", indent, "", cg_tile_copy(w->k, w->tile.dtype), PIXELS);
+  cg_str_addf(o, "%*s%s(width, count, c, 1, NR, ct, %d);\n", indent, "", cg_tile_copy(w->k, w->tile.dtype), q->pixels);
   cg_str_addf(o, "%*sfor (int64_t j = 0; j < width; j++) {\n%*s  const int64_t %s = c0 + j;\n%*s  for (int64_t i = 0, n; i < count; i += n) {\n", indent, "", indent, "", w->index[w->batched], indent, "");
   for (int d = 0; d < last; d++) cg_str_addf(o, "%*s    const int64_t %s = at%d[i];\n", indent, "", w->index[w->batched + 1 + d], d);
   cg_str_addf(o, "%*s    const int64_t start = at%d[i], left = (%s - start + %lld) / %lld;\n%*s    n = left < count - i ? left : count - i;\n", indent, "", last, w->out_text[last],
               (long long)q->p.out_step[last] - 1, (long long)q->p.out_step[last], indent, "");
   cg_str_addf(o, "%*s    #pragma omp simd\n%*s    for (int64_t u = 0; u < n; u++) {\n%*s      const int64_t %s = start + u * %lld;\n", indent, "", indent, "", indent, "", w->index[w->batched + 1 + last],
               (long long)q->p.out_step[last]);
-  cg_conv_store(w, o, indent + 6, cg_format(w->s, "ct[j * %d + i + u]", PIXELS));
+  cg_conv_store(w, o, indent + 6, cg_format(w->s, "ct[j * %d + i + u]", q->pixels));
   cg_str_addf(o, "%*s    }\n%*s  }\n%*s}\n", indent, "", indent, "", indent, "");
 }
 
@@ -231,9 +232,9 @@ static void emit_panels(product *q, cg_str *o) {
   if (chunks) {
     cg_str_addf(o, "        for (int64_t t0 = 0, t1; t0 < taps || !t0; t0 += %d) {\n          t1 = taps < t0 + %d ? taps : t0 + %d;\n", CHUNK, CHUNK, CHUNK);
     emit_pointers(q, o, 10);
-    cg_str_addf(o, "          %s(count, t1 - t0, %lld, px, %d, b + t0 * %lld * %s, c, NR, t0 > 0);\n        }\n", stream.call, (long long)q->run, PIXELS, (long long)q->run,
+    cg_str_addf(o, "          %s(count, t1 - t0, %lld, px, %d, b + t0 * %lld * %s, c, NR, t0 > 0);\n        }\n", stream.call, (long long)q->run, q->pixels, (long long)q->run,
                 stream.packed);
-  } else cg_str_addf(o, "        %s(count, taps, %lld, px, %d, b, c, NR, 0);\n", stream.call, (long long)q->run, PIXELS);
+  } else cg_str_addf(o, "        %s(count, taps, %lld, px, %d, b, c, NR, 0);\n", stream.call, (long long)q->run, q->pixels);
   if (!w->to_last) emit_planes(q, o, 8);
   else if (w->oc % nr == 0) emit_rows(q, o, 8, "NR");
   else if (w->oc < nr) emit_rows(q, o, 8, number(q, w->oc));
@@ -254,7 +255,7 @@ static int64_t parts_of(product *q) {
   int64_t parts = (bytes + SHARE - 1) / SHARE, units = w->groups * q->p.count;
   int64_t pixels = 1;
   for (int d = 0; d < w->ns; d++) pixels *= cg_x_hint(w->out[d]);
-  units *= (pixels / q->p.count + PIXELS - 1) / PIXELS * (w->batched ? cg_x_hint(w->batch) : 1);
+  units *= (pixels / q->p.count + q->pixels - 1) / q->pixels * (w->batched ? cg_x_hint(w->batch) : 1);
   if (parts < 1) parts = 1;
   while (units > 0 && units * parts < LEAST_UNITS && parts < panels) parts *= 2;
   return parts < panels ? parts : panels;
@@ -265,6 +266,9 @@ void cg_conv_product_kernel(cg_conv *w, cg_str *o) {
   const char *T = w->tile.ctype;
   bool phases = q.p.count > 1;
   choose(&q);
+  static const char *const blocks[] = {"blocks of 96 pixels", "blocks of 48 pixels", "blocks of 192 pixels"};
+  static const int sizes[] = {96, 48, 192};
+  q.pixels = sizes[cg_kernel_choose(w->k, "blocks", 3, blocks, 0)];
   if (!w->to_last) cg_tile_get(w->k, w->tile.dtype); // its copy function, which turns blocks
   const char *weight = cg_conv_pack(w, &q.p, o);
   int64_t parts = parts_of(&q), table = q.most < CHUNK ? q.most : CHUNK, each = 0;
@@ -273,20 +277,20 @@ void cg_conv_product_kernel(cg_conv *w, cg_str *o) {
   emit_source(&q, o);
   emit_tables(&q, o);
   cg_str setup = cg_str_new(w->s);
-  cg_str_addf(&setup, "    %s c[%d * NR] __attribute__((aligned(64))); // (pixels, NR)\n    const %s *px[%lld * %d];\n    int64_t base[%d]", T, PIXELS, T, (long long)(table ? table : 1), PIXELS, PIXELS);
+  cg_str_addf(&setup, "    %s c[%d * NR] __attribute__((aligned(64))); // (pixels, NR)\n    const %s *px[%lld * %d];\n    int64_t base[%d]", T, q.pixels, T, (long long)(table ? table : 1), q.pixels, q.pixels);
   for (int d = 0; d < w->ns; d++) {
-    cg_str_addf(&setup, ", at%d[%d]", d, PIXELS);
-    if (q.padded) cg_str_addf(&setup, ", from%d[%d]", d, PIXELS);
+    cg_str_addf(&setup, ", at%d[%d]", d, q.pixels);
+    if (q.padded) cg_str_addf(&setup, ", from%d[%d]", d, q.pixels);
   }
   cg_str_add(&setup, ";\n");
-  if (!w->to_last) cg_str_addf(&setup, "    %s ct[NR * %d] __attribute__((aligned(64))); // (NR, pixels)\n", T, PIXELS);
+  if (!w->to_last) cg_str_addf(&setup, "    %s ct[NR * %d] __attribute__((aligned(64))); // (NR, pixels)\n", T, q.pixels);
   cg_str_addf(o, "  const int64_t panels = %lld, parts = %lld;\n", (long long)((w->oc + w->tile.nr - 1) / w->tile.nr), (long long)parts);
   cg_str_addf(o, "  const int64_t most = %s", phases ? "1" : cg_conv_product(w, w->out_text, w->ns));
   for (int d = 0; phases && d < w->ns; d++) cg_str_addf(o, " * ((%s + %lld) / %lld)", w->out_text[d], (long long)q.p.out_step[d] - 1, (long long)q.p.out_step[d]);
-  cg_str_addf(o, ", least = (most + %d) / %d; // pixels%s\n  const int64_t blocks = least + (least > 1 && least %% 2); // for two threads as for one\n", PIXELS - 1, PIXELS,
+  cg_str_addf(o, ", least = (most + %d) / %d; // pixels%s\n  const int64_t blocks = least + (least > 1 && least %% 2); // for two threads as for one\n", q.pixels - 1, q.pixels,
               phases ? " of a phase" : "");
   cg_tile_units(o, cg_format(w->s, "%s * %lld * parts * blocks", w->batched ? cg_kernel_size(w->k, w->batch) : "1", (long long)(w->groups * q.p.count)),
-                cg_format(w->s, "units * %d * %lld", PIXELS, (long long)(w->oc * w->ic * w->taps / q.p.count / parts)), cg_str_text(&setup));
+                cg_format(w->s, "units * %d * %lld", q.pixels, (long long)(w->oc * w->ic * w->taps / q.p.count / parts)), cg_str_text(&setup));
   cg_str_addf(o, "      const int64_t block = unit %% blocks, part = unit / blocks %% parts, z = unit / (blocks * parts);\n      const int64_t sample = z / %lld, group = z / %lld %% %lld;\n",
               (long long)(w->groups * q.p.count), (long long)q.p.count, (long long)w->groups);
   if (w->batched) cg_str_add(o, "      const int64_t i0 = sample;\n");
