@@ -79,7 +79,8 @@ def measure(a, results):
     r = results.r
     threads, parts, engines = a.threads.split(","), a.parts.split(","), a.engines.split(",")
     most = max(threads, key=int)
-    r.update(date=time.strftime("%Y-%m-%d"), commit=commit(), cpu=limits.cpu(), engines=engines, sizes_threads=most)
+    asked = [e for e in ENGINES if e in engines or e in r.get("engines", [])]
+    r.update(date=time.strftime("%Y-%m-%d"), commit=commit(), cpu=limits.cpu(), engines=asked, sizes_threads=most)
     models = a.models.split(",") if a.models else names("FAMILIES")
     fits = lambda name: name.split(",")[0] in models
 

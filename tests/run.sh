@@ -44,6 +44,7 @@ if [ "$mode" = fast ]; then
 else
   step conformance $PY tests/conformance/run.py --every 8
   step "conformance, whatever is native kept" $PY tests/conformance/run.py --every 8 --mode mixed
+  step "conformance, all in LibTorch, several calls" $PY tests/conformance/run.py --every 8 --mode torch --torch-mode ops --calls 3
   for t in tests/python/slow_*.py; do step "$(basename "$t" .py)" $PY "$t"; done
   step minilm $PY tests/minilm.py
   step sanitizers tests/sanitizers.sh

@@ -71,7 +71,10 @@ void find_signature(Forms &f, const c10::FunctionSchema &s) {
     c10::TypeKind k = a.real_type()->kind();
     kinds += k == c10::TypeKind::TensorType ? 'T' : k == c10::TypeKind::NumberType ? 'S' : '?';
   }
-  if (kinds == "T") f.over = typed<at::Tensor &(at::Tensor &)>(*f.in_place);
+  if (f.in_place) {
+    if (kinds == "T") f.over = typed<at::Tensor &(at::Tensor &)>(*f.in_place);
+    return;
+  }
   if (kinds == "TT") f.unary = typed<at::Tensor &(const at::Tensor &, at::Tensor &)>(*f.out);
   if (kinds == "TTT") f.binary = typed<at::Tensor &(const at::Tensor &, const at::Tensor &, at::Tensor &)>(*f.out);
   if (kinds == "TTST") f.scaled = typed<at::Tensor &(const at::Tensor &, const at::Tensor &, const at::Scalar &, at::Tensor &)>(*f.out);

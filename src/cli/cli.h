@@ -24,6 +24,9 @@ typedef struct {
 // Fills the options and the values of `more`; the MODEL is argv[optind]. A code >= 0 ends the command. "output" is also -o.
 int cg_compile_args(int argc, char **argv, cierge_options *o, int n, const cg_cli_option *more);
 
+// progress.c: says what is being done, where stderr is a terminal; NULL: nothing any more, whatever is printed next begins a line.
+void cg_progress(const char *text);
+
 void cg_profile_write(cg_session *s, cierge_context *c, const char *path); // profile.c: of a context with profile 2
 
 // "cierge: message" on stderr; gives the exit code and frees the status (NULL: 0).

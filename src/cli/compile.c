@@ -55,8 +55,10 @@ typedef struct {
 // As cierge_compile, and it says on stderr what stays in LibTorch.
 static void compile(cg_session *s, void *u) {
   job *j = u;
+  j->o->opt.progress = cg_progress;
   if (j->tune) cg_tune(s, j->o, j->model);
   cg_compilation c = cg_compile_to(s, j->o, j->model, j->out);
+  cg_progress(NULL);
   const char *summary = cg_report_summary(c.report);
   if (*summary) fprintf(stderr, "cierge: note: %s%s\n", summary, c.report->torch ? "; `cierge explain` says which and why" : "");
   for (int i = 0; i < c.pipeline->notes.n; i++) fprintf(stderr, "cierge: note: %s\n", c.pipeline->notes.at[i]);

@@ -78,6 +78,7 @@ int cg_in_session(void (*f)(cg_session *, void *), void *u) {
   cg_session_init(&s);
   int code = 0;
   if (cg_try(&s, f, u) != CIERGE_OK) {
+    cg_progress(NULL);
     fprintf(stderr, "cierge: %s\n", s.message);
     code = exit_codes[s.code];
   }

@@ -76,13 +76,13 @@ static void add_points(cg_session *s, const study_args *a, cg_study *y) {
     add_point(s, a, y, &arrays, CG_STUDY_WHOLE, modes[m], y->total);
     for (int i = 1; i <= points; i++) {
       int asked = (int)((long)y->total * i / points);
-      if (isatty(2)) fprintf(stderr, "\rcierge: study: %s, %d of %d nodes ", modes[m], asked, y->total);
+      cg_progress(cg_format(s, "study: %s, %d of %d nodes", modes[m], asked, y->total));
       add_point(s, a, y, &arrays, CG_STUDY_ALONE, modes[m], asked);
       add_point(s, a, y, &arrays, CG_STUDY_MERGED, modes[m], asked);
       if (i < points) add_point(s, a, y, &arrays, CG_STUDY_FRONT, modes[m], asked); // all of them: as MERGED
     }
   }
-  if (isatty(2)) fprintf(stderr, "\r%60s\r", "");
+  cg_progress(NULL);
 }
 
 // ---------------------------------------------------------------- results compared

@@ -78,7 +78,9 @@ static cg_compilation write_out(cg_session *s, cierge_options *o, cg_compilation
 }
 
 cg_compilation cg_compile_to(cg_session *s, cierge_options *o, const char *model, const char *out) {
-  return write_out(s, o, cg_compile_model(s, o, model, false), out);
+  cg_compilation c = cg_compile_model(s, o, model, false);
+  cg_tell(&o->opt, "writing the artifact");
+  return write_out(s, o, c, out);
 }
 
 static void compile(cg_session *s, void *u) {

@@ -34,6 +34,7 @@ static double now_ms(void) {
 void cg_passes_run(cg_pipeline *p, cg_module *m) {
   for (int i = 0; i < cg_pass_count; i++) {
     double start = now_ms();
+    if (p->opt->progress) cg_tell(p->opt, cg_format(p->s, "pass %d of %d: %s", i + 1, cg_pass_count, cg_passes[i].name));
     cg_passes[i].run(p, m);
     if (p->opt->time_passes) fprintf(stderr, "%8.2f ms  %s\n", now_ms() - start, cg_passes[i].name);
     if (p->opt->verify) cg_verify(m, cg_passes[i].name, cg_passes[i].typed);

@@ -80,7 +80,12 @@ typedef struct {
   cg_precision precision;          // of constant weights in products
   bool fuse_f32;                   // half precision rounds only what is stored
   cg_tuning *tuning;               // NULL: every kernel as predicted
+  void (*progress)(const char *text); // told what is being done; NULL: nobody is
 } cg_options;
+
+static inline void cg_tell(const cg_options *o, const char *text) {
+  if (o->progress) o->progress(text);
+}
 
 // What a pass may ask of LibTorch; NULL in cg_pipeline where it is not to be had. Implemented in backend/torch.
 struct cg_torch {

@@ -309,6 +309,14 @@ def test_borrowed_outputs_and_memory_that_moves():
                 same([torch.from_dlpack(context.output(0))], f(x, y))
 
 
+def test_operators_in_place_of_every_kind():
+    """Those that have no form with memory given write over an argument that dies: of one tensor, of two, of a tensor and numbers."""
+    def f(x, y):
+        a, b = x + y, x * y
+        return torch.relu(a) + 1, torch.xlogy(b.abs() + 1, y.abs()), torch.nn.functional.celu(x - y, 0.5), torch.rsub(x / 2, 3) * y
+    check(f, floats(5, 7), "every_kind")
+
+
 def test_borrowed_taken_and_given_back():
     """A result lies where the last call's lay, unless somebody has that."""
     f = lambda x, y: x + y  # noqa: E731
