@@ -9,7 +9,7 @@ CACHE = common.SCRATCH / "cache"
 ENV = {"CIERGE_CACHE": str(CACHE)}
 
 WAYS = {"panels": ("panels of 1 vector", "panels of 2 vectors", "panels of 3 vectors", "panels of 4 vectors"), "way": ("direct", "Winograd"),
-        "operand": ("B packed first", "B in place")}
+        "operand": ("B packed first", "B in place"), "blocks": ("blocks of 96 pixels", "blocks of 48 pixels", "blocks of 192 pixels")}
 
 
 class Model(nn.Module):
@@ -63,7 +63,7 @@ def test_every_way():
         context.set_input(0, x)
         context.call()
         common.close(torch.from_dlpack(context.output(0)), model(x).detach())
-    assert seen >= {"panels of 1 vector", "panels of 2 vectors", "B packed first", "B in place"}, seen
+    assert seen >= {"panels of 1 vector", "panels of 2 vectors", "B packed first", "B in place", "Winograd", "blocks of 48 pixels"}, seen
     kept.unlink()
 
 
