@@ -150,11 +150,10 @@ void find_forms(cierge_torch_region &r) {
     bool pointwise = c.op.hasTag(at::Tag::pointwise);
     c.forms.out = out_form(s);
     if (pointwise) find_dying(c);
-    if (c.forms.out) find_signature(c.forms, c.forms.out->schema());
-    if (c.forms.scaled && c.args[2].kind == Arg::Constant) c.forms.scale = c.args[2].constant.toScalar();
     if (c.forms.out) c.forms.elementwise = pointwise;
     else if (pointwise) c.forms.in_place = in_place_form(s);
-    if (c.forms.in_place) find_signature(c.forms, c.forms.in_place->schema());
+    if (c.forms.any()) find_signature(c.forms, (c.forms.out ? c.forms.out : c.forms.in_place)->schema());
+    if (c.forms.scaled && c.args[2].kind == Arg::Constant) c.forms.scale = c.args[2].constant.toScalar();
     r.reuses = r.reuses || c.forms.any();
   }
   find_own(r);
@@ -341,12 +340,12 @@ static bool is_back(const cierge_torch_run &run, uint32_t reg) {
 void begin_reuse(cierge_torch_run &run) {
   const cierge_torch_region &r = run.region;
   if (!run.changed) {
+    for (uint32_t reg : r.left)
+      if (r.own[reg] && !is_back(run, reg)) run.registers[reg] = IValue();
     for (size_t k = 0; k < r.outputs.size(); k++)
-      if (run.back[k] && (!r.own[r.outputs[k]] || !is_back(run, r.outputs[k]))) drop(run.back[k]);
-    for (uint32_t reg : r.left) {
+      if (!r.own[r.outputs[k]] || !run.registers[r.outputs[k]].isTensor()) drop(run.back[k]);
+    for (uint32_t reg : r.left)
       if (!r.own[reg]) let_go(run, reg);
-      else if (!is_back(run, reg)) run.registers[reg] = IValue();
-    }
     return;
   }
   run.changed = false; // other types: nothing that is known holds

@@ -271,8 +271,7 @@ struct Clearing {
   ~Clearing() {
     const cierge_torch_region &r = run.region;
     run.stack.clear();
-    for (cierge_torch_tensor &h : run.back)
-      if (h) drop(h);
+    for (cierge_torch_tensor &h : run.back) drop(h);
     if (done)
       for (uint32_t reg : r.left) {
         if (!stays(run, reg)) run.registers[reg] = IValue();

@@ -68,6 +68,7 @@ static const char *full_report(cg_compilation *c) {
 }
 
 static cg_compilation write_out(cg_session *s, cierge_options *o, cg_compilation c, const char *out) {
+  cg_tell(&o->opt, s, "writing the artifact");
   cg_write_artifact(&c, out);
   if (o->opt.report) cg_save_text(s, o->opt.report, full_report(&c));
   if (!o->opt.emit) return c;
@@ -78,9 +79,7 @@ static cg_compilation write_out(cg_session *s, cierge_options *o, cg_compilation
 }
 
 cg_compilation cg_compile_to(cg_session *s, cierge_options *o, const char *model, const char *out) {
-  cg_compilation c = cg_compile_model(s, o, model, false);
-  cg_tell(&o->opt, "writing the artifact");
-  return write_out(s, o, c, out);
+  return write_out(s, o, cg_compile_model(s, o, model, false), out);
 }
 
 static void compile(cg_session *s, void *u) {

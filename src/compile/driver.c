@@ -113,7 +113,7 @@ cg_compilation cg_compile_text(cg_session *s, cierge_options *o, const char *pat
 
 cg_compilation cg_compile_model(cg_session *s, cierge_options *o, const char *model, bool analyse_only) {
   cg_pipeline *p = pipeline(s, o);
-  cg_tell(&o->opt, "reading the model");
+  cg_tell(&o->opt, s, "reading the model");
   return cg_compile_module(p, cg_frontend_read(p, model, o->entry, o->weights), analyse_only);
 }
 
@@ -125,7 +125,7 @@ cg_compilation cg_compile_module(cg_pipeline *p, cg_module *m, bool analyse_only
   if (!analyse_only) {
     c.e = CG_NEW(s, cg_emitter);
     *c.e = (cg_emitter){.s = s, .pipeline = p, .m = m};
-    cg_tell(p->opt, "making kernels and packing weights");
+    cg_tell(p->opt, s, "making kernels and packing weights");
     emit(c.e);
   }
   c.report = CG_NEW(s, cg_report);

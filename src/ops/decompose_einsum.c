@@ -27,11 +27,13 @@ static bool push(term *t, int label) {
   return true;
 }
 
-static bool has(const term *t, int label) {
+static int where(const term *t, int label) { // -1: nowhere
   for (int i = 0; i < t->n; i++)
-    if (t->label[i] == label) return true;
-  return false;
+    if (t->label[i] == label) return i;
+  return -1;
 }
+
+static bool has(const term *t, int label) { return where(t, label) >= 0; }
 
 static bool push_ellipsis(term *t, int rank) {
   for (int k = rank; k-- > 0;)
@@ -156,12 +158,6 @@ typedef struct {
   term t;
 } part;
 
-static int where(const term *t, int label) {
-  for (int i = 0; i < t->n; i++)
-    if (t->label[i] == label) return i;
-  return -1;
-}
-
 // Without the dimensions that are 1 where the label is more, and without those of labels that `drop` has, summed up.
 static void squeeze(part *x, const term *drop) {
   int sum[CG_MAX_RANK], n = 0;
@@ -210,27 +206,22 @@ static cg_value *matrix(part *x, const term *batch, const term *rows, const term
   return batch->n ? cg_make_reshape(x->r, v, 3, dim) : cg_make_reshape(x->r, v, 2, dim + 1);
 }
 
+// Drops what x has of size 1 beside something larger, and what it has alone and nobody needs afterwards.
+static void drop_idle(part *x, const part *beside, const term *later) {
+  term drop = {0};
+  for (int i = 0; i < x->t.n; i++) {
+    int label = x->t.label[i], other = where(&beside->t, label);
+    if (other < 0 ? !has(later, label) : cg_x_is(x->v->type.dim[i], 1) && !cg_x_is(beside->v->type.dim[other], 1)) push(&drop, label);
+  }
+  squeeze(x, &drop);
+}
+
 // `later` has the labels that are needed afterwards.
 static part product(part *a, part *b, const term *later) {
-  term drop_a = {0}, drop_b = {0}, batch = {0}, depth = {0}, rows = {0}, columns = {0}, none = {0};
-  for (int i = 0; i < a->t.n; i++) { // 1 beside something larger, or needed by nobody
-    int label = a->t.label[i], other = where(&b->t, label);
-    if (other < 0 ? !has(later, label) : cg_x_is(a->v->type.dim[i], 1) && !cg_x_is(b->v->type.dim[other], 1)) push(&drop_a, label);
-  }
-  for (int i = 0; i < b->t.n; i++) {
-    int label = b->t.label[i], other = where(&a->t, label);
-    if (other < 0 ? !has(later, label) : cg_x_is(b->v->type.dim[i], 1) && !cg_x_is(a->v->type.dim[other], 1)) push(&drop_b, label);
-  }
-  squeeze(a, &drop_a);
-  squeeze(b, &drop_b);
-  // What one of them alone has by now and nobody needs: the other had 1 there.
-  term rest_a = {0}, rest_b = {0};
-  for (int i = 0; i < a->t.n; i++)
-    if (!has(&b->t, a->t.label[i]) && !has(later, a->t.label[i])) push(&rest_a, a->t.label[i]);
-  for (int i = 0; i < b->t.n; i++)
-    if (!has(&a->t, b->t.label[i]) && !has(later, b->t.label[i])) push(&rest_b, b->t.label[i]);
-  squeeze(a, &rest_a);
-  squeeze(b, &rest_b);
+  term batch = {0}, depth = {0}, rows = {0}, columns = {0}, none = {0};
+  drop_idle(a, b, later);
+  drop_idle(b, a, later);
+  drop_idle(a, b, later); // b may have had 1 there
   for (int i = 0; i < a->t.n; i++) push(!has(&b->t, a->t.label[i]) ? &rows : has(later, a->t.label[i]) ? &batch : &depth, a->t.label[i]);
   for (int i = 0; i < b->t.n; i++)
     if (!has(&a->t, b->t.label[i])) push(&columns, b->t.label[i]);

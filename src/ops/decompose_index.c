@@ -88,28 +88,26 @@ bool cg_decompose_embedding_bag(cg_module *m, cg_node *n) {
 
 // ---------------------------------------------------------------- windows as columns
 
-// [N, C, H, W] or [C, H, W] -> [N, C * kh * kw, places]: how many places there are along each of the two, by the windows' reach.
-static const char *im2col_sizes(cg_module *m, const cg_node *n, const cg_type *x, int64_t v[4][2], const cg_expr *place[2]) {
-  static const char *const name[] = {"kernel_size", "dilation", "padding", "stride"};
-  for (int i = 0; i < 4; i++) CG_RULE(cg_r_ints(m, n, name[i], 2, i == 2 ? 0 : 1, v[i]));
+// [N, C, H, W] or [C, H, W] -> [N, C * kh * kw, places]: the window, and how many places it has along each of the two.
+static const char *im2col_places(cg_module *m, const cg_node *n, const cg_type *x, cg_window *w, const cg_expr *place[2]) {
   if (x->rank != 3 && x->rank != 4) return "im2col: a tensor of 3 or 4 dimensions is expected";
+  CG_RULE(cg_r_window(m, n, w));
   for (int i = 0; i < 2; i++) {
-    if (v[0][i] < 1 || v[1][i] < 1 || v[2][i] < 0 || v[3][i] < 1) return "im2col: windows, dilation and stride are positive";
-    const cg_expr *reach = cg_xi(m, v[1][i] * (v[0][i] - 1) + 1), *all = cg_xadd(m, x->dim[x->rank - 2 + i], cg_xi(m, 2 * v[2][i]));
-    place[i] = cg_xadd(m, cg_xdiv(m, cg_xsub(m, all, reach), cg_xi(m, v[3][i])), cg_xi(m, 1));
+    if (w->k[i] < 1 || w->d[i] < 1 || w->p[i] < 0 || w->s[i] < 1) return "im2col: windows, dilation and stride are positive";
+    place[i] = cg_r_conv_size(m, x->dim[w->first + i], cg_xi(m, w->k[i]), w->s[i], cg_xi(m, 2 * w->p[i]), w->d[i]);
   }
   return NULL;
 }
 
 const char *cg_infer_im2col(cg_module *m, cg_node *n) {
   const cg_type *x;
-  int64_t v[4][2];
+  cg_window w;
   const cg_expr *place[2];
   CG_RULE(cg_r_self(n, &x));
-  CG_RULE(im2col_sizes(m, n, x, v, place));
+  CG_RULE(im2col_places(m, n, x, &w, place));
   const cg_expr **dim = cg_r_new_dims(m, x->rank - 1);
   if (x->rank == 4) dim[0] = x->dim[0];
-  dim[x->rank - 3] = cg_xmul(m, x->dim[x->rank - 3], cg_xi(m, v[0][0] * v[0][1]));
+  dim[x->rank - 3] = cg_xmul(m, x->dim[x->rank - 3], cg_xi(m, w.k[0] * w.k[1]));
   dim[x->rank - 2] = cg_xmul(m, place[0], place[1]);
   cg_r_set(n, 0, x->dtype, x->rank - 1, dim);
   return NULL;
@@ -117,19 +115,19 @@ const char *cg_infer_im2col(cg_module *m, cg_node *n) {
 
 bool cg_decompose_im2col(cg_module *m, cg_node *n) {
   cg_value *x = cg_r_tensor(n, "self");
-  int64_t v[4][2];
+  cg_window w;
   const cg_expr *place[2];
-  if (!x || im2col_sizes(m, n, &x->type, v, place)) return false;
+  if (!x || im2col_places(m, n, &x->type, &w, place)) return false;
   cg_rewrite r = cg_rewrite_begin(m, n);
   int rank = x->type.rank, order[6];
-  if (v[2][0] || v[2][1]) {
-    cg_arg pad[4] = {cg_a_int(m, v[2][1]), cg_a_int(m, v[2][1]), cg_a_int(m, v[2][0]), cg_a_int(m, v[2][0])};
+  if (w.p[0] || w.p[1]) {
+    cg_arg pad[4] = {cg_a_int(m, w.p[1]), cg_a_int(m, w.p[1]), cg_a_int(m, w.p[0]), cg_a_int(m, w.p[0])};
     x = cg_make(&r, "aten::constant_pad_nd", 3, cg_av(x), cg_a_list(m, 4, pad), cg_a_int(m, 0));
   }
   for (int i = 0; i < 2; i++) { // each window behind all that is there, then of its elements those that count
-    int64_t reach = v[1][i] * (v[0][i] - 1) + 1;
-    x = cg_make(&r, "aten::unfold", 4, cg_av(x), cg_a_int(m, rank - 2 + i), cg_a_int(m, reach), cg_a_int(m, v[3][i]));
-    if (v[1][i] > 1) x = cg_make(&r, "aten::slice.Tensor", 5, cg_av(x), cg_a_int(m, rank + i), cg_a_int(m, 0), cg_a_int(m, reach), cg_a_int(m, v[1][i]));
+    int64_t reach = w.d[i] * (w.k[i] - 1) + 1;
+    x = cg_make(&r, "aten::unfold", 4, cg_av(x), cg_a_int(m, w.first + i), cg_a_int(m, reach), cg_a_int(m, w.s[i]));
+    if (w.d[i] > 1) x = cg_make(&r, "aten::slice.Tensor", 5, cg_av(x), cg_a_int(m, rank + i), cg_a_int(m, 0), cg_a_int(m, reach), cg_a_int(m, w.d[i]));
   }
   for (int i = 0; i < rank + 2; i++) order[i] = i < rank - 2 ? i : i < rank ? i + 2 : i - 2;
   x = cg_make(&r, "aten::permute", 2, cg_av(x), cg_make_ints(&r, rank + 2, order));
@@ -155,20 +153,17 @@ const char *cg_infer_col2im(cg_module *m, cg_node *n) {
 
 // Windows that lie side by side and fill the plane: nothing is summed.
 bool cg_decompose_col2im(cg_module *m, cg_node *n) {
-  static const char *const name[] = {"kernel_size", "dilation", "padding", "stride"};
   cg_value *x = cg_r_tensor(n, "self");
-  int64_t v[4][2];
-  for (int i = 0; i < 4; i++)
-    if (cg_r_ints(m, n, name[i], 2, i == 2 ? 0 : 1, v[i])) return false;
-  if (!x || (x->type.rank != 2 && x->type.rank != 3)) return false;
+  cg_window w;
+  if (!x || (x->type.rank != 2 && x->type.rank != 3) || cg_r_window(m, n, &w)) return false;
   int rank = x->type.rank, lead = rank - 2, order[6];
   const cg_type *out = &n->result[0]->type;
   const cg_expr *dim[6];
   if (lead) dim[0] = x->type.dim[0];
   dim[lead] = out->dim[lead];
   for (int i = 0; i < 2; i++) {
-    const cg_expr *k = cg_xi(m, v[0][i]), *places = cg_xdiv(m, out->dim[lead + 1 + i], k);
-    if (v[3][i] != v[0][i] || v[2][i] || (v[1][i] != 1 && v[0][i] != 1) || cg_xmul(m, places, k) != out->dim[lead + 1 + i]) return false;
+    const cg_expr *k = cg_xi(m, w.k[i]), *places = cg_xdiv(m, out->dim[lead + 1 + i], k);
+    if (w.s[i] != w.k[i] || w.p[i] || (w.d[i] != 1 && w.k[i] != 1) || cg_xmul(m, places, k) != out->dim[lead + 1 + i]) return false;
     dim[lead + 1 + i] = k, dim[lead + 3 + i] = places;
   }
   cg_rewrite r = cg_rewrite_begin(m, n);

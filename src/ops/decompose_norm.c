@@ -5,6 +5,13 @@
 
 static bool native(const cg_value *x) { return x && cg_r_plain_float(x->type.dtype); }
 
+// Whether one of the dims from `from` on is 0.
+static bool is_empty(const cg_value *x, int from) {
+  for (int i = from; i < x->type.rank; i++)
+    if (cg_x_is(x->type.dim[i], 0)) return true;
+  return false;
+}
+
 // 0 … n-1 from `from` on, as a list.
 static cg_arg dims_from(cg_rewrite *r, int from, int rank) {
   int d[CG_MAX_RANK];
@@ -57,8 +64,7 @@ bool cg_decompose_layer_norm(cg_module *m, cg_node *n) {
   if (!native(x) || !eps_known(n)) return false;
   cg_rewrite r = cg_rewrite_begin(m, n);
   int from = x->type.rank - cg_arg_list_len(cg_node_arg(n, "normalized_shape"));
-  for (int i = from; i < x->type.rank; i++)
-    if (cg_x_is(x->type.dim[i], 0)) return false;
+  if (is_empty(x, from)) return false;
   normal o = normalise(&r, cg_make_cast(&r, x, cg_r_wide(x->type.dtype)), dims_from(&r, from, x->type.rank), eps_of(n));
   cg_value *y = affine(&r, o.y, cg_r_tensor(n, "weight"), cg_r_tensor(n, "bias"));
   cg_value *out[3] = {cg_make_cast(&r, y, x->type.dtype), NULL, NULL};
@@ -101,8 +107,7 @@ bool cg_decompose_group_norm(cg_module *m, cg_node *n) {
   const cg_expr *groups;
   if (!native(x) || !eps_known(n) || x->type.rank < 2) return false;
   if (!cg_r_int(n, cg_node_arg(n, "group") ? "group" : "num_groups", &groups)) return false;
-  for (int i = 0; i < x->type.rank; i++)
-    if (cg_x_is(x->type.dim[i], 0)) return false;
+  if (is_empty(x, 0)) return false;
   cg_rewrite r = cg_rewrite_begin(m, n);
   normal o = by_group(&r, cg_make_cast(&r, x, cg_r_wide(x->type.dtype)), groups, eps_of(n));
   int rank = x->type.rank;
@@ -131,13 +136,10 @@ static cg_value *fixed_norm(cg_rewrite *r, const cg_node *n, cg_value *x, cg_val
   return cg_make_cast(r, y, x->type.dtype);
 }
 
-// With the statistics of what is there, as weights are standardised.
-static cg_value *own_norm(cg_rewrite *r, const cg_node *n, cg_value *x) {
-  int rank = x->type.rank, dims[CG_MAX_RANK];
-  for (int i = 0; i < rank - 1; i++) dims[i] = i ? i + 1 : 0;
-  for (int i = 0; i < rank; i++)
-    if (cg_x_is(x->type.dim[i], 0)) r->failed = true;
-  normal o = normalise(r, cg_make_cast(r, x, cg_r_wide(x->type.dtype)), cg_make_ints(r, rank - 1, dims), eps_of(n));
+// With the statistics of what is there, over these dims.
+static cg_value *own_norm(cg_rewrite *r, const cg_node *n, cg_value *x, cg_arg dims) {
+  int rank = x->type.rank;
+  normal o = normalise(r, cg_make_cast(r, x, cg_r_wide(x->type.dtype)), dims, eps_of(n));
   cg_value *y = affine(r, o.y, by_channel(r, cg_r_tensor(n, "weight"), rank), by_channel(r, cg_r_tensor(n, "bias"), rank));
   return cg_make_cast(r, y, x->type.dtype);
 }
@@ -145,11 +147,13 @@ static cg_value *own_norm(cg_rewrite *r, const cg_node *n, cg_value *x) {
 bool cg_decompose_batch_norm(cg_module *m, cg_node *n) {
   cg_value *x = cg_r_tensor(n, "input"), *mean = cg_r_tensor(n, "running_mean"), *variance = cg_r_tensor(n, "running_var");
   bool own = !mean && !variance; // else training changes the running statistics
-  if (!native(x) || x->type.rank < 2 || !eps_known(n) || (!own && (cg_r_bool(n, "training", false) || !mean || !variance))) return false;
+  if (!native(x) || x->type.rank < 2 || !eps_known(n) || (own ? is_empty(x, 0) : cg_r_bool(n, "training", false) || !mean || !variance)) return false;
   for (int k = 1; k < n->nresults; k++)
     if (cg_result_used(n, k)) return false;
   cg_rewrite r = cg_rewrite_begin(m, n);
-  cg_value *out[8] = {own ? own_norm(&r, n, x) : fixed_norm(&r, n, x, mean, variance)};
+  int dims[CG_MAX_RANK];
+  for (int i = 0; i < x->type.rank - 1; i++) dims[i] = i ? i + 1 : 0;
+  cg_value *out[8] = {own ? own_norm(&r, n, x, cg_make_ints(&r, x->type.rank - 1, dims)) : fixed_norm(&r, n, x, mean, variance)};
   return cg_rewrite_end(&r, n->nresults < 8 ? n->nresults : 8, out);
 }
 
@@ -159,12 +163,8 @@ bool cg_decompose_instance_norm(cg_module *m, cg_node *n) {
   cg_rewrite r = cg_rewrite_begin(m, n);
   if (!cg_r_bool(n, "use_input_stats", true)) return mean && variance && cg_rewrite_by(&r, fixed_norm(&r, n, x, mean, variance));
   if (mean || variance) return false; // running statistics are updated
-  for (int i = 0; i < x->type.rank; i++)
-    if (cg_x_is(x->type.dim[i], 0)) return false;
-  int rank = x->type.rank;
-  normal o = normalise(&r, cg_make_cast(&r, x, cg_r_wide(x->type.dtype)), dims_from(&r, 2, x->type.rank), eps_of(n));
-  cg_value *y = affine(&r, o.y, by_channel(&r, cg_r_tensor(n, "weight"), rank), by_channel(&r, cg_r_tensor(n, "bias"), rank));
-  return cg_rewrite_by(&r, cg_make_cast(&r, y, x->type.dtype));
+  if (is_empty(x, 0)) return false;
+  return cg_rewrite_by(&r, own_norm(&r, n, x, dims_from(&r, 2, x->type.rank)));
 }
 
 // ---------------------------------------------------------------- weight_norm
@@ -178,9 +178,8 @@ bool cg_decompose_weight_norm(cg_module *m, cg_node *n) {
   for (int i = 0; i < v->type.rank; i++)
     if (i != d || all) dims[count++] = i;
   cg_rewrite r = cg_rewrite_begin(m, n);
-  cg_value *norm = v;
-  if (count) norm = cg_make(&r, "aten::linalg_vector_norm", 4, cg_av(v), cg_a_int(m, 2), cg_make_ints(&r, count, dims), cg_a_bool(true));
-  else norm = cg_make(&r, "aten::abs", 1, cg_av(v));
+  cg_value *norm = count ? cg_make(&r, "aten::linalg_vector_norm", 4, cg_av(v), cg_a_int(m, 2), cg_make_ints(&r, count, dims), cg_a_bool(true))
+                         : cg_make(&r, "aten::abs", 1, cg_av(v));
   cg_value *scale = cg_make(&r, "aten::div.Tensor", 2, cg_av(g), cg_av(norm));
   return cg_rewrite_by(&r, cg_make(&r, "aten::mul.Tensor", 2, cg_av(v), cg_av(scale)));
 }

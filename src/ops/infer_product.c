@@ -84,7 +84,7 @@ const char *cg_infer_outer(cg_module *m, cg_node *n) {
 
 // ---------------------------------------------------------------- convolutions
 
-static const cg_expr *conv_size(cg_module *m, const cg_expr *in, const cg_expr *kernel, int64_t stride, const cg_expr *pad2, int64_t dilation) {
+const cg_expr *cg_r_conv_size(cg_module *m, const cg_expr *in, const cg_expr *kernel, int64_t stride, const cg_expr *pad2, int64_t dilation) {
   const cg_expr *one = cg_xi(m, 1), *reach = cg_xadd(m, cg_xmul(m, cg_xi(m, dilation), cg_xsub(m, kernel, one)), one);
   return cg_xadd(m, cg_xdiv(m, cg_xsub(m, cg_xadd(m, in, pad2), reach), cg_xi(m, stride)), one);
 }
@@ -129,7 +129,7 @@ const char *cg_infer_conv(cg_module *m, cg_node *n) {
     const cg_expr *pad2 = cg_xi(m, 2 * w.pad[i]), *in = x->dim[first + i], *size = k->dim[2 + i];
     if (w.same) continue; // stride 1, padded to the same size
     dim[first + i] = w.transposed ? transposed_size(m, in, size, w.stride[i], pad2, w.dilation[i], w.more[i])
-                                  : conv_size(m, in, size, w.stride[i], pad2, w.dilation[i]);
+                                  : cg_r_conv_size(m, in, size, w.stride[i], pad2, w.dilation[i]);
     if (cg_x_is_int(dim[first + i]) && dim[first + i]->value < !w.transposed) return "kernel size can't be greater than actual input size";
   }
   cg_r_set(n, 0, x->dtype, x->rank, dim);

@@ -9,7 +9,10 @@ typedef cg_window window;
 
 static cg_dtype dtype_of(const cg_node *n) { return n->result[0]->type.dtype; }
 
-static int spatial_of(const cg_node *n) { return strstr(n->schema->name, "1d") ? 1 : strstr(n->schema->name, "2d") ? 2 : 3; }
+static int spatial_of(const cg_node *n) {
+  const char *name = n->schema->name;
+  return strstr(name, "1d") ? 1 : strstr(name, "2d") || strstr(name, "2col") || strstr(name, "2im") ? 2 : 3;
+}
 
 const char *cg_r_window(cg_module *m, const cg_node *n, cg_window *w) {
   *w = (window){.spatial = spatial_of(n)};

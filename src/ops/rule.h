@@ -111,7 +111,9 @@ static inline bool cg_rewrite_by(cg_rewrite *r, cg_value *v) { return cg_rewrite
 bool cg_result_used(const cg_node *n, int k);
 
 static inline cg_arg cg_av(cg_value *v) { return v ? cg_a_value(v) : cg_a_none(); }
-// Pooling: its window along each spatial dimension (first … first + spatial - 1). NULL, or why it does not read.
+// What a window makes of a dimension (ceil_mode aside); pad2: both sides'.
+const cg_expr *cg_r_conv_size(cg_module *m, const cg_expr *in, const cg_expr *kernel, int64_t stride, const cg_expr *pad2, int64_t dilation);
+// Pooling and windows as columns: the window along each spatial dimension (first … first + spatial - 1). NULL, or why it does not read.
 typedef struct { int spatial, first; int64_t k[3], s[3], p[3], d[3]; } cg_window;
 const char *cg_r_window(cg_module *m, const cg_node *n, cg_window *w);
 // Resizing: the scale that the node gives for spatial dimension i of `spatial`, in either of its spellings; 0: none.

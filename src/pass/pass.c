@@ -1,6 +1,7 @@
 // The pipeline's table, in the order the passes run.
 #include "pass/pass.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -31,10 +32,18 @@ static double now_ms(void) {
   return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
 }
 
+void cg_tell(const cg_options *o, cg_session *s, const char *fmt, ...) {
+  if (!o->progress) return;
+  va_list ap;
+  va_start(ap, fmt);
+  o->progress(cg_vformat(s, fmt, ap));
+  va_end(ap);
+}
+
 void cg_passes_run(cg_pipeline *p, cg_module *m) {
   for (int i = 0; i < cg_pass_count; i++) {
     double start = now_ms();
-    if (p->opt->progress) cg_tell(p->opt, cg_format(p->s, "pass %d of %d: %s", i + 1, cg_pass_count, cg_passes[i].name));
+    cg_tell(p->opt, p->s, "pass %d of %d: %s", i + 1, cg_pass_count, cg_passes[i].name);
     cg_passes[i].run(p, m);
     if (p->opt->time_passes) fprintf(stderr, "%8.2f ms  %s\n", now_ms() - start, cg_passes[i].name);
     if (p->opt->verify) cg_verify(m, cg_passes[i].name, cg_passes[i].typed);

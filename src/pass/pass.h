@@ -83,9 +83,8 @@ typedef struct {
   void (*progress)(const char *text); // told what is being done; NULL: nobody is
 } cg_options;
 
-static inline void cg_tell(const cg_options *o, const char *text) {
-  if (o->progress) o->progress(text);
-}
+// Says what is being done, if somebody wants to know; the text lives in s.
+void cg_tell(const cg_options *o, cg_session *s, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 // What a pass may ask of LibTorch; NULL in cg_pipeline where it is not to be had. Implemented in backend/torch.
 struct cg_torch {

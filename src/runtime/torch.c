@@ -250,13 +250,14 @@ void cg_torch_values_make(cg_frame *f) {
 }
 
 // Today's value.
-static cierge_status *lend(cg_frame *f, const cg_plan_value *x, uint32_t v, cierge_torch_value *t) {
+static cierge_status *lend(cg_frame *f, uint32_t v, cierge_torch_value *t) {
+  const cg_plan_value *x = &f->fn->plan->value[v];
   cierge_status *st = NULL;
   switch (x->kind) {
   case CG_V_TENSOR:
     if ((st = cg_resize(f, v))) break;
     t->handle = x->storage == CG_ST_ALIAS ? NULL : f->slot[v].handle;
-    t->data = x->storage == CG_ST_ALIAS ? cg_data(f, v) : f->slot[v].data;
+    t->data = cg_data(f, v);
     break;
   case CG_V_INT: case CG_V_BOOL: st = cg_integer(f, v, &t->i); break;
   case CG_V_FLOAT: t->f = f->slot[v].f; break;
@@ -296,7 +297,7 @@ static cierge_status *take(cg_frame *f, const cg_plan_step *s, uint32_t i, cierg
     if (t->dtype != cg_dtypes[x->dtype].c10) return misfit(f, s, i, "dtype");
     if ((uint32_t)t->rank != x->rank) return misfit(f, s, i, "rank");
     keep(f, v, t);
-    if (s->n_bind) cg_bind_sizes(f, s, i, t->size);
+    cg_bind_sizes(f, s, i, t->size);
     return NULL;
   }
   cg_scalar n;
@@ -318,9 +319,8 @@ cierge_status *cg_run_torch(cg_frame *f, const cg_plan_step *s, cierge_torch_val
   const cierge_program *p = f->c->p;
   cierge_torch_value *out = in + s->n_in;
   for (uint32_t i = 0; i < s->n_in; i++) {
-    const cg_plan_value *x = &f->fn->plan->value[s->in[i]];
-    if (is_constant(x)) continue; // the region has it
-    cierge_status *st = lend(f, x, s->in[i], &in[i]);
+    if (is_constant(&f->fn->plan->value[s->in[i]])) continue; // the region has it
+    cierge_status *st = lend(f, s->in[i], &in[i]);
     if (st) return st;
   }
   for (uint32_t i = 0; i < s->n_out; i++) { // LibTorch may write into what it gave last time

@@ -27,6 +27,14 @@ _scratch = tempfile.TemporaryDirectory()
 SCRATCH = pathlib.Path(_scratch.name)
 
 
+def module(f):
+    """A function as a module."""
+    class M(torch.nn.Module):
+        def forward(self, *x):
+            return f(*x)
+    return M()
+
+
 def export(model, inputs, name, dynamic=None, functional=False):
     """Saves the program and gives its path."""
     path = SCRATCH / f"{name}{'-f' if functional else ''}.pt2"

@@ -20,10 +20,7 @@ EQUATIONS = [
 
 
 def compiled(f, x, name, dynamic=None):
-    class M(torch.nn.Module):
-        def forward(self, *x):
-            return f(*x)
-    path, out, report = common.export(M().eval(), x, name, dynamic), SCRATCH / f"{name}.cierge", SCRATCH / f"{name}.json"
+    path, out, report = common.export(common.module(f), x, name, dynamic), SCRATCH / f"{name}.cierge", SCRATCH / f"{name}.json"
     cierge.compile(path, out, report=str(report))
     return cierge.load(out).context(threads=1), json.load(open(report))["nodes"]["torch"]
 

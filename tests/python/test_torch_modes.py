@@ -12,16 +12,9 @@ DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int
           torch.complex64)
 
 
-def module(f):
-    class M(torch.nn.Module):
-        def forward(self, *x):
-            return f(*x)
-    return M()
-
-
 def programs(f, inputs, name, dynamic=None, **options):
     """(mode, program) for each mode, everything in LibTorch."""
-    path = common.export(f if isinstance(f, torch.nn.Module) else module(f), inputs, name, dynamic and (tuple(dynamic),))
+    path = common.export(f if isinstance(f, torch.nn.Module) else common.module(f), inputs, name, dynamic and (tuple(dynamic),))
     for mode in MODES:
         out = SCRATCH / f"{name}.{mode}.cierge"
         cierge.compile(path, out, backends="torch", torch_mode=mode, **options)
@@ -50,7 +43,7 @@ def same(got, want, exact=True):
 
 def check(f, make, name, exact=True, calls=5, dynamic=None):
     """Results of several calls on fresh inputs are eager's, also while all of them are still held."""
-    eager = f if isinstance(f, torch.nn.Module) else module(f)
+    eager = f if isinstance(f, torch.nn.Module) else common.module(f)
     for mode, program in programs(f, make(0), name, dynamic):
         context, held = program.context(threads=1), []
         for k in range(calls):
@@ -233,7 +226,7 @@ def test_why_a_region_is_no_graph():
              "writes to an argument": (lambda x, y: torch.ops.aten._native_batch_norm_legit(x, None, None, y[0], y[1], True, 0.1, 1e-5)[0], (torch.randn(2, 3, 4), torch.rand(2, 3))),
              "appears while the region runs": (lambda x, y: torch.nonzero(x) + 1, floats(3, 3)(0))}
     for text, (f, x) in cases.items():
-        path = common.export(module(f), x, "why")
+        path = common.export(common.module(f), x, "why")
         _, report = common.compile(path, "--backends", "torch", "--torch-mode", "script")
         region = next(r for r in report["regions"] if r["backend"] == "torch")
         assert region["mode"] == "ops" and text in region["mode_why"], region
@@ -246,7 +239,7 @@ def test_why_a_region_is_no_graph():
 def test_random_numbers_are_eagers():
     def f(x, y):
         return torch.rand_like(x) + y, torch.bernoulli(torch.sigmoid(x)), torch.nn.functional.dropout(y, 0.5, True), torch.randn(3)
-    eager = module(f)
+    eager = common.module(f)
     for mode, program in programs(f, floats(4, 5)(0), "random"):
         context = program.context(threads=1)
         context.seed(7)
@@ -261,7 +254,7 @@ def test_two_contexts_in_two_threads():
         for _ in range(20):
             x = torch.relu(x + y).tanh() * 0.5
         return x, x @ y.t()
-    eager, failures = module(f), []
+    eager, failures = common.module(f), []
     for mode, program in programs(f, floats(16, 16)(0), "threads"):
         def work(first):
             try:
@@ -342,7 +335,7 @@ def test_an_error_in_the_middle():
         a = torch.relu(x + y)
         b = torch.index_select(a, 0, (y[:, 0] * 100).long().clamp(min=0))
         return torch.tanh(b) * 2, a
-    eager = module(f)
+    eager = common.module(f)
     good = torch.rand(4, 3), torch.rand(4, 3) / 100
     bad = torch.rand(4, 3), torch.rand(4, 3) + 5
     for mode, program in programs(f, good, "error"):

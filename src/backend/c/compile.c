@@ -236,8 +236,7 @@ static void compile(cg_emitter *e, const char *cc, const texts *flag, int n, con
     CG_PUSH(s, &argv[i], "-o");
     CG_PUSH(s, &argv[i], o);
   }
-  if (e->pipeline->opt->progress)
-    cg_tell(e->pipeline->opt, cg_format(s, "%d kernels, %.0f kB of C, by %s%s", cg_c_state_of(e)->function.n, (double)e->kernel_source.n / 1e3, cc, n > 1 ? ", two at a time" : ""));
+  cg_tell(e->pipeline->opt, s, "%d kernels, %.0f kB of C, by %s%s", cg_c_state_of(e)->function.n, (double)e->kernel_source.n / 1e3, cc, n > 1 ? ", two at a time" : "");
   run_all(e, cc, n, argv);
   CG_PUSH(s, &link, cc);
   CG_PUSH(s, &link, "-shared");

@@ -334,23 +334,15 @@ static cg_group *new_template(cg_sched *c, const cg_node *n) {
   return g;
 }
 
-enum { LOOK_BACK = 24, SMALL = 4096, BESIDE = 32 }; // groups that a root is tried in; elements up to which one kernel more costs more than what it computes
-
-static bool same_space(const cg_group *g, const cg_info *x) {
-  bool reduce = x->compute->kind == TE_REDUCE;
-  int rank = reduce ? x->rank : x->value->type.rank, k = 0;
-  const cg_expr *const *dim = reduce ? x->dim : x->value->type.dim;
-  for (int i = 0; i < rank; i++) {
-    if (cg_x_is(dim[i], 1)) continue;
-    if (k == g->rank || g->dim[k++] != dim[i]) return false;
-  }
-  return k == g->rank;
-}
+enum { LOOK_BACK = 24 }; // groups that a root is tried in
+enum { SMALL = 4096, BESIDE = 32 }; // elements up to which a kernel more costs more than what it computes; members of such a group
 
 // Side by side, having nothing to do with each other: small, and over the same space in the same way.
-static bool beside(const cg_group *g, const cg_info *x) {
-  if (g->anchor || g->reduces != (x->compute->kind == TE_REDUCE) || g->member.n >= BESIDE || !same_space(g, x)) return false;
-  return cg_c_numel_hint(g->rank, g->dim) <= SMALL;
+static bool beside(cg_sched *c, const cg_group *g, const cg_info *x) {
+  bool reduce = x->compute->kind == TE_REDUCE;
+  te_expr *idx[2 * CG_MAX_RANK + 1];
+  return !g->anchor && g->reduces == reduce && g->member.n < BESIDE && cg_c_numel_hint(g->rank, g->dim) <= SMALL &&
+         same_dims(c, g->rank, g->dim, g->at, reduce ? x->rank : x->value->type.rank, reduce ? x->dim : x->value->type.dim, idx);
 }
 
 static void assign(cg_sched *c, cg_info *x) {
@@ -363,7 +355,7 @@ static void assign(cg_sched *c, cg_info *x) {
   for (int i = 0; i < r.roots.n; i++)
     if (r.roots.at[i]->group && r.roots.at[i]->group->index > least) least = r.roots.at[i]->group->index;
   for (int i = c->group.n - 1, tries = 0; i >= least && tries < LOOK_BACK; i--, tries++)
-    if ((shares(c->group.at[i], &r, c) || beside(c->group.at[i], x)) && try_join(c, c->group.at[i], x, &r)) return;
+    if ((shares(c->group.at[i], &r, c) || beside(c, c->group.at[i], x)) && try_join(c, c->group.at[i], x, &r)) return;
   new_group(c, x);
 }
 

@@ -42,6 +42,14 @@ enum { CG_LANES = 64, CG_CHUNK = 4096, CG_SUM_BLOCK = 512, CG_SPLIT = 8192 };
 
 void cg_c_make_loops(cg_loops *l);   // from the group's dims: merged where memory allows
 void cg_c_passes(cg_loops *l);       // fills l->out
+// keep.c: what is kept from the pass that computed it first.
+typedef struct {
+  te_expr *e;
+  int pass;
+} cg_keep;
+typedef CG_VEC(cg_keep) cg_keeps;
+cg_keeps cg_c_keep(cg_loops *l);
+cg_info *cg_c_full_result(const cg_loops *l, const te_expr *e); // the stored result that e is the value of; NULL: none
 // interleave.c: how many places of a loop are best computed at a time, by the text of its body and the width of vectors; 1: one by one.
 int cg_c_interleave_copies(cg_session *s, const char *body, int vector_bytes);
 // The body for that many: what it defines, and the given names, end in _0, _1, ….

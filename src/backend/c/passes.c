@@ -1,7 +1,7 @@
 // What a group computes inside its outer loop: passes over the inner loops, and what is done between them.
 //
 // Reductions of level 0 are done in the first pass, those that need their results in the next one, and so on. What a
-// later pass needs again is computed again if that is cheap, else kept in a row of scratch, or read back from the result.
+// later pass needs again is computed again if that is cheap, else kept in a row of scratch, or read back from the result (keep.c).
 //
 // Sums in f32 are taken in blocks of CG_SUM_BLOCK in vector lanes, and block totals in f64: the error does not grow
 // with the length (as it does not with pairwise summation).
@@ -9,98 +9,7 @@
 
 #include "backend/c/reduction.h"
 
-// ---------------------------------------------------------------- what is kept between passes
-
-typedef struct {
-  cg_loops *l;
-  signed char *pass;   // by expression: in which pass it was computed first; -1: not yet
-  signed char *varies; // by expression: depends on an inner loop; -1: not looked at
-  int n, current;
-  CG_VEC(te_expr *) keep;
-  CG_VEC(int) keep_pass;
-} keeping;
-
-static bool varies(keeping *q, const te_expr *e) {
-  if (q->varies[e->id] >= 0) return q->varies[e->id];
-  bool v = false;
-  for (int i = 0; i < q->l->inner.n; i++) v |= q->l->inner.at[i].var == e;
-  for (int i = 0; i < e->nargs; i++) v |= varies(q, e->arg[i]);
-  q->varies[e->id] = v;
-  return v;
-}
-
-static cg_info *full_result(const cg_loops *l, const te_expr *e) {
-  for (int i = 0; i < l->g->member.n; i++) {
-    cg_info *x = l->g->member.at[i];
-    if (x->member == CG_MEMBER_FULL && x->stored && x->final == e) return x;
-  }
-  return NULL;
-}
-
-static bool is_kept(const keeping *q, const te_expr *e) {
-  for (int i = 0; i < q->keep.n; i++)
-    if (q->keep.at[i] == e) return true;
-  return false;
-}
-
-// What it costs to compute e once more: what does not vary is there, what is kept is loaded.
-static int again(keeping *q, const te_expr *e) {
-  if (!cg_c_first(q->l->c, e) || !varies(q, e)) return 0;
-  if (is_kept(q, e)) return 1;
-  int cost = cg_c_own_cost(e);
-  for (int i = 0; i < e->nargs && !cg_c_indexes(e); i++) cost += again(q, e->arg[i]);
-  return cost;
-}
-
-static int cost_again(keeping *q, const te_expr *e) {
-  cg_c_begin(q->l->c);
-  return again(q, e);
-}
-
-enum { KEEP = 5, KEEP_RESULT = 3, STEP = 2 };
-
-// x of a cheap step from x, like x - mean: to keep it serves whoever else needs x, and the step costs less than a store.
-static te_expr *step_from(keeping *q, const te_expr *e) {
-  te_expr *x = NULL;
-  if (cg_c_indexes(e) || cg_c_own_cost(e) > STEP) return NULL;
-  for (int i = 0; i < e->nargs; i++) {
-    if (!varies(q, e->arg[i])) continue;
-    if (x) return NULL;
-    x = e->arg[i];
-  }
-  return x && q->pass[x->id] >= 0 && (is_kept(q, x) || cost_again(q, x) >= KEEP) ? x : NULL;
-}
-
-static void plan_expr(keeping *q, te_expr *e) {
-  if (!varies(q, e) || e->kind == TE_VAR) return;
-  if (q->pass[e->id] == q->current || is_kept(q, e)) return;
-  if (q->pass[e->id] >= 0 && !step_from(q, e)) {
-    int cost = cost_again(q, e);
-    if (cost >= KEEP || (cost >= KEEP_RESULT && full_result(q->l, e))) {
-      CG_PUSH(q->l->c->s, &q->keep, e);
-      CG_PUSH(q->l->c->s, &q->keep_pass, q->pass[e->id]);
-      return;
-    }
-  }
-  q->pass[e->id] = (signed char)q->current;
-  for (int i = 0; i < e->nargs; i++) plan_expr(q, e->arg[i]);
-}
-
-static keeping plan(cg_loops *l) {
-  keeping q = {.l = l, .n = te_count(l->c->t)};
-  q.pass = CG_NEW_ARRAY(l->c->s, signed char, q.n);
-  q.varies = CG_NEW_ARRAY(l->c->s, signed char, q.n);
-  memset(q.pass, -1, (size_t)q.n);
-  memset(q.varies, -1, (size_t)q.n);
-  for (q.current = 0; q.current < l->levels; q.current++)
-    for (int i = 0; i < l->g->member.n; i++) {
-      cg_info *x = l->g->member.at[i];
-      if (x->level != q.current) continue;
-      if (x->member == CG_MEMBER_REDUCE) plan_expr(&q, x->element);
-      if (x->member == CG_MEMBER_FULL && x->stored) plan_expr(&q, x->final);
-    }
-  return q;
-}
+// ---------------------------------------------------------------- rows of scratch
 
 static const cg_expr *inner_count(cg_loops *l) {
   const cg_expr *n = cg_x_int(&l->c->m->exprs, l->lanes ? CG_LANES : 1);
@@ -288,7 +197,7 @@ static int copies_of(pass *q, bool *even) {
   if (!q->simd || l->lanes || !n) return 1;
   for (int i = 0; i < q->red.n; i++)
     if (!q->red.at[i].ordered && (q->red.at[i].x->compute->combine != TE_SUM || strcmp(cg_reduction_part_type(&q->red.at[i]), "float"))) return 1;
-  int copies = cg_c_interleave_copies(l->c->s, cg_str_text(&l->p.text[1 + n]), 4 * lanes);
+  int copies = cg_c_interleave_copies(l->c->s, cg_str_text(&l->p.text[1 + n]), cg_kernel_vector_bytes(l->k));
   const cg_expr *extent = l->inner.at[n - 1].extent;
   *even = cg_x_is_int(extent) && (n > 1 || !(l->direct || l->chunked || l->split));
   int64_t run = q->blocked ? CG_SUM_BLOCK : *even ? extent->value : cg_x_hint(extent);
@@ -468,7 +377,7 @@ static void rows(cg_loops *l, const reductions *red, int level, int in) {
 // Few rows: this piece's totals go to memory; `finish` puts them together.
 static void store_pieces(cg_loops *l, const reductions *red);
 
-static void one_pass(cg_loops *l, int level, keeping *q) {
+static void one_pass(cg_loops *l, int level, const cg_keeps *keeps) {
   cg_session *s = l->c->s;
   pass ps = {.l = l, .simd = l->inner.n + l->lanes > 0};
   int base = l->direct ? 1 : 2;
@@ -483,17 +392,17 @@ static void one_pass(cg_loops *l, int level, keeping *q) {
     if (x->member == CG_MEMBER_FULL && x->stored && x->level == level) store(l, x, l->deepest);
   }
   for (int i = 0; i < ps.red.n; i++) update(&ps, &ps.red.at[i]);
-  cg_kept kept;
-  for (int i = 0; i < q->keep.n; i++) {
-    if (q->keep_pass.at[i] != level) continue;
-    cg_info *x = full_result(l, q->keep.at[i]);
+  for (int i = 0; i < keeps->n; i++) {
+    cg_kept kept = {.e = keeps->at[i].e};
+    if (keeps->at[i].pass != level) continue;
+    cg_info *x = cg_c_full_result(l, kept.e);
     if (x) {
       const char *at = cg_print_expr(&l->p, cg_c_offset(l->c, x->value, x->idx));
-      kept = (cg_kept){q->keep.at[i], cg_format(s, "(%s)", cg_kernel_load(l->k, x->value->type.dtype, cg_kernel_point(l->k, x->plan, x->value->type.dtype, true), at))};
+      kept.name = cg_format(s, "(%s)", cg_kernel_load(l->k, x->value->type.dtype, cg_kernel_point(l->k, x->plan, x->value->type.dtype, true), at));
     } else {
-      const char *row = row_of(l, q->keep.at[i]->dtype), *at = row_place(l);
-      cg_print_line(&l->p, l->deepest, "%s[%s] = %s;", row, at, cg_print_expr(&l->p, q->keep.at[i]));
-      kept = (cg_kept){q->keep.at[i], cg_format(s, "%s[%s]", row, at)};
+      const char *row = row_of(l, kept.e->dtype), *at = row_place(l);
+      cg_print_line(&l->p, l->deepest, "%s[%s] = %s;", row, at, cg_print_expr(&l->p, kept.e));
+      kept.name = cg_format(s, "%s[%s]", row, at);
     }
     CG_PUSH(s, &l->kept, kept);
   }
@@ -594,10 +503,10 @@ void cg_c_passes(cg_loops *l) {
     bool inside = x->member == CG_MEMBER_REDUCE || (x->member == CG_MEMBER_FULL && x->stored);
     if (inside && x->level >= l->levels) l->levels = x->level + 1;
   }
-  keeping q = plan(l);
+  cg_keeps keeps = cg_c_keep(l);
   p->indent[1] = 2;
   for (int d = 2; d < CG_PRINT_DEPTHS; d++) p->indent[d] = d + 1;
   if (!l->split) rows(l, NULL, -1, 2);
-  for (int level = 0; level < l->levels; level++) one_pass(l, level, &q);
+  for (int level = 0; level < l->levels; level++) one_pass(l, level, &keeps);
   flush_outer(l);
 }
