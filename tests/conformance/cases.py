@@ -6,6 +6,7 @@ content: programs in both dialects, inputs, PyTorch's results (of the reloaded p
 
 Each is a TorchScript program as well, from torch.jit.trace (dialect `s`): what PyTorch traces, saves, reloads and runs.
 """
+import fcntl
 import hashlib
 import itertools
 import json
@@ -101,22 +102,24 @@ def _prepare(case, cache, file, make):
     key = hashlib.sha256(f"{HARNESS} {torch.__version__} {case}".encode()).hexdigest()[:24]
     folder = pathlib.Path(cache) / key[:2] / key
     meta = folder / file
-    if meta.exists():
-        return folder, json.loads(meta.read_text())["status"]
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        built = build(case)
-        if built is None:
-            status = "none"
-        elif any(x.layout != torch.strided for x in built[1]):
-            status = "inputs that are not strided tensors"
-        else:
-            status = make(*built, folder)
-    except Exception as e:  # PyTorch cannot make this program: not a case
-        status = f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}"[:300]
-    meta.with_suffix(".new").write_text(json.dumps({"case": case, "status": status}))
-    os.replace(meta.with_suffix(".new"), meta)
-    return folder, status
+    with open(folder / "lock", "w") as lock:  # several runs share the cache
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if meta.exists():
+            return folder, json.loads(meta.read_text())["status"]
+        try:
+            built = build(case)
+            if built is None:
+                status = "none"
+            elif any(x.layout != torch.strided for x in built[1]):
+                status = "inputs that are not strided tensors"
+            else:
+                status = make(*built, folder)
+        except Exception as e:  # PyTorch cannot make this program: not a case
+            status = f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}"[:300]
+        meta.with_suffix(".new").write_text(json.dumps({"case": case, "status": status}))
+        os.replace(meta.with_suffix(".new"), meta)
+        return folder, status
 
 
 def _run(program, inputs):

@@ -58,7 +58,8 @@ class Worker:
             line = self.line(LIMIT_S * (3 if at == "prepare" else 1))
             if not line:  # dead or over time
                 hung = line is None
-                self.process.kill()
+                if hung:
+                    self.process.kill()
                 code = self.process.wait()
                 self.process = None
                 detail = f"over {LIMIT_S} s" if hung else f"ended with {code}"

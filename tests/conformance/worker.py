@@ -189,7 +189,10 @@ def main():
                     out.write(json.dumps({"case": case, "dialect": dialect, "result": "none" if status[dialect] == "none" else "not exported", "detail": status[dialect], "native": None}) + "\n")
                     continue
                 out.write(json.dumps({"start": case, "dialect": dialect}) + "\n")
-                result, detail, native = one(folder, dialect, {**OPTIONS[a.mode], "torch_mode": a.torch_mode}, a, case, scratch)
+                try:
+                    result, detail, native = one(folder, dialect, {**OPTIONS[a.mode], "torch_mode": a.torch_mode}, a, case, scratch)
+                except Exception as e:  # of this harness or of the Python package
+                    result, detail, native = "crashed", f"{type(e).__name__}: {e}"[:300], None
                 for place in (scratch, str(folder), str(HERE)):  # the result file names no folder of this machine
                     detail = detail.replace(place + "/", "")
                 out.write(json.dumps({"case": case, "dialect": dialect, "result": result, "detail": detail, "native": native}) + "\n")
