@@ -345,6 +345,16 @@ static bool beside(cg_sched *c, const cg_group *g, const cg_info *x) {
          same_dims(c, g->rank, g->dim, g->at, reduce ? x->rank : x->value->type.rank, reduce ? x->dim : x->value->type.dim, idx);
 }
 
+// After which group x is known.
+static int last_group(const cg_info *x) {
+  int last = x->group ? x->group->index : 0;
+  for (int i = 0; i < x->nparts; i++) {
+    int k = last_group(x->part[i]);
+    if (k > last) last = k;
+  }
+  return last;
+}
+
 static void assign(cg_sched *c, cg_info *x) {
   if (x->compute->kind == TE_KERNEL) {
     new_template(c, x->compute->node);
@@ -352,17 +362,23 @@ static void assign(cg_sched *c, cg_info *x) {
   }
   reads r = reads_alone(c, x);
   int least = 0;
-  for (int i = 0; i < r.roots.n; i++)
-    if (r.roots.at[i]->group && r.roots.at[i]->group->index > least) least = r.roots.at[i]->group->index;
+  for (int i = 0; i < r.roots.n; i++) {
+    int last = last_group(r.roots.at[i]);
+    if (last > least) least = last;
+  }
   for (int i = c->group.n - 1, tries = 0; i >= least && tries < LOOK_BACK; i--, tries++)
     if ((shares(c->group.at[i], &r, c) || beside(c, c->group.at[i], x)) && try_join(c, c->group.at[i], x, &r)) return;
   new_group(c, x);
 }
 
-static void mark_stored(cg_sched *c, cg_group *g, const reads *r) {
+static void store(cg_info *x) {
+  x->stored = true;
+  for (int i = 0; i < x->nparts; i++) store(x->part[i]);
+}
+
+static void store_what_is_read(cg_group *g, const reads *r) {
   for (int i = 0; i < r->roots.n; i++)
-    if (r->roots.at[i]->group != g) r->roots.at[i]->stored = true;
-  (void)c;
+    if (r->roots.at[i]->group != g) store(r->roots.at[i]);
 }
 
 static void find_stored(cg_sched *c, cg_group *g) {
@@ -373,14 +389,14 @@ static void find_stored(cg_sched *c, cg_group *g) {
     cg_c_begin(c);
     if (x->element) collect(c, x->element, &r);
     if (x->final) collect(c, x->final, &r);
-    mark_stored(c, g, &r);
+    store_what_is_read(g, &r);
   }
   cg_c_enter(c, NULL);
   if (g->anchor) {
     reads r = {0};
     input_reads in = {c, &r};
     cg_node_each_input(g->node, template_read, &in);
-    mark_stored(c, g, &r);
+    store_what_is_read(g, &r);
   }
 }
 
@@ -393,12 +409,12 @@ static bool stores(const cg_group *g) {
 void cg_c_groups(cg_sched *c) {
   for (int i = 0; i < c->info.n; i++) {
     cg_info *x = c->info.at[i];
-    if (x->root && !x->group) assign(c, x);
+    if (x->root && !x->group && !x->part) assign(c, x);
   }
   for (int i = 0; i < c->info.n; i++) {
     cg_info *x = c->info.at[i], *of = x->alias_of ? cg_c_info(x->alias_of) : NULL;
-    if (of) of->stored = true;
-    if (x->is_result && x->root) x->stored = true;
+    if (of) store(of);
+    if (x->is_result && x->root) store(x);
   }
   // From the last to the first: what is read by no kernel that stores something, or for its shape alone, is not computed.
   for (int i = c->group.n - 1; i >= 0; i--) {

@@ -41,6 +41,13 @@ static te_expr *known_here(cg_sched *c, cg_info *x, te_expr **idx) {
   return te_load(c->t, x->value, idx);
 }
 
+// Whether a piece of the concatenation is computed in g.
+static bool assembled_in(const cg_info *x, const cg_group *g) {
+  for (int i = 0; i < x->nparts; i++)
+    if (x->part[i]->group == g || assembled_in(x->part[i], g)) return true;
+  return false;
+}
+
 te_expr *cg_c_resolve(te *t, cg_value *v, te_expr **idx, void *sched) {
   cg_sched *c = sched;
   if (c->tracing) {
@@ -55,6 +62,7 @@ te_expr *cg_c_resolve(te *t, cg_value *v, te_expr **idx, void *sched) {
   if (e) return e;
   if (!x) return te_load(t, v, idx);
   if (x->root && x->group && x->group == c->current) return known_here(c, x, idx);
+  if (c->current && assembled_in(x, c->current)) c->misfit = true;
   if (x->root && x != c->joining) return te_load(t, v, idx);
   if (x->compute->kind != TE_MAP) return te_load(t, v, idx);
   return x->compute->element(t, x->compute->node, x->k, idx);
@@ -70,6 +78,8 @@ int cg_c_memory_order(const cg_value *v, int k) {
 
 const cg_expr *cg_c_stride(cg_sched *c, const cg_value *v, int dim) {
   if (v->constant && v->constant->type.stride) return v->constant->type.stride[dim];
+  const cg_info *x = cg_c_info(v);
+  if (x && x->whole) return x->stride[dim];
   const cg_expr *s = cg_x_int(&c->m->exprs, 1);
   for (int k = v->type.rank - 1; cg_c_memory_order(v, k) != dim; k--) s = cg_x_mul(&c->m->exprs, s, v->type.dim[cg_c_memory_order(v, k)]);
   return s;

@@ -198,8 +198,7 @@ const char *cg_kernel_scratch(cg_kernel *k, cg_dtype t, const cg_expr *count) {
 const char *cg_kernel_output(cg_kernel *k, int i) {
   cg_value *v = k->node->result[i];
   cg_info *x = cg_c_info(v);
-  if (x->plan < 0) x->plan = cg_emit_result(k->c->e, v); // nobody reads it; the template writes it all the same
-  return cg_kernel_point(k, x->plan, v->type.dtype, true);
+  return cg_kernel_point(k, cg_c_plan_result(k->c, x), v->type.dtype, true); // the template writes it, even if nobody reads it
 }
 
 bool cg_kernel_result_used(const cg_kernel *k, int i) { return cg_c_info(k->node->result[i])->uses > 0; }
@@ -248,15 +247,6 @@ int cg_kernel_vector_bytes(cg_kernel *k) {
 }
 
 int cg_kernel_site(cg_kernel *k) { return cg_emit_site(k->c->e, k->node); }
-
-bool cg_kernel_store_is_plain(cg_kernel *k, int i) {
-  cg_info *x = cg_c_info(k->node->result[i]);
-  cg_dtype t = x->value->type.dtype;
-  if (!x->stored || t == CG_BOOL || t == CG_F16 || t == CG_BF16) return false;
-  for (int m = 0; i == 0 && m < k->g->member.n; m++)
-    if (k->g->member.at[m]->stored && k->g->member.at[m]->member != CG_MEMBER_ANCHOR) return false;
-  return true;
-}
 
 static void store_member(cg_printer *p, cg_info *x) {
   cg_value *v = x->value;
@@ -489,7 +479,7 @@ void cg_c_emit_template(cg_sched *c, cg_group *g) {
   cg_kernel *k = cg_kernel_open(c, g, g->node);
   for (int i = 0; i < g->member.n; i++) {
     cg_info *x = g->member.at[i];
-    if (x->stored && x->plan < 0) x->plan = cg_emit_result(c->e, x->value);
+    if (x->stored) cg_c_plan_result(c, x);
   }
   g->anchor->emit(k, g->node);
   for (int i = 0; i < g->member.n; i++) { // an empty result is written by nobody, and is still this kernel's

@@ -79,8 +79,6 @@ const char *cg_kernel_name(cg_kernel *k);     // "k3_linear_gelu": unique in the
 // idx[0…rank-1] (C expressions of type int64_t) of result `i`, apply the epilogue and store. Straight-line code of simple assignments,
 // so a loop around it with idx[last] as induction variable vectorises. Write it inside its own { } block.
 void cg_kernel_store(cg_kernel *k, cg_str *out, int indent, int i, const char *acc, const char *const *idx);
-// Whether the epilogue is nothing but the store (then tiles may be stored by vector stores; dtype of the result applies).
-bool cg_kernel_store_is_plain(cg_kernel *k, int i);
 // C text that reads element `index` (C text) of pointer `name` of dtype t in its computation type: `cg_bf16_f32(in0[i])`, `in0[i]`.
 const char *cg_kernel_load(cg_kernel *k, cg_dtype t, const char *name, const char *index);
 // C text of value `text` (computation type) converted to what is stored for dtype t.

@@ -1,5 +1,5 @@
 // cat and stack of many tensors: each piece is copied by loops of its own. (Of few, an element is computed where it is needed, by a
-// choice between them: ops/lower_join.c.)
+// choice between them: ops/lower_join.c. Pieces that can be computed in their place are not copied at all: assemble.c.)
 #include <string.h>
 
 #include "backend/c/kernel_rows.h"

@@ -282,7 +282,7 @@ void cg_c_emit_group(cg_sched *c, cg_group *g) {
   cg_c_make_loops(l);
   for (int i = 0; i < g->member.n; i++) {
     cg_info *x = g->member.at[i];
-    if (x->stored && x->plan < 0) x->plan = cg_emit_result(c->e, x->value);
+    if (x->stored) cg_c_plan_result(c, x);
   }
   if (empty(g) && !g->reduces) { // nothing to compute: only the results' names
     for (int i = 0; i < g->member.n; i++)

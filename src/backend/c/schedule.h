@@ -33,6 +33,11 @@ struct cg_info {
   const cg_value *alias_of; // the same memory as this stored value, from element `alias_offset`
   const cg_expr *alias_offset;
   int plan;                 // plan value, -1: none yet
+  // Concatenations (assemble.c)
+  cg_info *whole;           // it lies in this one's memory, NULL: in its own
+  const cg_expr **stride, *start; // there, in elements
+  cg_info **part;           // whose kernels compute it; NULL: its own does
+  int nparts;
   // Roots
   cg_group *group;
   cg_member_kind member;
@@ -90,6 +95,7 @@ void cg_c_layout(cg_sched *c);                // layout.c: sets channels_last
 // The dimensions of a value in the order of memory, outermost first.
 int cg_c_memory_order(const cg_value *v, int k);
 void cg_c_roots(cg_sched *c);                 // roots.c
+void cg_c_assemble(cg_sched *c);              // assemble.c
 void cg_c_groups(cg_sched *c);                // groups.c
 // Enters g (NULL: leaves): expressions are now in its loops.
 void cg_c_enter(cg_sched *c, cg_group *g);
@@ -100,7 +106,9 @@ void cg_c_emit_template(cg_sched *c, cg_group *g); // kernel.c
 
 // The plan value that holds v: its own, or an alias made now.
 int cg_c_plan_value(cg_sched *c, cg_value *v);
-// Strides in which a stored value lies (constants may be strided), in elements.
+// The plan value that x's kernel is about to store it in.
+int cg_c_plan_result(cg_sched *c, cg_info *x);
+// Strides in which a stored value lies (constants and pieces of a concatenation may be strided), in elements.
 const cg_expr *cg_c_stride(cg_sched *c, const cg_value *v, int dim);
 te_expr *cg_c_offset(cg_sched *c, const cg_value *v, te_expr *const *idx); // place of an element in v's memory, in elements
 
