@@ -1,8 +1,9 @@
 // cierge compile --tune: kernels that can be computed in several ways are measured, in this model and on this processor.
 //
 // A kind of choice at a time, the model is compiled once for each way; all these programs are called in turn, and each kernel's steps
-// are timed. What was fastest is kept by what is computed (backend/c/choose.c), in a file of the cache folder for this processor,
-// which later compilations with --tune read first. A compilation without --tune reads nothing of it.
+// are timed; a choice of a whole region (its layout) by all kernels of it. What was fastest is kept by what is computed
+// (backend/c/choose.c), in a file of the cache folder for this processor, which later compilations with --tune read first. A compilation
+// without --tune reads nothing of it.
 #include "cli/tune.h"
 
 #include <math.h>

@@ -9,7 +9,8 @@ CACHE = common.SCRATCH / "cache"
 ENV = {"CIERGE_CACHE": str(CACHE)}
 
 WAYS = {"panels": ("panels of 1 vector", "panels of 2 vectors", "panels of 3 vectors", "panels of 4 vectors"), "way": ("direct", "Winograd"),
-        "operand": ("B packed first", "B in place"), "blocks": ("blocks of 96 pixels", "blocks of 48 pixels", "blocks of 192 pixels")}
+        "operand": ("B packed first", "B in place"), "blocks": ("blocks of 96 pixels", "blocks of 48 pixels", "blocks of 192 pixels"),
+        "input": ("pointers to pixels", "im2col"), "layout": ("channels innermost", "as in the model")}
 
 
 class Model(nn.Module):
@@ -53,17 +54,18 @@ def test_every_way():
     tuned(path, "--tune")
     kept, = CACHE.glob("tune *.txt")
     lines = [line.split("\t")[0] for line in kept.read_text().splitlines()]
-    kind = {line: next(k for k in WAYS if f" {k} aten::" in line) for line in lines}
+    kind = {line: next(k for k in WAYS if f" {k} aten::" in line or f" {k} region " in line) for line in lines}
     seen = set()
-    for i in range(4):
-        kept.write_text("".join(f"{line}\t{WAYS[k][i % len(WAYS[k])]}\n" for line, k in kind.items()))
+    for i in range(8):
+        way = {k: ways[i // {"layout": 4, "input": 2}.get(k, 1) % len(ways)] for k, ways in WAYS.items()}
+        kept.write_text("".join(f"{line}\t{way[k]}\n" for line, k in kind.items()))
         artifact, _ = tuned(path, "--tune")
         seen |= {w for ways in WAYS.values() for w in ways if f", {w}" in common.cli("inspect", artifact, check=0).stdout}
         context = cierge.load(artifact).context(threads=2)
         context.set_input(0, x)
         context.call()
         common.close(torch.from_dlpack(context.output(0)), model(x).detach())
-    assert seen >= {"panels of 1 vector", "panels of 2 vectors", "B packed first", "B in place", "Winograd", "blocks of 48 pixels"}, seen
+    assert seen >= {"panels of 1 vector", "panels of 2 vectors", "B packed first", "B in place", "Winograd", "blocks of 48 pixels", "im2col", "channels innermost"}, seen
     kept.unlink()
 
 

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "backend/c/kernel_internal.h"
+#include "base/hash.h"
 #include "ir/text.h"
 
 static void add_type(cg_str *b, const cg_type *t) {
@@ -29,25 +30,45 @@ static const char *problem(cg_kernel *k, const char *kind) {
   return cg_str_text(&b);
 }
 
+static cg_choice choose(cg_tuning *t, const char *problem, const char *kind, int n, const char *const *names, int predicted) {
+  cg_choice c = {.problem = cg_strdup(t->s, problem), .kind = kind, .names = names, .n = n, .predicted = predicted, .taken = predicted};
+  const char *best = cg_map_get(&t->best, c.problem);
+  for (int i = 0; best && i < n; i++)
+    if (!strcmp(names[i], best)) c.taken = i;
+  if (!best && t->kind && !strcmp(t->kind, kind) && t->way < n) c.taken = t->way;
+  c.known = best != NULL;
+  return c;
+}
+
 int cg_kernel_choose(cg_kernel *k, const char *kind, int n, const char *const *names, int predicted) {
   cg_tuning *t = cg_kernel_emitter(k)->pipeline->opt->tuning;
   int taken = predicted;
   if (t) {
-    cg_choice c = {.problem = cg_strdup(t->s, problem(k, kind)), .kind = kind, .names = names, .n = n, .predicted = predicted};
-    const char *best = cg_map_get(&t->best, c.problem);
-    for (int i = 0; best && i < n; i++)
-      if (!strcmp(names[i], best)) taken = i;
-    if (!best && t->kind && !strcmp(t->kind, kind) && t->way < n) taken = t->way;
-    c.taken = taken, c.known = best != NULL;
+    cg_choice c = choose(t, problem(k, kind), kind, n, names, predicted);
     CG_PUSH(t->s, &k->choice, c);
+    taken = c.taken;
   }
   cg_kernel_note(k, names[taken]);
   return taken;
 }
 
+// The choice is one of all kernels of the region: what they take together is compared.
+int cg_region_choose(cg_sched *c, const char *kind, int n, const char *const *names, int predicted) {
+  const cg_options *opt = c->e->pipeline->opt;
+  if (!opt->tuning) return predicted;
+  cg_str text = cg_str_new(c->s);
+  cg_print_fn(&text, c->f);
+  cg_hash hash = cg_hash_of(text.at, text.n);
+  const char *problem = cg_format(c->s, "%s %s %s region %s", cg_c_target(c->s, opt->target, opt->extras), cg_precision_names[opt->precision], kind, hash.text);
+  c->choice = CG_NEW(c->s, cg_choice);
+  *c->choice = choose(opt->tuning, problem, kind, n, names, predicted);
+  return c->choice->taken;
+}
+
 void cg_choices_made(cg_kernel *k, int kernel) {
   cg_tuning *t = cg_kernel_emitter(k)->pipeline->opt->tuning;
-  for (int i = 0; i < k->choice.n; i++) {
+  if (k->c->choice) CG_PUSH(k->c->s, &k->choice, *k->c->choice);
+  for (int i = k->choice.n; i-- > 0;) { // the region's first: others follow from it
     k->choice.at[i].kernel = kernel;
     CG_PUSH(t->s, &t->made, k->choice.at[i]);
   }

@@ -131,6 +131,7 @@ static void emit(cg_kernel *k, const cg_node *n) {
   for (int d = 0; d < w.ns; d++) w.in_text[d] = cg_kernel_size(k, w.in[d]), w.out_text[d] = cg_kernel_size(k, w.out[d]);
   for (int d = 0; d < w.ns + 1 + w.batched; d++) w.index[d] = cg_format(w.s, "i%d", d);
   w.to_last = cg_kernel_channels_last(k);
+  if (w.to_last) cg_kernel_note(k, "channels innermost");
   const cg_type *t = &n->result[0]->type;
   for (int d = 0; d < t->rank; d++)
     if (cg_x_is(t->dim[d], 0)) return; // nothing to compute

@@ -2,12 +2,14 @@
 //   result[pixel, oc] = sum over taps of (the input's channels under the tap)[pixel, ic] * weight[tap][ic, oc]
 // The input is read where it is (implicit GEMM): its channels lie innermost in memory, and the tile gets, for each tap, a pointer for
 // each pixel (Dukhan, "The Indirect Convolution Algorithm", 2019), to zeros where the tap is outside. An input that lies otherwise
-// is first copied so, with its padding around it. The phases of a transposed convolution are convolutions with some of its taps each.
+// is first copied so, with its padding around it. Or a unit first gathers what its pixels read, one row each (im2col), where the channels
+// under a tap are so few that following pointers costs more than that. The phases of a transposed convolution are convolutions with
+// some of its taps each.
 #include <string.h>
 
 #include "backend/c/kernel_conv.h"
 
-enum { CHUNK = 64, FEW_CHANNELS = 8, SHARE = 768 << 10, LEAST_UNITS = 8 };
+enum { CHUNK = 64, FEW_CHANNELS = 8, SHARE = 768 << 10, LEAST_UNITS = 8, COLUMNS_ROOM = 256 << 10 };
 
 typedef struct {
   cg_conv *w;
@@ -15,6 +17,7 @@ typedef struct {
   bool in_place, padded;          // padded: taps may be outside of what is read
   int64_t merged;                 // neighbouring taps of a line that lie one behind the other are one run of the depth: how many
   int pixels;                     // of a unit, at most
+  bool columns;                   // a unit gathers its operand first
   int64_t run, most;              // length of a run in elements; most runs of a phase
   int64_t low[CG_CONV_SPATIAL];   // a copy has so much padding in front, in each dimension
   const char *x, *sample, *along[CG_CONV_SPATIAL]; // what is read, and its strides, C texts
@@ -190,6 +193,14 @@ static void emit_pointers(product *q, cg_str *o, int indent) {
   cg_str_addf(o, "%*s}\n", indent, "");
 }
 
+// What the pixels read, one row each.
+static void emit_columns(product *q, cg_str *o) {
+  cg_str_addf(o,
+              "      for (int64_t i = 0; i < count; i++)\n"
+              "        for (int64_t t = 0; t < %lld; t++) memcpy(columns + i * %lld + t * %lld, px[t * %d + i], %lld * sizeof *columns);\n",
+              (long long)q->most, (long long)(q->most * q->run), (long long)q->run, q->pixels, (long long)q->run);
+}
+
 // The panel's results, channels innermost: rows of vectors.
 static void emit_rows(product *q, cg_str *o, int indent, const char *width) {
   cg_conv *w = q->w;
@@ -219,11 +230,12 @@ static void emit_panels(product *q, cg_str *o) {
   cg_conv *w = q->w;
   bool chunks = q->most > CHUNK;
   int nr = w->tile.nr;
-  cg_stream stream = cg_tile_stream(w->k, &w->tile, w->oc, true);
+  cg_stream stream = cg_tile_stream(w->k, &w->tile, w->oc, !q->columns);
   if (!chunks) {
     cg_str_add(o, "      const int64_t t0 = 0, t1 = taps;\n");
     emit_pointers(q, o, 6);
   }
+  if (q->columns) emit_columns(q, o);
   cg_str_addf(o,
               "      for (int64_t panel = panels * part / parts; panel < panels * (part + 1) / parts; panel++) {\n"
               "        const int64_t n0 = panel * NR, width = %lld - n0 < NR ? %lld - n0 : NR, c0 = group * %lld + n0;\n"
@@ -234,7 +246,8 @@ static void emit_panels(product *q, cg_str *o) {
     emit_pointers(q, o, 10);
     cg_str_addf(o, "          %s(count, t1 - t0, %lld, px, %d, b + t0 * %lld * %s, c, NR, t0 > 0);\n        }\n", stream.call, (long long)q->run, q->pixels, (long long)q->run,
                 stream.packed);
-  } else cg_str_addf(o, "        %s(count, taps, %lld, px, %d, b, c, NR, 0);\n", stream.call, (long long)q->run, q->pixels);
+  } else if (q->columns) cg_str_addf(o, "        %s(count, %lld, columns, %lld, b, c, NR, 0);\n", stream.call, (long long)(q->most * q->run), (long long)(q->most * q->run));
+  else cg_str_addf(o, "        %s(count, taps, %lld, px, %d, b, c, NR, 0);\n", stream.call, (long long)q->run, q->pixels);
   if (!w->to_last) emit_planes(q, o, 8);
   else if (w->oc % nr == 0) emit_rows(q, o, 8, "NR");
   else if (w->oc < nr) emit_rows(q, o, 8, number(q, w->oc));
@@ -261,6 +274,13 @@ static int64_t parts_of(product *q) {
   return parts < panels ? parts : panels;
 }
 
+static bool gathers(product *q) {
+  static const char *const input[] = {"pointers to pixels", "im2col"};
+  int64_t bytes = q->most * q->run * q->pixels * cg_dtypes[q->w->tile.dtype].size;
+  if (q->p.count > 1 || q->most < 2 || q->most > CHUNK || bytes > COLUMNS_ROOM) return false;
+  return cg_kernel_choose(q->w->k, "input", 2, input, 0) == 1;
+}
+
 void cg_conv_product_kernel(cg_conv *w, cg_str *o) {
   product q = {.w = w, .p = cg_conv_phases_of(w)};
   const char *T = w->tile.ctype;
@@ -269,6 +289,7 @@ void cg_conv_product_kernel(cg_conv *w, cg_str *o) {
   static const char *const blocks[] = {"blocks of 96 pixels", "blocks of 48 pixels", "blocks of 192 pixels"};
   static const int sizes[] = {96, 48, 192};
   q.pixels = sizes[cg_kernel_choose(w->k, "blocks", 3, blocks, 0)];
+  q.columns = gathers(&q);
   if (!w->to_last) cg_tile_get(w->k, w->tile.dtype); // its copy function, which turns blocks
   const char *weight = cg_conv_pack(w, &q.p, o);
   int64_t parts = parts_of(&q), table = q.most < CHUNK ? q.most : CHUNK, each = 0;
@@ -283,6 +304,7 @@ void cg_conv_product_kernel(cg_conv *w, cg_str *o) {
     if (q.padded) cg_str_addf(&setup, ", from%d[%d]", d, q.pixels);
   }
   cg_str_add(&setup, ";\n");
+  if (q.columns) cg_str_addf(&setup, "    %s columns[%lld] __attribute__((aligned(64))); // (pixels, taps and channels)\n", T, (long long)(q.most * q.run * q.pixels));
   if (!w->to_last) cg_str_addf(&setup, "    %s ct[NR * %d] __attribute__((aligned(64))); // (NR, pixels)\n", T, q.pixels);
   cg_str_addf(o, "  const int64_t panels = %lld, parts = %lld;\n", (long long)((w->oc + w->tile.nr - 1) / w->tile.nr), (long long)parts);
   cg_str_addf(o, "  const int64_t most = %s", phases ? "1" : cg_conv_product(w, w->out_text, w->ns));

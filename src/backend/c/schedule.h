@@ -76,6 +76,7 @@ typedef struct cg_sched {
   te *t;
   CG_VEC(cg_group *) group;
   CG_VEC(cg_info *) info;
+  cg_choice *choice;        // made for the region, with --tune; NULL: none
   cg_group *current;        // whose loops expressions are being written for; NULL: none
   cg_info *joining;         // a root that is tried in `current`
   bool misfit;              // something was read in `current` at a place where it is not known
@@ -92,6 +93,8 @@ cg_info *cg_c_info(const cg_value *v);        // NULL: a parameter or constant
 
 void cg_c_infos(cg_sched *c);                 // infos.c
 void cg_c_layout(cg_sched *c);                // layout.c: sets channels_last
+// One of n ways to compute the region: `predicted`, or with --tune the one that was fastest (choose.c).
+int cg_region_choose(cg_sched *c, const char *kind, int n, const char *const *names, int predicted);
 // The dimensions of a value in the order of memory, outermost first.
 int cg_c_memory_order(const cg_value *v, int k);
 void cg_c_roots(cg_sched *c);                 // roots.c
