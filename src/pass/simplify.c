@@ -51,12 +51,58 @@ static bool stride_sensitive_user(const cg_fn *f) {
   return false;
 }
 
+// ---------------------------------------------------------------- replacing values, in one walk over the function
+
+// What v is replaced by lies in v->data.
+static void forget(cg_value *v, void *u) { (void)u, v->data = NULL; }
+
+static void replace_none(cg_fn *f) {
+  for (int i = 0; i < f->param.n; i++) f->param.at[i]->data = NULL;
+  for (cg_node *n = f->first; n; n = n->next) {
+    cg_node_each_input(n, forget, NULL);
+    for (int i = 0; i < n->nresults; i++) n->result[i]->data = NULL;
+  }
+  for (int i = 0; i < f->result.n; i++) cg_arg_each_value(&f->result.at[i], forget, NULL);
+  for (int i = 0; i < f->update.n; i++) f->update.at[i].value->data = NULL;
+}
+
+static cg_value *replaced(cg_value *v) { return v->data ? v->data : v; } // what replaces is not replaced: it was read before
+
+static void replace_in(cg_arg *a) {
+  if (a->kind == CG_A_VALUE) a->value = replaced(a->value);
+  for (int i = 0; a->kind == CG_A_LIST && i < a->list.n; i++) replace_in(&a->list.at[i]);
+}
+
+static void replace_arguments(cg_node *n) {
+  for (int i = 0; i < n->nargs; i++) replace_in(&n->arg[i]);
+}
+
+static void replace_results(cg_fn *f) {
+  for (int i = 0; i < f->result.n; i++) replace_in(&f->result.at[i]);
+  for (int i = 0; i < f->update.n; i++) f->update.at[i].value = replaced(f->update.at[i].value); // the target is a place, not a use
+}
+
+static void remove_identities(cg_fn *f) {
+  if (stride_sensitive_user(f)) return;
+  replace_none(f);
+  for (cg_node *n = f->first, *next; n; n = next) {
+    next = n->next;
+    replace_arguments(n);
+    if (!is_identity(n)) continue;
+    n->result[0]->data = cg_arg_tensor(&n->arg[0]);
+    cg_node_remove(n);
+  }
+  replace_results(f);
+}
+
 // ---------------------------------------------------------------- common subexpressions
 
 static void merge_equal(cg_pipeline *p, cg_fn *f) {
   cg_map seen = {0};
+  replace_none(f);
   for (cg_node *n = f->first, *next; n; n = next) {
     next = n->next;
+    replace_arguments(n);
     if (has_effect(n) || (traits(n) & (CG_OP_NONDETERMINISTIC_VALUES | CG_OP_OPAQUE))) continue;
     cg_str key = cg_str_new(p->s);
     cg_str_add(&key, n->schema->key);
@@ -70,9 +116,10 @@ static void merge_equal(cg_pipeline *p, cg_fn *f) {
       cg_map_set(p->s, &seen, cg_str_text(&key), n);
       continue;
     }
-    for (int i = 0; i < n->nresults; i++) cg_replace_uses(f, n->result[i], first->result[i]);
+    for (int i = 0; i < n->nresults; i++) n->result[i]->data = first->result[i];
     cg_node_remove(n);
   }
+  replace_results(f);
 }
 
 // ---------------------------------------------------------------- dead code
@@ -125,6 +172,8 @@ static bool defines_used_symbol(const cg_node *n) {
   return false;
 }
 
+static void uncount(cg_value *v, void *u) { (void)u, v->mark--; }
+
 void cg_remove_dead(cg_fn *f) {
   cg_fn_count_uses(f);
   for (cg_node *n = f->last, *prev; n; n = prev) {
@@ -132,21 +181,15 @@ void cg_remove_dead(cg_fn *f) {
     bool used = has_effect(n);
     for (int i = 0; i < n->nresults && !used; i++) used = n->result[i]->mark > 0;
     if (used || defines_used_symbol(n)) continue;
+    cg_node_each_input(n, uncount, NULL);
     cg_node_remove(n);
-    cg_fn_count_uses(f); // counts of its arguments went down
   }
 }
 
 void cg_pass_simplify(cg_pipeline *p, cg_module *m) {
   for (int k = 0; k < m->fns.n; k++) {
     cg_fn *f = m->fns.at[k];
-    if (!stride_sensitive_user(f))
-      for (cg_node *n = f->first, *next; n; n = next) {
-        next = n->next;
-        if (!is_identity(n)) continue;
-        cg_replace_uses(f, n->result[0], cg_arg_tensor(&n->arg[0]));
-        cg_node_remove(n);
-      }
+    remove_identities(f);
     merge_equal(p, f);
     cg_remove_dead(f);
   }

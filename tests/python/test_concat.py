@@ -115,5 +115,49 @@ def test_bfloat16():
     check(lambda x, w, v: torch.stack([x @ w, x @ w @ v, x @ w + 1, x @ w - 1]).float().sum(0), x, "cat_bf16", 0, rtol=2e-2)
 
 
+# ---------------------------------------------------------------- tensors that are written slice by slice
+
+
+def scatters(f, x, name):
+    """Nodes that are left of the chain, in what is compiled."""
+    out = common.cli("compile", common.export(common.module(f), x, name), "-o", SCRATCH / "filled.cierge", "--emit", "ir", check=0).stdout
+    return out.count("_scatter(")
+
+
+def test_filled():
+    def steps(x, w, y, read=lambda y, h, t: h, write=lambda y, h, t: y[:, t].copy_(h)):
+        h = torch.zeros(2, 16)
+        for t in range(x.shape[1]):
+            h = torch.tanh(x[:, t] @ w + h)
+            write(y, h, t)
+            h = read(y, h, t)
+        return y
+
+    x, w = small((2, 7, 16), (16, 16))
+    cases = {
+        "all": lambda x, w: steps(x, w, torch.zeros(2, 7, 16)),
+        "read_back": lambda x, w: steps(x, w, torch.zeros(2, 7, 16), read=lambda y, h, t: y[:, t] * 2 if t % 2 else y[:, t - 1] + y[:, t]),
+        "part": lambda x, w: steps(x, w, x.repeat(1, 2, 1)) * 2,
+        "wrapped": lambda x, w: steps(x, w, torch.zeros(2, 7, 16), write=lambda y, h, t: y[:, -1 - t].copy_(h)),
+        "twice": lambda x, w: steps(x, w, x * 1.5, write=lambda y, h, t: y[:, t // 2].copy_(h)),
+        "slices": lambda x, w: steps(x, w, x.repeat(1, 3, 1), write=lambda y, h, t: y[:, 2 * t:2 * t + 3].copy_(h.unsqueeze(1).expand(2, 3, 16))),
+        "integers": lambda x, w: steps(x * 9, w, torch.zeros(2, 7, 16, dtype=torch.int64)),
+        "last": lambda x, w: steps(x, w, torch.ones(16, 2, 7), write=lambda y, h, t: y[..., t].copy_(h.t())),
+    }
+    for name, f in cases.items():
+        context, _ = compiled(f, (x, w), f"filled_{name}")
+        same(context, f, (x, w))
+        assert not scatters(f, (x, w), f"filled_{name}"), name
+    kept = {  # somebody reads what is written over, another dimension comes between, or it is not worth it
+        "watched": lambda x, w: steps(x, w, x * 1.5, read=lambda y, h, t: h + y.sum(1)),
+        "crossed": lambda x, w: steps(x, w, torch.zeros(2, 7, 16), write=lambda y, h, t: (y[:, t] if t % 2 else y[0]).copy_(h if t % 2 else h[0])),
+        "few": lambda x, w: steps(x[:, :3], w, x * 1.5),
+    }
+    for name, f in kept.items():
+        context, _ = compiled(f, (x, w), f"filled_{name}")
+        same(context, f, (x, w))
+        assert scatters(f, (x, w), f"filled_{name}"), name
+
+
 if __name__ == "__main__":
     common.main(globals())

@@ -189,6 +189,8 @@ static reads reads_alone(cg_sched *c, cg_info *x) {
 
 // ---------------------------------------------------------------- joining
 
+enum { LOOK_BACK = 24, MOST = 64 }; // groups that a root is tried in, members of a group: a C compiler takes their square's time
+
 static bool shares(const cg_group *g, const reads *r, cg_sched *c) {
   for (int i = 0; i < r->roots.n; i++)
     if (r->roots.at[i]->group == g) return true;
@@ -260,6 +262,7 @@ static bool empty(int n, const cg_expr *const *dim) {
 }
 
 static bool try_join(cg_sched *c, cg_group *g, cg_info *x, const reads *r) {
+  if (g->member.n >= MOST) return false;
   if (empty(g->rank, g->dim) || empty(x->value->type.rank, x->value->type.dim) || empty(x->rank, x->dim)) return false;
   cg_c_place_members(c, g);
   c->joining = x;
@@ -334,7 +337,6 @@ static cg_group *new_template(cg_sched *c, const cg_node *n) {
   return g;
 }
 
-enum { LOOK_BACK = 24 }; // groups that a root is tried in
 enum { SMALL = 4096, BESIDE = 32 }; // elements up to which a kernel more costs more than what it computes; members of such a group
 
 // Side by side, having nothing to do with each other: small, and over the same space in the same way.

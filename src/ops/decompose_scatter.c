@@ -1,0 +1,118 @@
+// Decompositions: tensors that are written slice by slice.
+//
+// A loop that fills a tensor (`y[:, t] = …`) is a chain of slice_scatter or select_scatter, each a new tensor: as many copies as there
+// are steps. The chain is one concatenation of what was written and of what the first tensor still has; who reads a slice in between
+// reads what was written there.
+#include <string.h>
+
+#include "ops/rules.h"
+#include "ops/view.h"
+
+enum { LEAST = 4, LONGEST = 1 << 16 }; // writes that are worth it; positions of the dimension
+
+// A slice of fixed places, one behind the other.
+typedef struct {
+  int dim;
+  int64_t start, length, size; // size: of the whole dimension
+  bool drops;
+} span;
+
+static bool read_span(cg_module *m, const cg_node *n, const cg_type *x, span *out) {
+  cg_slice s;
+  if (x->kind != CG_T_TENSOR || cg_v_slice(m, n, x, &s) || !cg_x_is(s.step, 1)) return false;
+  const cg_expr *size = x->dim[s.dim];
+  if (!cg_x_is_int(s.start) || !cg_x_is_int(s.length) || !cg_x_is_int(size) || size->value > LONGEST) return false;
+  *out = (span){s.dim, s.start->value, s.length->value, size->value, s.drops};
+  return s.start->value >= 0 && s.start->value + s.length->value <= size->value;
+}
+
+static bool is_scatter(const cg_node *n) { return cg_node_is_op(n, "aten::select_scatter") || cg_node_is_op(n, "aten::slice_scatter"); }
+static bool is_slice(const cg_node *n) { return cg_node_is_op(n, "aten::select.int") || cg_node_is_op(n, "aten::slice.Tensor"); }
+
+// What n writes over a slice of its first argument. false: it does no such thing.
+static bool read_write(cg_module *m, const cg_node *n, span *out) {
+  cg_value *x = n && is_scatter(n) ? cg_self(n) : NULL, *src = x ? cg_r_tensor(n, "src") : NULL;
+  return src && src->type.kind == CG_T_TENSOR && read_span(m, n, &x->type, out);
+}
+
+// ---------------------------------------------------------------- reading a slice of what was written
+
+bool cg_decompose_slice(cg_module *m, cg_node *n) {
+  cg_value *x = cg_self(n);
+  span want, have;
+  if (!x || !x->def || !is_scatter(x->def) || !read_span(m, n, &x->type, &want)) return false;
+  cg_value *from = x;
+  while (read_write(m, from->def, &have) && have.dim == want.dim && (have.start + have.length <= want.start || want.start + want.length <= have.start)) from = cg_self(from->def);
+  cg_rewrite r = cg_rewrite_begin(m, n);
+  if (read_write(m, from->def, &have) && have.dim == want.dim && have.start == want.start && have.length == want.length && have.drops == want.drops)
+    return cg_rewrite_by(&r, cg_make_cast(&r, cg_r_tensor(from->def, "src"), x->type.dtype));
+  if (from == x) return false;
+  cg_arg arg[8];
+  memcpy(arg, n->arg, (size_t)n->nargs * sizeof *arg);
+  arg[0] = cg_a_value(from);
+  return cg_rewrite_by(&r, cg_make_node(&r, n->schema->key, 1, n->nargs, arg)->result[0]);
+}
+
+// ---------------------------------------------------------------- the chain
+
+typedef struct {
+  cg_module *m;
+  const cg_value *v;
+  int writes, others; // who uses v: as what is written over, otherwise
+} users;
+
+static void count(cg_value *v, void *u) { ((users *)u)->others += v == ((users *)u)->v; }
+
+// Whether the only one that needs v writes over another slice of it.
+static bool goes_on(cg_module *m, const cg_node *n) {
+  users u = {m, n->result[0], 0, 0};
+  span mine, other;
+  read_span(m, n, &cg_self(n)->type, &mine);
+  for (const cg_node *x = n->next; x; x = x->next) {
+    int before = u.others;
+    cg_node_each_input(x, count, &u);
+    if (u.others == before) continue;
+    bool first = u.others == before + 1 && cg_self(x) == u.v;
+    if (first && read_write(m, x, &other) && other.dim == mine.dim) u.writes++, u.others = before;
+    else if (first && is_slice(x) && read_span(m, x, &u.v->type, &other) && other.dim == mine.dim) u.others = before; // cg_decompose_slice will see to it
+    else return false;
+  }
+  for (int i = 0; i < n->fn->result.n; i++) cg_arg_each_value(&n->fn->result.at[i], count, &u);
+  for (int i = 0; i < n->fn->update.n; i++) u.others += n->fn->update.at[i].value == u.v;
+  return u.writes == 1 && !u.others;
+}
+
+// Positions lo … hi - 1 of what write w (NULL: nobody; they are the first tensor's) put there.
+static cg_value *piece(cg_rewrite *r, cg_value *base, const cg_node *w, int dim, int64_t lo, int64_t hi) {
+  span s = {.length = -1};
+  cg_value *v = base;
+  if (w) {
+    read_write(r->m, w, &s);
+    v = cg_make_cast(r, cg_r_tensor(w, "src"), base->type.dtype);
+    if (s.drops) return cg_make(r, "aten::unsqueeze", 2, cg_av(v), cg_a_int(r->m, dim));
+  }
+  if (hi - lo == s.length) return v;
+  return cg_make(r, "aten::slice.Tensor", 5, cg_av(v), cg_a_int(r->m, dim), cg_a_int(r->m, lo - s.start), cg_a_int(r->m, hi - s.start), cg_a_int(r->m, 1));
+}
+
+bool cg_decompose_slice_scatter(cg_module *m, cg_node *n) {
+  span last, s;
+  if (!read_write(m, n, &last) || goes_on(m, n)) return false;
+  const cg_node **owner = CG_NEW_ARRAY(m->s, const cg_node *, last.size + 1); // of each position; the last write counts
+  cg_value *base = n->result[0];
+  int writes = 0, pieces = 0;
+  while (read_write(m, base->def, &s) && s.dim == last.dim && (base->def == n || goes_on(m, base->def))) {
+    for (int64_t i = s.start; i < s.start + s.length; i++)
+      if (!owner[i]) owner[i] = base->def;
+    base = cg_self(base->def);
+    writes++;
+  }
+  if (writes < LEAST || base->type.dtype != n->result[0]->type.dtype) return false;
+  cg_rewrite r = cg_rewrite_begin(m, n);
+  cg_arg *at = CG_NEW_ARRAY(m->s, cg_arg, last.size + 1);
+  for (int64_t lo = 0, hi; lo < last.size; lo = hi) {
+    for (hi = lo + 1; hi < last.size && owner[hi] == owner[lo]; hi++) {}
+    at[pieces++] = cg_a_value(piece(&r, base, owner[lo], last.dim, lo, hi));
+  }
+  return cg_rewrite_by(&r, cg_make(&r, "aten::cat", 2, cg_a_list(m, pieces, at), cg_a_int(m, last.dim)));
+}
