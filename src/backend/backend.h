@@ -70,6 +70,8 @@ int cg_emit_result(cg_emitter *e, cg_value *v);
 int cg_emit_temp(cg_emitter *e, cg_dtype t, int rank, const cg_expr **dim);
 // v is the same memory as plan value `of`, C order, from byte offset `offset` (an expression, NULL: 0).
 int cg_emit_alias(cg_emitter *e, cg_value *v, int of, const cg_expr *offset);
+// The memory of plan value `of` from byte `offset` on, for kernels that know what lies there. offset <= its size, always.
+int cg_emit_place(cg_emitter *e, cg_dtype t, int of, const cg_expr *offset);
 // A constant made at compile time (packed weights). data is copied into the artifact, 64-byte aligned; same bytes once.
 int cg_emit_constant(cg_emitter *e, const char *name, cg_dtype t, int rank, const int64_t *dim, const void *data, size_t size);
 int cg_emit_expr(cg_emitter *e, const cg_expr *x);         // index of an expression in the plan

@@ -109,6 +109,15 @@ int cg_emit_alias(cg_emitter *e, cg_value *v, int of, const cg_expr *offset) {
   return i;
 }
 
+int cg_emit_place(cg_emitter *e, cg_dtype t, int of, const cg_expr *offset) {
+  const cg_expr *none = cg_x_int(&e->m->exprs, 0);
+  cg_type type = cg_tensor_type(t, 1, &none);
+  int x = cg_emit_expr(e, offset), i = new_value(e, &type, "", CG_ST_ALIAS);
+  e->fn->value[i].of = (uint32_t)of;
+  e->fn->value[i].offset_expr = x;
+  return i;
+}
+
 // ---------------------------------------------------------------- constants
 
 // Where bytes lie in the weights section; the same storage is kept once.

@@ -14,13 +14,32 @@ const char *cg_kernel_point_as(cg_kernel *k, int plan, const char *ctype, bool o
     if (k->pointer.at[i].plan == plan && !strcmp(k->pointer.at[i].ctype, ctype)) return k->pointer.at[i].name;
     n += k->pointer.at[i].output == output;
   }
-  cg_kernel_pointer p = {plan, cg_format(k->c->s, output ? "out%d" : "in%d", n), ctype, output};
+  cg_kernel_pointer p = {.plan = plan, .name = cg_format(k->c->s, output ? "out%d" : "in%d", n), .ctype = ctype, .output = output};
   CG_PUSH(k->c->s, &k->pointer, p);
   return p.name;
 }
 
 const char *cg_kernel_point(cg_kernel *k, int plan, cg_dtype t, bool output) {
   return cg_kernel_point_as(k, plan, cg_kernel_ctype(t), output);
+}
+
+bool cg_kernel_starts_at(const cg_value *v, const cg_expr *start) {
+  if (v->constant || !cg_x_is_int(start) || start->value <= 0) return false;
+  int64_t n = 1;
+  for (int d = 0; d < v->type.rank; d++)
+    if (!cg_x_is_int(v->type.dim[d]) || __builtin_mul_overflow(n, v->type.dim[d]->value, &n)) return false;
+  return start->value <= n;
+}
+
+const char *cg_kernel_point_at(cg_kernel *k, cg_value *v, const cg_expr *start, cg_dtype t) {
+  cg_sched *c = k->c;
+  int base = cg_c_plan_value(c, v);
+  if (cg_x_is(start, 0)) return cg_kernel_point(k, base, t, false);
+  for (int i = 0; i < k->pointer.n; i++)
+    if (k->pointer.at[i].start == start && k->pointer.at[i].base == base) return k->pointer.at[i].name;
+  const char *name = cg_kernel_point(k, cg_emit_place(c->e, t, base, cg_x_mul(&c->m->exprs, start, cg_x_int(&c->m->exprs, cg_dtypes[t].size))), t, false);
+  k->pointer.at[k->pointer.n - 1].base = base, k->pointer.at[k->pointer.n - 1].start = start;
+  return name;
 }
 
 // A symbol's name as a C identifier that cannot meet another of the function's names.
@@ -137,7 +156,8 @@ const char *cg_kernel_convert(cg_kernel *k, cg_dtype t, const char *text) {
 
 static cg_expr_pool *pool(cg_kernel *k) { return &k->c->m->exprs; }
 
-static void describe(cg_kernel *k, cg_kernel_input *in, cg_value *base, te_expr *offset, te_expr **var) {
+// Gives where in the base the argument begins, if its pointer shall point there.
+static const cg_expr *describe(cg_kernel *k, cg_kernel_input *in, cg_value *base, te_expr *offset, te_expr **var) {
   in->offset = cg_x_int(pool(k), 0);
   for (int i = 0; i < in->rank; i++) in->stride[i] = in->offset;
   te_sum s;
@@ -149,10 +169,13 @@ static void describe(cg_kernel *k, cg_kernel_input *in, cg_value *base, te_expr 
     if (d == in->rank) cg_fail(k->c->s, CIERGE_INTERNAL, "an argument of a template is not read through strides");
     in->stride[d] = s.coef[i];
   }
-  te_expr *flat = te_flat(k->c->t, in->rank, in->dim, var);
-  in->contiguous = flat == offset;
   const cg_constant *c = base->constant;
   in->constant = c && !c->mutated && c->data ? c : NULL;
+  const cg_expr *start = cg_x_int(pool(k), 0);
+  if (cg_kernel_starts_at(base, in->offset)) start = in->offset, in->offset = cg_x_int(pool(k), 0);
+  te_expr *flat = te_flat(k->c->t, in->rank, in->dim, var);
+  in->contiguous = flat == te_op(k->c->t, TE_SUB, offset, te_size(k->c->t, start));
+  return start;
 }
 
 static cg_kernel_input look(cg_kernel *k, cg_value *v, bool point) {
@@ -172,8 +195,8 @@ static cg_kernel_input look(cg_kernel *k, cg_value *v, bool point) {
     if (e->kind != TE_LOAD) cg_fail(c->s, CIERGE_INTERNAL, "an argument of a template was not stored: %%%s", v->name);
     base = e->value, idx = e->arg;
   }
-  describe(k, &in, base, cg_c_offset(c, base, idx), var);
-  if (point) in.name = cg_kernel_point(k, cg_c_plan_value(c, base), v->type.dtype, false);
+  const cg_expr *start = describe(k, &in, base, cg_c_offset(c, base, idx), var);
+  if (point) in.name = cg_kernel_point_at(k, base, start, v->type.dtype);
   return in;
 }
 

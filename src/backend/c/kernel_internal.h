@@ -7,7 +7,15 @@ typedef struct {
   int plan;               // plan value
   const char *name, *ctype;
   bool output;
+  int base;               // plan is the place `start` in this plan value
+  const cg_expr *start;   // in elements; NULL: plan is the value itself
 } cg_kernel_pointer;
+
+// From where on a kernel loads a value: its pointer points there, and kernels that differ by that alone are one.
+typedef struct {
+  const cg_value *value;
+  const cg_expr *start;   // in elements; NULL: the beginning
+} cg_kernel_start;
 
 typedef struct {
   const cg_expr *value;   // passed as s[i]
@@ -21,6 +29,7 @@ struct cg_kernel {
   cg_str body, before;
   CG_VEC(cg_kernel_pointer) pointer;
   CG_VEC(cg_kernel_param) param;
+  CG_VEC(cg_kernel_start) start;
   const char *note;
   CG_VEC(cg_choice) choice; // made so far
   double cost;
@@ -58,6 +67,10 @@ cg_kernel *cg_kernel_open(cg_sched *c, cg_group *g, const cg_node *n);
 void cg_kernel_close(cg_kernel *k);
 // The C name of the pointer to a plan value.
 const char *cg_kernel_point(cg_kernel *k, int plan, cg_dtype t, bool output);
+// The same for what lies in v from element `start` on.
+const char *cg_kernel_point_at(cg_kernel *k, cg_value *v, const cg_expr *start, cg_dtype t);
+// Whether `start` may be a place of its own: known, and within v whatever the sizes.
+bool cg_kernel_starts_at(const cg_value *v, const cg_expr *start);
 const char *cg_kernel_point_as(cg_kernel *k, int plan, const char *ctype, bool output);
 // Pointers and sizes as parameters of a static function, and as what is passed.
 void cg_kernel_parameters(cg_kernel *k, cg_str *declared, cg_str *passed);

@@ -9,8 +9,21 @@
 typedef struct {
   cg_sched *c;
   cg_group *g;
+  cg_kernel *k;
   bool *joined;    // [rank]: d with d + 1
 } merging;
+
+// v is loaded from `start` on; NULL: nobody knows.
+static void note_start(cg_kernel *k, const cg_value *v, const cg_expr *start) {
+  for (int i = 0; i < k->start.n; i++) {
+    cg_kernel_start *s = &k->start.at[i];
+    if (s->value != v) continue;
+    if (!start || (s->start && start->value < s->start->value)) s->start = start;
+    return;
+  }
+  cg_kernel_start s = {v, start};
+  CG_PUSH(k->c->s, &k->start, s);
+}
 
 static const cg_expr *coefficient(const te_sum *s, const te_expr *var) {
   for (int i = 0; i < s->n; i++)
@@ -28,9 +41,11 @@ static void access(merging *m, const te_sum *s) {
 
 static void look(merging *m, te_expr *e);
 
-static void look_at_offset(merging *m, te_expr *offset) {
+static void look_at_offset(merging *m, const cg_value *v, te_expr *offset) {
   te_sum s;
-  if (!te_sum_of(m->c->t, offset, &s)) {
+  bool sum = te_sum_of(m->c->t, offset, &s);
+  note_start(m->k, v, sum && cg_kernel_starts_at(v, s.constant) ? s.constant : NULL);
+  if (!sum) {
     memset(m->joined, 0, (size_t)m->g->rank);
     return;
   }
@@ -47,7 +62,7 @@ static void look(merging *m, te_expr *e) {
     return;
   }
   if (e->kind == TE_LOAD) {
-    look_at_offset(m, cg_c_offset(m->c, e->value, e->arg));
+    look_at_offset(m, e->value, cg_c_offset(m->c, e->value, e->arg));
     return;
   }
   for (int i = 0; i < e->nargs; i++) look(m, e->arg[i]);
@@ -59,9 +74,11 @@ static bool empty(const cg_group *g) {
   return false;
 }
 
-static void merge_dims(cg_sched *c, cg_group *g) {
+static void merge_dims(cg_loops *l) {
+  cg_sched *c = l->c;
+  cg_group *g = l->g;
   if (empty(g)) return;
-  merging m = {c, g, CG_NEW_ARRAY(c->s, bool, g->rank + 1)};
+  merging m = {c, g, l->k, CG_NEW_ARRAY(c->s, bool, g->rank + 1)};
   for (int d = 0; d + 1 < g->rank; d++) m.joined[d] = g->reduced[d] == g->reduced[d + 1];
   cg_c_begin(c);
   for (int i = 0; i < g->member.n; i++) {
@@ -154,7 +171,7 @@ static double count(const cg_loop *at, int n) {
 void cg_c_make_loops(cg_loops *l) {
   cg_sched *c = l->c;
   cg_c_place_members(c, l->g);
-  merge_dims(c, l->g);
+  merge_dims(l);
   cg_c_place_members(c, l->g);
   collect_loops(l);
   if (!l->g->reduces && l->outer.n) { // no reductions: the last loop is the inner one

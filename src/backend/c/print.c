@@ -296,8 +296,11 @@ static const char *cast(cg_printer *p, te_expr *e) {
 }
 
 static const char *load(cg_printer *p, te_expr *e) {
-  const char *name = cg_kernel_point(p->k, cg_c_plan_value(p->c, e->value), e->value->type.dtype, false);
-  const char *at = cg_print_expr(p, cg_c_offset(p->c, e->value, e->arg));
+  const cg_expr *start = cg_x_int(&p->c->m->exprs, 0);
+  for (int i = 0; i < p->k->start.n; i++)
+    if (p->k->start.at[i].value == e->value && p->k->start.at[i].start) start = p->k->start.at[i].start;
+  const char *name = cg_kernel_point_at(p->k, e->value, start, e->value->type.dtype);
+  const char *at = cg_print_expr(p, te_op(p->c->t, TE_SUB, cg_c_offset(p->c, e->value, e->arg), te_size(p->c->t, start)));
   return define(p, e, cg_kernel_load(p->k, e->value->type.dtype, name, at));
 }
 
