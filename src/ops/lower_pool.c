@@ -185,3 +185,44 @@ const char *cg_lower_adaptive_avg_pool(te *t, const cg_node *n, te_compute *out)
   }
   return NULL;
 }
+
+// ---------------------------------------------------------------- columns back to an image
+
+// Every element is the sum of what the windows that cover it have for it: for each place in a window, at most one.
+static te_expr *col2im_element(te *t, const cg_node *n, te_expr **idx, te_expr **ridx) {
+  cg_value *x = cg_self(n);
+  cg_module *m = te_module(t);
+  const cg_type *to = &n->result[0]->type;
+  window w = window_of(t, n);
+  int lead = x->type.rank - 2; // 1: there are samples
+  te_expr *at[CG_MAX_RANK], *inside = te_integer(t, 1, CG_BOOL), *column = idx[lead], *place = te_int(t, 0);
+  for (int i = 0; i < 2; i++) {
+    const cg_expr *places = cg_r_conv_size(m, to->dim[lead + 1 + i], cg_xi(m, w.k[i]), w.s[i], cg_xi(m, 2 * w.p[i]), w.d[i]);
+    te_expr *from = te_sub(t, te_add(t, idx[lead + 1 + i], te_int(t, w.p[i])), te_mul(t, ridx[i], te_int(t, w.d[i])));
+    te_expr *window = te_op(t, TE_FLOORDIV, from, te_int(t, w.s[i]));
+    inside = te_op(t, TE_AND, inside, te_op(t, TE_AND, te_op(t, TE_LE, te_int(t, 0), from), te_op(t, TE_LT, window, te_size(t, places))));
+    if (w.s[i] > 1) inside = te_op(t, TE_AND, inside, te_op(t, TE_EQ, te_op(t, TE_MOD, from, te_int(t, w.s[i])), te_int(t, 0)));
+    column = te_add(t, te_mul(t, column, te_int(t, w.k[i])), ridx[i]);
+    place = te_add(t, te_mul(t, place, te_size(t, places)), window);
+  }
+  if (lead) at[0] = idx[0];
+  at[lead] = column, at[lead + 1] = place;
+  return te_select(t, inside, te_at(t, x, at), te_integer(t, 0, x->type.dtype));
+}
+
+const char *cg_lower_col2im(te *t, const cg_node *n, te_compute *out) {
+  window w;
+  cg_value *x = cg_self(n);
+  if (!x || x->type.rank < 2) return "self is no tensor";
+  CG_RULE(cg_r_window(te_module(t), n, &w));
+  if (dtype_of(n) != CG_F32 && dtype_of(n) != CG_F64) return "sums that PyTorch rounds one by one";
+  for (int i = 0; i < 2; i++)
+    if (w.s[i] < 1 || w.k[i] < 1 || w.d[i] < 1 || w.p[i] < 0) return "windows that do not read";
+  out->kind = TE_REDUCE;
+  out->combine = TE_SUM;
+  out->accumulate = dtype_of(n);
+  out->reduce_element = col2im_element;
+  out->nreduce = 2;
+  for (int i = 0; i < 2; i++) out->extent[i] = cg_xi(te_module(t), w.k[i]);
+  return NULL;
+}

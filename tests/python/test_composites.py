@@ -76,8 +76,11 @@ def test_windows_as_columns():
 def test_columns_as_planes():
     check(lambda x: F.fold(x, (8, 6), (4, 3), stride=(4, 3)), random(torch.float32, (2, 36, 4)), "fold", rtol=0)
     check(lambda x: F.fold(x, (8, 6), 2, stride=2), random(torch.float32, (12, 12)), "fold2", rtol=0)
-    check(lambda x: F.fold(x, (5, 5), 3, stride=1), random(torch.float32, (2, 18, 9)), "fold_over", native=False)  # windows that overlap
-    check(lambda x: F.fold(x, (4, 4), 2, stride=2, padding=1), random(torch.float32, (1, 8, 9)), "fold_padded", native=False)
+    check(lambda x: F.fold(x, (5, 5), 3, stride=1), random(torch.float32, (2, 18, 9)), "fold_over")  # windows that overlap
+    check(lambda x: F.fold(x, (4, 4), 2, stride=2, padding=1), random(torch.float32, (1, 8, 9)), "fold_padded")
+    check(lambda x: F.fold(x, (7, 9), (2, 3), stride=(2, 3)), random(torch.float64, (2, 18, 9)), "fold_rest", rtol=1e-12)  # a row that no window reaches
+    check(lambda x: F.fold(x, (9, 7), (3, 2), stride=(2, 3), padding=(2, 1), dilation=(2, 1)), random(torch.float32, (6, 15)), "fold_dilated")
+    check(lambda x: F.fold(x, (4, 4), 2), random(torch.bfloat16, (1, 8, 9)), "fold_half", native=False)
 
 
 def test_norms_of_what_is_there():
@@ -87,6 +90,19 @@ def test_norms_of_what_is_there():
     for dim in (0, 1, 2, -1):
         g = (1,) if dim == -1 else tuple(n if d == dim else 1 for d, n in enumerate((4, 3, 5)))
         check(lambda v, g: torch._weight_norm(v, g, dim), random(torch.float32, (4, 3, 5), g), f"weight_norm{dim}")
+
+
+def test_bicubic():
+    x, = random(torch.float32, (2, 3, 7, 5))
+    for k, options in enumerate((dict(size=(11, 13)), dict(size=(4, 3)), dict(scale_factor=2.0), dict(scale_factor=(1.7, 0.6)), dict(size=(7, 5)), dict(size=(1, 1)),
+                                 dict(scale_factor=1.5, recompute_scale_factor=True))):
+        for corners in (False, True):
+            f = lambda x: F.interpolate(x, mode="bicubic", align_corners=corners, **options)  # noqa: E731
+            check(f, (x,), f"bicubic{k}{corners}")
+    check(lambda x: F.interpolate(x, size=(9, 4), mode="bicubic"), (x.double(),), "bicubic64", rtol=1e-12)
+    check(lambda x: F.interpolate(x, size=(9, 4), mode="bicubic"), (x.bfloat16(),), "bicubic16", rtol=1e-2)
+    x[0, 0, 3, 2], x[1, 2, 0, 0] = torch.inf, torch.nan
+    check(lambda x: F.interpolate(x, size=(9, 4), mode="bicubic"), (x,), "bicubic_inf")
 
 
 if __name__ == "__main__":
