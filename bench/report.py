@@ -130,11 +130,19 @@ def rounds_of(r):
     return map(str, sorted({min(found), max(found)}))
 
 
+def commits_of(r):
+    """Which of cierge's commits measured what: "abc" or "abc (rounds, native), abd (sizes)"."""
+    parts = {}
+    for part, commits in r["commits"].items():
+        parts.setdefault(", ".join(commits), []).append(part)
+    return "; ".join(commits + f" ({', '.join(of)})" * (len(parts) > 1) for commits, of in parts.items())
+
+
 def text(r):
     cpu, engines = r["cpu"], r["engines"]
     plural = lambda t: f"{t} thread{'s' if int(t) > 1 else ''}"
     out = ["# Results of `make bench`", "Written by `bench/run.py` from `results.json`; [the columns are explained here](../README.md).",
-           f"{r['date']}, cierge at commit {r['commit']}. {cpu['name']} ({cpu['model']}; {', '.join(cpu['has'])}), {cpu['cores']} cores, {cpu['system']}. "
+           f"{r['date']}, cierge at commit {commits_of(r)}. {cpu['name']} ({cpu['model']}; {', '.join(cpu['has'])}), {cpu['cores']} cores, {cpu['system']}. "
            f"Batch 1 and f32 unless said otherwise, {' to '.join(rounds_of(r))} interleaved rounds. {versions_of(r)}."]
     most = max(r["threads"], key=int, default=None)
     for t, found in r["threads"].items():

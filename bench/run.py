@@ -80,8 +80,11 @@ def measure(a, results):
     threads, parts, engines = a.threads.split(","), a.parts.split(","), a.engines.split(",")
     most = max(threads, key=int)
     asked = [e for e in ENGINES if e in engines or e in r.get("engines", [])]
-    r.update(date=time.strftime("%Y-%m-%d"), commit=commit(), cpu=limits.cpu(), engines=asked, sizes_threads=most)
-    models = a.models.split(",") if a.models else names("FAMILIES")
+    r.update(date=time.strftime("%Y-%m-%d"), cpu=limits.cpu(), engines=asked, sizes_threads=most)
+    models, now = a.models.split(",") if a.models else names("FAMILIES"), commit()
+    for part in parts:
+        before = r.setdefault("commits", {}).get(part, []) if a.models else []
+        r["commits"][part] = [c for c in before if c != now] + [now]
     fits = lambda name: name.split(",")[0] in models
 
     def compare(name, engines, threads, folder):

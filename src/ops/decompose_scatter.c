@@ -56,7 +56,6 @@ bool cg_decompose_slice(cg_module *m, cg_node *n) {
 // ---------------------------------------------------------------- the chain
 
 typedef struct {
-  cg_module *m;
   const cg_value *v;
   int writes, others; // who uses v: as what is written over, otherwise
 } users;
@@ -65,7 +64,7 @@ static void count(cg_value *v, void *u) { ((users *)u)->others += v == ((users *
 
 // Whether the only one that needs v writes over another slice of it.
 static bool goes_on(cg_module *m, const cg_node *n) {
-  users u = {m, n->result[0], 0, 0};
+  users u = {n->result[0], 0, 0};
   span mine, other;
   read_span(m, n, &cg_self(n)->type, &mine);
   for (const cg_node *x = n->next; x; x = x->next) {

@@ -19,7 +19,7 @@ def row(*ms, off=1.0):
 
 
 MADE_UP = {
-    "date": "2000-01-01", "commit": "abc", "engines": ["eager", "iree", "openvino", "cierge"], "versions": {"eager": "9.9"}, "sizes_threads": "2",
+    "date": "2000-01-01", "commits": {"rounds": ["abc"], "sizes": ["abb", "abc"]}, "engines": ["eager", "iree", "openvino", "cierge"], "versions": {"eager": "9.9"}, "sizes_threads": "2",
     "cpu": {"name": "A <CPU>", "model": "x", "has": ["avx2"], "cores": 2, "system": "Linux"},
     "work": {"net": {"flops": 2e9, "bytes": 1e6}},
     "threads": {"2": {"limits": {"fma_gflops": 100.0, "sgemm_gflops": 90.0, "read_gb_s": 10.0, "copy_gb_s": 20.0},

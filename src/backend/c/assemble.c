@@ -23,30 +23,12 @@ typedef struct {
   bool *rigid; // by index: somebody expects C order of it
 } assembly;
 
-// v as an element of what is stored or inlined behind views.
-static te_expr *behind(cg_sched *c, cg_value *v, te_expr **idx) {
-  cg_info *x = cg_c_info(v);
-  if (!x || x->root || !x->view) return te_load(c->t, v, idx);
-  c->tracing = true;
-  te_forget(c->t);
-  te_expr *e = x->compute->element(c->t, x->compute->node, x->k, idx);
-  c->tracing = false;
-  te_forget(c->t);
-  return behind(c, e->value, e->arg);
-}
-
-static te_expr **fresh(cg_sched *c, const cg_type *t) {
-  te_expr **v = CG_NEW_ARRAY(c->s, te_expr *, t->rank + 1);
-  for (int i = 0; i < t->rank; i++) v[i] = te_new_var(c->t, t->dim[i]);
-  return v;
-}
-
 // ---------------------------------------------------------------- who may lie in another's memory
 
 static void expects_order(cg_value *v, void *u) {
   assembly *a = u;
   if (v->type.kind != CG_T_TENSOR) return;
-  cg_info *x = cg_c_info(behind(a->c, v, fresh(a->c, &v->type))->value);
+  cg_info *x = cg_c_info(cg_c_through_views(a->c, v, cg_c_anywhere(a->c, v->type.rank, v->type.dim))->value);
   if (x) a->rigid[x->index] = true;
 }
 
@@ -67,7 +49,7 @@ static void find_rigid(assembly *a) {
 
 // Where operand v of the concatenation, which covers dimension `dim` from `at` on, has its elements. false: not as they are computed.
 static bool find_piece(cg_sched *c, const cg_info *cat, cg_value *v, int dim, bool stack, const cg_expr *at, piece *out) {
-  te_expr **idx = fresh(c, &v->type), *e = behind(c, v, idx);
+  te_expr **idx = cg_c_anywhere(c, v->type.rank, v->type.dim), *e = cg_c_through_views(c, v, idx);
   cg_info *x = cg_c_info(e->value);
   if (!x) return false;
   const cg_type *t = &x->value->type;

@@ -68,6 +68,25 @@ te_expr *cg_c_resolve(te *t, cg_value *v, te_expr **idx, void *sched) {
   return x->compute->element(t, x->compute->node, x->k, idx);
 }
 
+// ---------------------------------------------------------------- views
+
+te_expr **cg_c_anywhere(cg_sched *c, int n, const cg_expr *const *extent) {
+  te_expr **v = CG_NEW_ARRAY(c->s, te_expr *, n + 1);
+  for (int i = 0; i < n; i++) v[i] = te_new_var(c->t, extent[i]);
+  return v;
+}
+
+te_expr *cg_c_through_views(cg_sched *c, cg_value *v, te_expr **idx) {
+  cg_info *x = cg_c_info(v);
+  if (!x || x->root || !x->view) return te_load(c->t, v, idx);
+  c->tracing = true;
+  te_forget(c->t);
+  te_expr *e = x->compute->element(c->t, x->compute->node, x->k, idx);
+  c->tracing = false;
+  te_forget(c->t);
+  return cg_c_through_views(c, e->value, e->arg);
+}
+
 // ---------------------------------------------------------------- memory
 
 int cg_c_memory_order(const cg_value *v, int k) {
@@ -152,12 +171,6 @@ double cg_c_numel_hint(int rank, const cg_expr *const *dim) {
 
 // ---------------------------------------------------------------- the iteration space of a reduction
 
-static te_expr **fresh(cg_sched *c, int n, const cg_expr *const *extent) {
-  te_expr **v = CG_NEW_ARRAY(c->s, te_expr *, n + 1);
-  for (int i = 0; i < n; i++) v[i] = te_new_var(c->t, extent[i]);
-  return v;
-}
-
 static int position(te_expr **list, int n, const te_expr *e) {
   for (int i = 0; i < n; i++)
     if (list[i] == e) return i;
@@ -197,7 +210,7 @@ static bool space_of_operand(cg_sched *c, cg_info *x, te_expr **out, te_expr **r
 static void space(cg_sched *c, cg_info *x) {
   te_compute *r = x->compute;
   int rank = x->value->type.rank;
-  te_expr **out = fresh(c, rank, x->value->type.dim), **red = fresh(c, r->nreduce, r->extent);
+  te_expr **out = cg_c_anywhere(c, rank, x->value->type.dim), **red = cg_c_anywhere(c, r->nreduce, r->extent);
   int n = rank + r->nreduce + CG_MAX_RANK;
   x->dim = CG_NEW_ARRAY(c->s, const cg_expr *, n);
   x->reduced = CG_NEW_ARRAY(c->s, bool, n);
@@ -237,7 +250,7 @@ static bool gathers(const te_expr *load) {
 
 static bool is_view(cg_sched *c, cg_info *x) {
   if (x->compute->kind != TE_MAP) return false;
-  te_expr **idx = fresh(c, x->value->type.rank, x->value->type.dim);
+  te_expr **idx = cg_c_anywhere(c, x->value->type.rank, x->value->type.dim);
   c->tracing = true, c->first_read = NULL;
   te_forget(c->t);
   te_expr *e = x->compute->element(c->t, x->compute->node, x->k, idx);

@@ -15,24 +15,6 @@ typedef struct {
 
 // ---------------------------------------------------------------- views
 
-// v as an element of stored memory, through views only: LOAD, or another expression.
-static te_expr *through_views(cg_sched *c, cg_value *v, te_expr **idx) {
-  cg_info *x = cg_c_info(v);
-  if (!x || !x->view) return te_load(c->t, v, idx);
-  c->tracing = true;
-  te_forget(c->t);
-  te_expr *e = x->compute->element(c->t, x->compute->node, x->k, idx);
-  c->tracing = false;
-  te_forget(c->t);
-  return through_views(c, e->value, e->arg);
-}
-
-static te_expr **fresh(cg_sched *c, const cg_type *t) {
-  te_expr **v = CG_NEW_ARRAY(c->s, te_expr *, t->rank + 1);
-  for (int i = 0; i < t->rank; i++) v[i] = te_new_var(c->t, t->dim[i]);
-  return v;
-}
-
 static bool c_order(const cg_sched *c, const cg_value *v) {
   if (!v->constant || !v->constant->type.stride) return true;
   const cg_expr *n = cg_x_int(&c->m->exprs, 1);
@@ -46,8 +28,8 @@ static bool c_order(const cg_sched *c, const cg_value *v) {
 // v is another stored value's memory, in C order: sets alias_of and alias_offset.
 static bool alias(cg_sched *c, cg_info *x) {
   if (!x->view) return false;
-  te_expr **idx = fresh(c, &x->value->type);
-  te_expr *e = through_views(c, x->value, idx);
+  te_expr **idx = cg_c_anywhere(c, x->value->type.rank, x->value->type.dim);
+  te_expr *e = cg_c_through_views(c, x->value, idx);
   const cg_value *of = e->value;
   if ((of->constant && of->constant->mutated) || !c_order(c, of)) return false; // state changes at the end of the call
   te_expr *d = te_op(c->t, TE_SUB, cg_c_offset(c, of, e->arg), te_flat(c->t, x->value->type.rank, x->value->type.dim, idx));
@@ -59,8 +41,8 @@ static bool alias(cg_sched *c, cg_info *x) {
 
 // Whether the element is at an affine place of some stored value.
 static bool affine(cg_sched *c, cg_value *v, cg_value **base) {
-  te_expr **idx = fresh(c, &v->type);
-  te_expr *e = through_views(c, v, idx);
+  te_expr **idx = cg_c_anywhere(c, v->type.rank, v->type.dim);
+  te_expr *e = cg_c_through_views(c, v, idx);
   *base = e->value;
   te_sum s;
   if (!te_sum_of(c->t, cg_c_offset(c, e->value, e->arg), &s)) return false;
@@ -115,7 +97,7 @@ static void estimate_costs(roots *r) {
   for (int i = 0; i < c->info.n; i++) {
     cg_info *x = c->info.at[i];
     if (x->compute->kind != TE_MAP) continue;
-    te_expr **idx = fresh(c, &x->value->type);
+    te_expr **idx = cg_c_anywhere(c, x->value->type.rank, x->value->type.dim);
     te_expr *e = x->compute->element(c->t, x->compute->node, x->k, idx);
     cg_c_begin(c);
     r->cost[i] = cg_c_cost(c, e);
