@@ -100,11 +100,16 @@ int cg_emit_temp(cg_emitter *e, cg_dtype t, int rank, const cg_expr **dim) {
   return new_value(e, &type, "", CG_ST_ARENA);
 }
 
-int cg_emit_alias(cg_emitter *e, cg_value *v, int of, const cg_expr *offset) {
+static int new_alias(cg_emitter *e, const cg_type *t, const char *name, int of, const cg_expr *offset) {
   int x = offset && !cg_x_is(offset, 0) ? cg_emit_expr(e, offset) : -1;
-  int i = new_value(e, &v->type, v->name, CG_ST_ALIAS);
+  int i = new_value(e, t, name, CG_ST_ALIAS);
   e->fn->value[i].of = (uint32_t)of;
   e->fn->value[i].offset_expr = x;
+  return i;
+}
+
+int cg_emit_alias(cg_emitter *e, cg_value *v, int of, const cg_expr *offset) {
+  int i = new_alias(e, &v->type, v->name, of, offset);
   cg_emit_bind(e, v, i);
   return i;
 }
@@ -112,10 +117,7 @@ int cg_emit_alias(cg_emitter *e, cg_value *v, int of, const cg_expr *offset) {
 int cg_emit_place(cg_emitter *e, cg_dtype t, int of, const cg_expr *offset) {
   const cg_expr *none = cg_x_int(&e->m->exprs, 0);
   cg_type type = cg_tensor_type(t, 1, &none);
-  int x = cg_emit_expr(e, offset), i = new_value(e, &type, "", CG_ST_ALIAS);
-  e->fn->value[i].of = (uint32_t)of;
-  e->fn->value[i].offset_expr = x;
-  return i;
+  return new_alias(e, &type, "", of, offset);
 }
 
 // ---------------------------------------------------------------- constants

@@ -3,8 +3,6 @@
 // A piece of a stored concatenation that is a stored value itself (or one reader's only, so that it may become one) gets the memory
 // of its place there: the strides of the whole, and an alias of it in the plan. Where pieces already lie side by side in another
 // whole as this concatenation has them, it is a part of that (the growing concatenations of dense networks).
-#include <string.h>
-
 #include "backend/c/schedule.h"
 
 // Bytes of a piece one behind the other, at least. Shorter runs cost more than the copy would: half-written cache lines, pages of which
@@ -99,24 +97,21 @@ static bool lies_there(const cg_info *cat, const piece *p) {
 
 // ---------------------------------------------------------------- one concatenation
 
-static cg_value *operand(const cg_info *cat, int i) { return cg_arg_tensor(cg_arg_list_at(cg_node_arg(cat->compute->node, "tensors"), i)); }
-
 // Its pieces, each computed there or, if it is a part of another whole itself, lying there already. Their number, 0: it is copied.
 static int find_pieces(assembly *a, cg_info *cat, bool part, piece *out) {
   cg_sched *c = a->c;
   const cg_node *n = cat->compute->node;
   const cg_expr *at = cg_x_int(&c->m->exprs, 0);
   bool stack = cg_node_is_op(n, "aten::stack");
-  int64_t dim;
-  int count = 0, stored = 0, rank = cat->value->type.rank;
-  if (!cg_arg_int_const(cg_node_arg(n, "dim"), &dim)) return 0;
-  if (dim < 0) dim += rank;
+  int count = 0, stored = 0, dim = cg_join_dim(n);
+  if (dim < 0) return 0;
   for (int i = 0; i < cg_arg_list_len(cg_node_arg(n, "tensors")); i++) {
-    cg_value *v = operand(cat, i);
-    if (!stack && v->type.rank == 1 && cg_x_is(v->type.dim[0], 0)) continue; // an empty one of one dimension joins anything
+    cg_value *v = cg_join_piece(n, i);
+    if (!v) continue;
     const cg_expr *extent = stack ? cg_x_int(&c->m->exprs, 1) : v->type.dim[dim];
     piece *p = &out[count];
-    if (!find_piece(c, cat, v, (int)dim, stack, at, p) || !(part ? lies_there(cat, p) : may_move(a, p->x, cat) && long_runs(cat, p->x, (int)dim, extent))) return 0;
+    if (!find_piece(c, cat, v, dim, stack, at, p)) return 0;
+    if (part ? !lies_there(cat, p) : !may_move(a, p->x, cat) || !long_runs(cat, p->x, dim, extent)) return 0;
     for (int k = 0; k < count; k++)
       if (out[k].x == p->x) return 0; // twice the same
     stored += p->x->root;
@@ -128,7 +123,8 @@ static int find_pieces(assembly *a, cg_info *cat, bool part, piece *out) {
 
 // As a part of the memory in which its first piece lies.
 static bool adopt(assembly *a, cg_info *cat) {
-  cg_info *x = cg_c_info(operand(cat, 0));
+  cg_value *first = cg_join_piece(cat->compute->node, 0);
+  cg_info *x = first ? cg_c_info(first) : NULL;
   if (!x || !x->whole || a->rigid[cat->index] || x->value->type.rank != cat->value->type.rank) return false;
   for (int k = 0; k < x->value->type.rank; k++)
     if (cg_x_is(x->value->type.dim[k], 1) && !cg_x_is(cat->value->type.dim[k], 1)) return false;

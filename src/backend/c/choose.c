@@ -15,11 +15,18 @@ static void add_type(cg_str *b, const cg_type *t) {
   cg_str_addc(b, ']');
 }
 
-// What is computed, on which target, with what types, whatever the model's names are: "x86-64-v4 panels aten::linear(f32[1,768], …)".
+// "x86-64-v4 f32 panels "
+static cg_str problem_of(cg_emitter *e, const char *kind) {
+  const cg_options *opt = e->pipeline->opt;
+  cg_str b = cg_str_new(e->s);
+  cg_str_addf(&b, "%s %s %s ", cg_c_target(e->s, opt->target, opt->extras), cg_precision_names[opt->precision], kind);
+  return b;
+}
+
+// What is computed, on which target, with what types, whatever the model's names are: "x86-64-v4 f32 panels aten::linear(f32[1,768], …)".
 static const char *problem(cg_kernel *k, const char *kind) {
-  const cg_options *opt = cg_kernel_emitter(k)->pipeline->opt;
-  cg_str b = cg_str_new(cg_kernel_session(k));
-  cg_str_addf(&b, "%s %s %s %s(", cg_c_target(b.s, opt->target, opt->extras), cg_precision_names[opt->precision], kind, k->node->op->key);
+  cg_str b = problem_of(cg_kernel_emitter(k), kind);
+  cg_str_addf(&b, "%s(", k->node->op->key);
   for (int i = 0; i < k->node->nargs; i++) {
     const cg_arg *a = &k->node->arg[i];
     if (i) cg_str_add(&b, ", ");
@@ -54,22 +61,23 @@ int cg_kernel_choose(cg_kernel *k, const char *kind, int n, const char *const *n
 
 // The choice is one of all kernels of the region: what they take together is compared.
 int cg_region_choose(cg_sched *c, const char *kind, int n, const char *const *names, int predicted) {
-  const cg_options *opt = c->e->pipeline->opt;
-  if (!opt->tuning) return predicted;
-  cg_str text = cg_str_new(c->s);
+  cg_tuning *t = c->e->pipeline->opt->tuning;
+  if (!t) return predicted;
+  cg_str text = cg_str_new(c->s), b = problem_of(c->e, kind);
   cg_print_fn(&text, c->f);
-  cg_hash hash = cg_hash_of(text.at, text.n);
-  const char *problem = cg_format(c->s, "%s %s %s region %s", cg_c_target(c->s, opt->target, opt->extras), cg_precision_names[opt->precision], kind, hash.text);
+  cg_str_addf(&b, "region %s", cg_hash_of(text.at, text.n).text);
   c->choice = CG_NEW(c->s, cg_choice);
-  *c->choice = choose(opt->tuning, problem, kind, n, names, predicted);
+  *c->choice = choose(t, cg_str_text(&b), kind, n, names, predicted);
   return c->choice->taken;
+}
+
+static void made(cg_tuning *t, cg_choice c, int kernel) {
+  c.kernel = kernel;
+  CG_PUSH(t->s, &t->made, c);
 }
 
 void cg_choices_made(cg_kernel *k, int kernel) {
   cg_tuning *t = cg_kernel_emitter(k)->pipeline->opt->tuning;
-  if (k->c->choice) CG_PUSH(k->c->s, &k->choice, *k->c->choice);
-  for (int i = k->choice.n; i-- > 0;) { // the region's first: others follow from it
-    k->choice.at[i].kernel = kernel;
-    CG_PUSH(t->s, &t->made, k->choice.at[i]);
-  }
+  if (k->c->choice) made(t, *k->c->choice, kernel); // first: others follow from it
+  for (int i = 0; i < k->choice.n; i++) made(t, k->choice.at[i], kernel);
 }

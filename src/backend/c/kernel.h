@@ -29,6 +29,10 @@ const cg_kernel_template *cg_kernel_template_find(const char *name);
 // Whether a convolution reads this operand best with its channels innermost in memory; NULL: whether it writes its result so best.
 bool cg_conv_channels_last(const cg_node *n, const cg_value *operand);
 
+// Operand i of a cat or stack; NULL: an empty one of one dimension, which joins anything. And along which dimension, -1: not known.
+cg_value *cg_join_piece(const cg_node *n, int i);
+int cg_join_dim(const cg_node *n);
+
 // A tensor argument as the function reads it: element [i…] is name[offset + sum of i*stride].
 typedef struct {
   cg_value *value;             // the argument

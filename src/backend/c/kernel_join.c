@@ -14,14 +14,20 @@ typedef struct {
   const char *index[CG_MAX_RANK];   // of the result, as loops name them
 } writer;
 
-static cg_value *piece(const cg_node *n, int i) { return cg_arg_tensor(cg_arg_list_at(cg_node_arg(n, "tensors"), i)); }
+static cg_value *operand(const cg_node *n, int i) { return cg_arg_tensor(cg_arg_list_at(cg_node_arg(n, "tensors"), i)); }
+
+cg_value *cg_join_piece(const cg_node *n, int i) {
+  cg_value *v = operand(n, i);
+  return !cg_node_is_op(n, "aten::stack") && v->type.rank == 1 && cg_x_is(v->type.dim[0], 0) ? NULL : v;
+}
+
+int cg_join_dim(const cg_node *n) { return cg_rows_dim(n, "dim", n->result[0]->type.rank); }
 
 static const char *claim(cg_pipeline *p, const cg_node *n) {
-  int rank = n->result[0]->type.rank;
   (void)p;
-  if (rank < 1 || cg_rows_dim(n, "dim", rank) < 0) return "a dimension that is not known";
+  if (cg_join_dim(n) < 0) return "a dimension that is not known";
   for (int i = 0; i < cg_arg_list_len(cg_node_arg(n, "tensors")); i++)
-    if (!piece(n, i)) return "an item of the list is no tensor";
+    if (!operand(n, i)) return "an item of the list is no tensor";
   return NULL;
 }
 
@@ -53,7 +59,7 @@ static void emit(cg_kernel *k, const cg_node *n) {
   writer w = {.k = k, .s = cg_kernel_session(k), .n = n, .out = &n->result[0]->type, .stack = cg_node_is_op(n, "aten::stack")};
   cg_str *o = cg_kernel_body(k);
   int rank = w.out->rank, count = cg_arg_list_len(cg_node_arg(n, "tensors"));
-  w.dim = cg_rows_dim(n, "dim", rank);
+  w.dim = cg_join_dim(n);
   bool outer[CG_MAX_RANK], inner[CG_MAX_RANK];
   // Rows in front of the dimension are shared out, each with all pieces; where there are none, each piece's own rows.
   bool rows = w.dim > 0;
@@ -69,12 +75,12 @@ static void emit(cg_kernel *k, const cg_node *n) {
     cg_rows_decode(k, o, 6, "unit", rank, w.out->dim, outer, w.index);
   }
   for (int i = 0; i < count; i++) {
-    const cg_type *t = &piece(n, i)->type;
-    if (!w.stack && t->rank == 1 && cg_x_is(t->dim[0], 0)) continue; // an empty one of one dimension joins anything
+    cg_value *piece = cg_join_piece(n, i);
+    if (!piece) continue;
     const cg_expr *dim[CG_MAX_RANK];
     for (int d = 0; d < rank; d++) dim[d] = w.out->dim[d];
-    dim[w.dim] = w.stack ? cg_x_int(pool, 1) : t->dim[w.dim];
-    cg_kernel_input in = cg_rows_read(k, piece(n, i));
+    dim[w.dim] = w.stack ? cg_x_int(pool, 1) : piece->type.dim[w.dim];
+    cg_kernel_input in = cg_rows_read(k, piece);
     if (!rows) {
       cg_str_add(o, "  {\n");
       cg_rows_open(o, cg_kernel_size(k, cg_rows_product(k, rank, dim, outer)), cg_kernel_size(k, cg_rows_product(k, rank, dim, NULL)), "");

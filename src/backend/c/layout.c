@@ -114,9 +114,9 @@ static bool propose(cg_sched *c, const bool *refused) {
 
 void cg_c_layout(cg_sched *c) {
   static const char *const ways[] = {"channels innermost", "as in the model"};
-  bool *refused = CG_NEW_ARRAY(c->s, bool, c->info.n + 1), again = true;
+  bool *refused = CG_NEW_ARRAY(c->s, bool, c->info.n + 1), again = true, any = false;
   for (int i = 0; i < c->info.n; i++) refused[i] = c->info.at[i]->is_result;
-  while (again && propose(c, refused)) { // until nobody refuses any more
+  while (again && (any = propose(c, refused))) { // until nobody refuses any more
     again = false;
     for (int i = 0; i < c->info.n; i++) {
       survey s = {c, c->info.at[i], false, refused};
@@ -124,8 +124,6 @@ void cg_c_layout(cg_sched *c) {
     }
     for (int i = 0; i < c->info.n; i++) again |= refused[i] && c->info.at[i]->channels_last;
   }
-  bool any = false;
-  for (int i = 0; i < c->info.n; i++) any |= c->info.at[i]->channels_last;
   if (!any || cg_region_choose(c, "layout", 2, ways, 0) == 0) return;
   for (int i = 0; i < c->info.n; i++) c->info.at[i]->channels_last = false;
 }
