@@ -77,13 +77,27 @@ static bool typed_name(const char *name, int i, int t) {
   return !strncmp(name, "cg_", 3) && !strncmp(name + 3, typed_functions[i].name, n) && name[3 + n] == '_' && !strcmp(name + 4 + n, types[t].suffix);
 }
 
-bool cg_prelude_has(const char *name) {
+// "… CTYPE NAME(CTYPE …" begins the function's text.
+static bool is_of(const char *text, const char *name, const char *ctype) {
+  const char *at = strstr(text, name), *argument = at ? at + strlen(name) : NULL;
+  size_t n = strlen(ctype);
+  return at && at >= text + n + 1 && at[-1] == ' ' && !strncmp(at - n - 1, ctype, n) && *argument == '(' && !strncmp(argument + 1, ctype, n) &&
+         argument[1 + n] == ' ';
+}
+
+bool cg_prelude_computes(const char *name, const char *ctype) {
   for (int i = 0; i < COUNT; i++)
-    if (!strcmp(functions[i].name, name)) return true;
+    if (!strcmp(functions[i].name, name) && is_of(functions[i].text, name, ctype)) return true;
   for (int i = 0; i < TYPED; i++)
     for (int t = 0; t < TYPES; t++)
-      if (typed_name(name, i, t)) return true;
+      if (typed_name(name, i, t) && !strcmp(types[t].ctype, ctype)) return true;
   return false;
+}
+
+const char *cg_prelude_name(cg_session *s, int i) {
+  if (i < COUNT) return functions[i].name;
+  i -= COUNT;
+  return i < TYPED * TYPES ? cg_format(s, "cg_%s_%s", typed_functions[i / TYPES].name, types[i % TYPES].suffix) : NULL;
 }
 
 static bool calls(const char *text, const char *name) {

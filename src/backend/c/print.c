@@ -148,11 +148,11 @@ cg_dtype cg_print_body_type(const te_expr *e) {
   return CG_BOOL;
 }
 
-// cierge's own function where the prelude has one, else the C library's.
+// cierge's own function where the prelude has one of this type, else the C library's.
 const char *cg_print_function(cg_session *s, const char *name, cg_dtype t) {
   const char *suffix = is_half(t) || t == CG_F32 ? "f" : t == CG_F64 ? "" : cg_format(s, "_%s", cg_dtypes[t].text);
   const char *own = cg_format(s, "cg_%s%s", name, suffix);
-  if (cg_prelude_has(own)) return own;
+  if (cg_prelude_computes(own, cg_kernel_computed(t))) return own;
   return cg_is_float(t) && cg_prelude_library(name) ? cg_format(s, "%s%s", name, suffix) : NULL;
 }
 
