@@ -1,5 +1,6 @@
-// State has memory of its own in a compiled program. Where a buffer that is written to shares its storage with others
-// (self.v = self.w[2:]), these become views of it, made at the start of each call.
+// State has memory of its own in a compiled program. Where a buffer that is written to shares its storage with others, the storage is
+// one state: the same tensor under another name is that state, others (self.v = self.w[2:]) become views of it, made at the start of
+// each call.
 #include "pass/alias.h"
 
 static bool writes_to(const cg_module *m, const cg_constant *c) {
@@ -45,36 +46,72 @@ static bool covers(const cg_module *m, const cg_constant *c) {
   return t->kind == CG_T_TENSOR && !t->stride && !t->offset && cg_x_is_int(n) && (uint64_t)n->value * cg_dtypes[t->dtype].size == c->size;
 }
 
-static void view_of(cg_module *m, cg_constant *c, cg_constant *whole) {
+// What is made of storages, in front of the program.
+typedef struct {
+  cg_module *m;
+  cg_node *before; // the program's first node
+} front;
+
+static cg_value *made(const front *x, const char *key, int nargs, const cg_arg *arg, cg_type t) {
+  cg_node *n = cg_node_like(x->m->main, x->before, NULL, key, nargs, arg, 1);
+  n->result[0]->type = t;
+  return n->result[0];
+}
+
+// A flat tensor over all of it, for buffers of which none covers it.
+static cg_constant *storage_of(cg_module *m, const cg_constant *c) {
+  const char *name = cg_fresh_name(m, cg_format(m->s, "%s.storage", c->name));
+  const cg_expr *n = cg_x_int(&m->exprs, (int64_t)(c->size / cg_dtypes[c->type.dtype].size));
+  cg_constant *whole = cg_constant_new(m, name, cg_tensor_type(c->type.dtype, 1, cg_memdup(m->s, &n, sizeof n)), c->data, c->size);
+  whole->kind = c->kind;
+  return whole;
+}
+
+static cg_value *view_of(const front *x, const cg_constant *c, const cg_constant *whole) {
   const cg_type *t = &c->type;
   cg_arg size[CG_MAX_RANK], stride[CG_MAX_RANK];
-  const cg_expr *step = cg_x_int(&m->exprs, 1);
+  cg_expr_pool *pool = &x->m->exprs;
+  const cg_expr *step = cg_x_int(pool, 1);
   for (int i = t->rank - 1; i >= 0; i--) {
     size[i] = cg_a_expr(t->dim[i]);
     stride[i] = cg_a_expr(t->stride ? t->stride[i] : step);
-    step = cg_x_mul(&m->exprs, step, t->dim[i]);
+    step = cg_x_mul(pool, step, t->dim[i]);
   }
-  cg_arg arg[4] = {cg_a_value(whole->value), cg_a_list(m, t->rank, size), cg_a_list(m, t->rank, stride),
-                   t->offset ? cg_a_expr(t->offset) : cg_a_int(m, 0)};
-  cg_fn *f = m->main;
-  cg_node *n = cg_node_like(f, f->first, NULL, "aten::as_strided", 4, arg, 1);
-  n->result[0]->type = *t;
-  cg_replace_uses(f, c->value, n->result[0]);
+  cg_arg arg[4] = {cg_a_value(whole->value), cg_a_list(x->m, t->rank, size), cg_a_list(x->m, t->rank, stride), t->offset ? cg_a_expr(t->offset) : cg_a_int(x->m, 0)};
+  return covers(x->m, c) ? made(x, "aten::view", 2, arg, *t) : made(x, "aten::as_strided", 4, arg, *t);
+}
+
+static cg_update *update_of(cg_module *m, const cg_constant *c) {
+  for (int i = 0; i < m->main->update.n; i++)
+    if (m->main->update.at[i].target == c->value) return &m->main->update.at[i];
+  return NULL;
+}
+
+// c is `whole` under another name: both names say the same from now on.
+static void one_state(cg_module *m, cg_constant *c, cg_constant *whole) {
+  cg_update *u = update_of(m, c);
+  if (u) u->target = whole->value;
+  for (int i = 0; i < m->fns.n; i++) cg_replace_uses(m->fns.at[i], c->value, whole->value);
 }
 
 static void share(cg_module *m, const cg_constant *written) {
   cg_constant *whole = NULL;
-  for (int i = 0; i < m->constants.n; i++) {
+  front x = {m, m->main->first};
+  int n = m->constants.n;
+  for (int i = 0; i < n && !whole; i++) {
     cg_constant *c = m->constants.at[i];
-    if (c->data == written->data && c->type.dtype == written->type.dtype && covers(m, c) && !whole) whole = c;
+    if (c->data == written->data && c->type.dtype == written->type.dtype && covers(m, c)) whole = c;
   }
-  for (int i = 0; whole && i < m->constants.n; i++) {
+  if (!whole) whole = storage_of(m, written);
+  for (int i = 0; i < n; i++) {
     cg_constant *c = m->constants.at[i];
     if (c->data != whole->data || c == whole || c->type.dtype != whole->type.dtype) continue;
-    view_of(m, c, whole);
-    for (int k = 0; k < m->main->update.n; k++) // the functional dialect says what the view holds: that part of the whole
-      if (m->main->update.at[k].target == c->value)
-        cg_fail(m->s, CIERGE_BAD_MODEL, "'%s' is written to and shares its memory with '%s': cierge keeps state in memory of its own", c->name, whole->name);
+    bool same = covers(m, c) && cg_type_equal(&c->type, &whole->type);
+    // the functional dialect says what a view holds at the end: that part of the whole; or what both names of one state hold
+    if (update_of(m, c) && (!same || update_of(m, whole)))
+      cg_fail(m->s, CIERGE_BAD_MODEL, "'%s' is written to and shares its memory with '%s': cierge keeps state in memory of its own", c->name, whole->name);
+    if (same) one_state(m, c, whole);
+    else cg_replace_uses(m->main, c->value, view_of(&x, c, whole));
   }
 }
 

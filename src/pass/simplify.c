@@ -45,10 +45,24 @@ static bool is_identity(const cg_node *n) {
   return true;
 }
 
-static bool stride_sensitive_user(const cg_fn *f) {
+// Whose recorded layout a stride-sensitive node looks at: values with mark set.
+static void mark(cg_value *v, void *u) { v->mark = *(int *)u; }
+
+static void mark_laid_out(cg_fn *f) {
+  int is = 0;
+  for (cg_node *n = f->first; n; n = n->next) {
+    cg_node_each_input(n, mark, &is);
+    for (int i = 0; i < n->nresults; i++) n->result[i]->mark = 0;
+  }
+  is = 1;
   for (cg_node *n = f->first; n; n = n->next)
-    if (traits(n) & CG_OP_STRIDE_SENSITIVE) return true;
-  return false;
+    if (traits(n) & CG_OP_STRIDE_SENSITIVE) cg_node_each_input(n, mark, &is);
+}
+
+static bool same_text(cg_session *s, const cg_type *a, const cg_type *b) {
+  cg_str x = cg_str_new(s), y = cg_str_new(s);
+  cg_print_type(&x, a), cg_print_type(&y, b);
+  return !strcmp(cg_str_text(&x), cg_str_text(&y));
 }
 
 // ---------------------------------------------------------------- replacing values, in one walk over the function
@@ -83,12 +97,13 @@ static void replace_results(cg_fn *f) {
 }
 
 static void remove_identities(cg_fn *f) {
-  if (stride_sensitive_user(f)) return;
   replace_none(f);
+  mark_laid_out(f);
   for (cg_node *n = f->first, *next; n; n = next) {
     next = n->next;
     replace_arguments(n);
     if (!is_identity(n)) continue;
+    if (n->result[0]->mark && !same_text(f->module->s, &n->result[0]->type, &cg_arg_tensor(&n->arg[0])->type)) continue;
     n->result[0]->data = cg_arg_tensor(&n->arg[0]);
     cg_node_remove(n);
   }

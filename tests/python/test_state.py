@@ -1,0 +1,160 @@
+"""State that a program writes to: under two names, in overlapping parts, by strides; what each call gives and leaves behind is PyTorch's."""
+import copy
+
+from common import SCRATCH, cli, close, compile, export, main, np, torch
+import cierge
+
+
+class Model(torch.nn.Module):
+    """buffers: name -> tensor, as they are (they may share memory); f(model, *x) is what it does."""
+    def __init__(self, buffers, f):
+        super().__init__()
+        for name, t in buffers.items():
+            self.register_buffer(name, t)
+        self.f = f
+
+    def forward(self, *x):
+        return self.f(self, *x)
+
+
+def listed(y):
+    return list(y) if isinstance(y, (tuple, list)) else [y]
+
+
+def check(name, make, f, calls, functional=(False, True), native=True, dynamic=None):
+    """make() gives the buffers, calls the inputs of one call after the other."""
+    for dialect in functional:
+        eager = Model(make(), f)
+        torch.manual_seed(0)
+        program = export(Model(make(), f), calls[0], name, dynamic, functional=dialect)
+        artifact, report = compile(program, *["--require-native"] * native)
+        assert not native or not report["nodes"]["torch"]
+        context = cierge.load(artifact).context(threads=2)
+        for k, x in enumerate(calls):
+            mine, theirs = [copy.deepcopy(t) for t in x], [copy.deepcopy(t) for t in x]
+            want = listed(eager(*theirs))
+            got = [torch.from_dlpack(t).clone() for t in context.run(*mine)]
+            for a, b in zip(got, want, strict=True):
+                close(a, b)
+            for a, b in zip(mine, theirs):
+                close(a, b)
+
+
+def zeros(*names, shape=(2, 6, 4)):
+    def make():
+        k = torch.arange(float(torch.Size(shape).numel())).reshape(shape)
+        return {n: k for n in names}
+    return make
+
+
+def steps(*shape):
+    return [(torch.tensor([i]), torch.full(shape, float(i + 1))) for i in (3, 0, 3, 5)]
+
+
+TRAINING = (False,)  # PyTorch's own run_decompositions() refuses a mutated buffer under two names
+
+
+# ---------------------------------------------------------------- one memory, two names
+
+def test_two_names():
+    def write_one(s, i, x):
+        s.k.index_copy_(1, i, x)
+        return s.alias * 2, s.k + 1
+    check("two_names", zeros("k", "alias"), write_one, steps(2, 1, 4), TRAINING)
+
+    def write_both(s, i, x):
+        s.k.index_copy_(1, i, x)
+        before = s.alias.sum()
+        s.alias.mul_(2)
+        return before, s.third[0], s.k
+    check("three_names", zeros("k", "alias", "third"), write_both, steps(2, 1, 4), TRAINING)
+
+
+def test_two_shapes():
+    def make():
+        k = torch.arange(48.).reshape(2, 6, 4)
+        return {"k": k, "flat": k.view(-1), "turned": k.transpose(0, 2), "column": k[..., 1]}
+
+    def f(s, i, x):
+        s.k.index_copy_(1, i, x)
+        s.turned[0].add_(1)
+        s.flat[:5].zero_()
+        s.column.neg_()
+        return s.k.clone(), s.flat + 0, s.turned * 1, s.column - 1
+    check("two_shapes", make, f, steps(2, 1, 4), TRAINING)
+
+
+def test_parts_without_a_whole():
+    def make():
+        k = torch.arange(20.)
+        return {"a": k[:12].view(3, 4), "b": k[6:18].view(4, 3), "c": k[1:13:3]}
+
+    def f(s, i, x):
+        s.a[1].add_(x)
+        s.b.index_fill_(0, i, 7)
+        s.c.mul_(2)
+        return s.a * 1, s.b * 1, s.c * 1
+    check("parts", make, f, [(torch.tensor([i]), torch.full((4,), float(i))) for i in (2, 0, 3)], TRAINING)
+
+
+def test_other_state_beside_them():
+    def f(s, i, x):
+        s.n.add_(1)
+        s.k.index_copy_(1, i, x * s.n)
+        return s.alias.sum() + s.n, s.n.clone()
+    check("beside", lambda: {**zeros("k", "alias")(), "n": torch.zeros(())}, f, steps(2, 1, 4), TRAINING)
+
+
+# ---------------------------------------------------------------- by strides
+
+STRIDED = {
+    "identity": ((3, 4), (4, 1), 0), "turned": ((4, 3), (1, 4), 0), "flat": ((12,), (1,), 0), "rows": ((2, 4), (4, 1), 4), "columns": ((3, 2), (4, 1), 1),
+    "steps": ((2, 2), (8, 2), 1), "one": ((), (), 5), "diagonal": ((3,), (5,), 0), "overlapping": ((5, 3), (2, 1), 1), "repeated": ((2, 3), (0, 1), 2),
+    "across": ((5, 2), (2, 1), 1), "empty": ((0, 3), (4, 1), 2), "ones": ((1, 3, 1), (7, 4, 9), 3),
+}
+
+
+def test_as_strided():
+    x = torch.randn(3, 4)
+
+    def read(s, x):
+        return [v for g in STRIDED.values() for v in (x.as_strided(*g) * 2, x.t().contiguous().t().as_strided(*g), x[1:].as_strided(*g))]
+    check("read", dict, read, [(x,)])
+    places = [g for name, g in STRIDED.items() if name not in ("overlapping", "repeated")]  # PyTorch refuses to write to those
+
+    def write(s, x, y):
+        out = []
+        for i, g in enumerate(places):
+            x = x + i
+            x.as_strided(*g).add_(y)
+            out += [x, x.as_strided(*g).sum()]
+        return out
+    check("write", dict, write, [(x, torch.tensor(3.))])
+    check("scatter", dict, lambda s, x, *y: [torch.as_strided_scatter(x, v, *g) for v, g in zip(y, places)], [(x, *(torch.randn(g[0]) for g in places))])
+
+
+def test_symbolic_strides():
+    n, m = torch.export.Dim("n", min=2, max=64), torch.export.Dim("m", min=4, max=64)
+
+    def f(s, x):
+        a, b = x.shape
+        y = x + 1
+        y.as_strided((a, b - 1), (b, 1), 1).mul_(2)
+        return x.as_strided((a, b - 2), (b, 1), 2), x.as_strided((b, a), (1, b)), y, x.as_strided((a * b,), (1,))
+    check("symbolic", dict, f, [(torch.randn(3, 5),), (torch.randn(2, 4),), (torch.randn(17, 9),)], dynamic=(({0: n, 1: m},),))
+
+
+def test_beyond_the_elements():
+    """What may reach beyond them stays with LibTorch, which looks when it runs."""
+    n = torch.export.Dim("n", min=2, max=64)
+    program = export(Model({}, lambda s, x: x.as_strided((4,), (1,), 1) * 2), (torch.randn(6),), "beyond", (({0: n},),))
+    artifact, report = compile(program)
+    assert report["nodes"]["torch"]
+    for size, code in ((6, 0), (5, 0), (4, 3)):
+        np.savez(SCRATCH / "x.npz", x_0=np.arange(size, dtype=np.float32))
+        r = cli("run", artifact, "--inputs", SCRATCH / "x.npz", "--outputs", SCRATCH / "y.npz")
+        assert r.returncode == code, r.stderr
+
+
+if __name__ == "__main__":
+    main(globals())
