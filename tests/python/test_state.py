@@ -156,5 +156,39 @@ def test_beyond_the_elements():
         assert r.returncode == code, r.stderr
 
 
+# ---------------------------------------------------------------- attention over it
+
+def heads(kind, x):
+    b, n, keys, width = x.shape
+    if kind == "expand":
+        return x[:, :, None].expand(b, n, 3, keys, width).reshape(b, 3 * n, keys, width)
+    if kind == "interleave":
+        return x.repeat_interleave(3, 1)
+    return x.transpose(1, 2).unsqueeze(3).expand(b, keys, n, 3, width).flatten(2, 3).transpose(1, 2)
+
+
+def test_repeated_heads():
+    """Grouped queries, whatever a model does to repeat heads: nothing is written out."""
+    q, k, v = torch.randn(2, 6, 5, 8), torch.randn(2, 2, 7, 8), torch.randn(2, 2, 7, 16)
+    mask = torch.rand(2, 1, 5, 7) > 0.3
+    mask[..., 0] = True
+
+    def written(q, k, v, mask):
+        return ((q @ k.transpose(-1, -2)) * 0.3).masked_fill(mask, -1e9).softmax(-1) @ v
+    sdpa = torch.nn.functional.scaled_dot_product_attention
+    forms = {
+        "gqa": lambda s, q, k, v, m: sdpa(q, k, v, m, enable_gqa=True),
+        **{kind: lambda s, q, k, v, m, kind=kind: sdpa(q, heads(kind, k), heads(kind, v), m) for kind in ("expand", "interleave", "turned")},
+        "written": lambda s, q, k, v, m: written(q, heads("expand", k), heads("expand", v), m),
+        "one": lambda s, q, k, v, m: sdpa(q, k[:, :1].expand(2, 6, 7, 8), v[:, :1].expand(2, 6, 7, 16), m),
+        "other": lambda s, q, k, v, m: sdpa(q, k.repeat(1, 3, 1, 1), v.repeat(1, 3, 1, 1), m),
+    }
+    for name, f in forms.items():
+        check("heads_" + name, dict, f, [(q, k, v, mask)])
+    artifact, _ = compile(export(Model({}, forms["expand"]), (q, k, v, mask), "kernels"))
+    assert "native kernels: 1\n" in cierge.inspect(artifact), "heads are written out"
+    assert "native kernels: 1\n" in cierge.inspect(compile(export(Model({}, forms["written"]), (q, k, v, mask), "kernels", functional=True))[0])
+
+
 if __name__ == "__main__":
     main(globals())

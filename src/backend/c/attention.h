@@ -15,4 +15,6 @@ enum { CG_SCORES_STEPS = 4 };
 //   attention(Tensor query, Tensor key, Tensor value, float scale, Tensor[] masks, int[] kinds, float[] fills) -> Tensor
 // Rows that are masked altogether give what the written form gives: NaN.
 void cg_c_find_attention(cg_fn *f);
+// heads.c: attention nodes of f read key and value heads that are repeated for grouped queries where they lie.
+void cg_c_share_heads(cg_fn *f);
 #endif

@@ -31,6 +31,7 @@ static void lower(cg_emitter *e, cg_fn *f) {
   *c = (cg_sched){.s = e->s, .e = e, .m = e->m, .f = f};
   c->t = te_new(e->m, cg_c_resolve, c);
   cg_c_find_attention(f);
+  cg_c_share_heads(f);
   cg_c_infos(c);
   cg_c_roots(c);
   cg_c_assemble(c);

@@ -1,0 +1,64 @@
+// Grouped queries: models write key and value heads out, repeated for each head of the query (unsqueeze, expand, reshape), before they
+// attend. The kernel needs no copies: a head of the query finds its head of key and value by a division.
+#include "backend/c/attention.h"
+#include "ops/op.h"
+#include "ops/te_builder.h"
+#include "pass/pass.h"
+
+enum { VIEWS = 8 }; // that a model may put between
+
+// Element idx of a view as an element of `below`.
+static te_expr *at_below(te *t, cg_value *v, te_expr **idx, void *below) {
+  const cg_node *n = v->def;
+  te_compute how = {0};
+  bool view = v != below && n && n->nresults == 1 && n->op && n->op->traits & CG_OP_VIEW && n->op->lower;
+  if (!view || n->op->lower(t, n, &how) || how.kind != TE_MAP) return te_load(t, v, idx);
+  return how.element(t, n, 0, idx);
+}
+
+// Whether v is `below` with each of its heads repeated, all of them in a row.
+static bool repeats(cg_module *m, cg_value *v, cg_value *below) {
+  te *t = te_new(m, at_below, below);
+  int rank = v->type.rank;
+  te_expr *idx[CG_MAX_RANK];
+  if (below->type.rank != rank || rank < 3) return false;
+  for (int d = 0; d < rank; d++) idx[d] = te_new_var(t, v->type.dim[d]);
+  te_expr *e = te_at(t, v, idx);
+  if (e->kind != TE_LOAD || e->value != below) return false;
+  for (int d = 0; d < rank; d++) {
+    const cg_expr *own = below->type.dim[d], *all = v->type.dim[d];
+    bool same = own == all && (cg_x_is(own, 1) || e->arg[d] == idx[d]);
+    if (same) continue;
+    const cg_expr *by = cg_x_floordiv(&m->exprs, all, own);
+    bool heads = d == rank - 3 && cg_x_mul(&m->exprs, by, own) == all;
+    if (!heads || !(cg_x_is(own, 1) || e->arg[d] == te_op(t, TE_FLOORDIV, idx[d], te_size(t, by)))) return false;
+  }
+  return true;
+}
+
+static cg_value *unrepeated(cg_module *m, cg_value *v) {
+  cg_value *x = v;
+  for (int i = 0; i < VIEWS && x->def && x->def->nargs; i++) {
+    x = cg_arg_tensor(&x->def->arg[0]);
+    if (!x) break;
+    if (x->type.kind == CG_T_TENSOR && x->type.dtype == v->type.dtype && repeats(m, v, x)) v = x;
+  }
+  return v;
+}
+
+void cg_c_share_heads(cg_fn *f) {
+  bool any = false;
+  for (cg_node *n = f->first; n; n = n->next) {
+    te_compute how = {0};
+    if (!cg_node_arg(n, "query") || !n->op || !n->op->lower || n->op->lower(NULL, n, &how) || how.kind != TE_KERNEL) continue;
+    static const char *const names[] = {"key", "value"};
+    for (int i = 0; i < 2; i++) {
+      cg_arg *a = (cg_arg *)(uintptr_t)cg_node_arg(n, names[i]);
+      cg_value *v = cg_arg_tensor(a), *less = v ? unrepeated(f->module, v) : NULL;
+      if (less == v) continue;
+      *a = cg_a_value(less);
+      any = true;
+    }
+  }
+  if (any) cg_remove_dead(f);
+}
