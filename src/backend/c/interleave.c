@@ -54,13 +54,20 @@ int cg_c_interleave_copies(cg_session *s, const char *body, int vector_bytes) {
   return wanted(body, vector_bytes);
 }
 
-const char *cg_c_interleave(cg_session *s, const char *body, int copies, int nnames, const char *const *names) {
-  cg_map own = {0};
-  for (int i = 0; i < nnames; i++) cg_map_set(s, &own, names[i], own.entries);
+const char *const *cg_c_copies(cg_kernel *k, cg_map *own, const char *name, int copies) {
+  cg_session *s = cg_kernel_session(k);
+  const char **given = CG_NEW_ARRAY(s, const char *, copies);
+  for (int i = 0; i < copies; i++) given[i] = cg_kernel_local(k, cg_format(s, "%s_%d", name, i));
+  cg_map_set(s, own, name, given);
+  return given;
+}
+
+const char *cg_c_interleave(cg_kernel *k, const char *body, int copies, cg_map *own) {
+  cg_session *s = cg_kernel_session(k);
   for (const char *line = body; *line; line += statement(line)) {
     bool plain;
     const char *name = defined(s, line, statement(line), &plain);
-    if (name) cg_map_set(s, &own, name, own.entries);
+    if (name) cg_c_copies(k, own, name, copies);
   }
   cg_str out = cg_str_new(s);
   for (const char *line = body, *next; *line; line = next) {
@@ -70,8 +77,9 @@ const char *cg_c_interleave(cg_session *s, const char *body, int copies, int nna
         size_t n = 1;
         if (in_word(*p))
           while (in_word(p[n])) n++;
-        cg_str_addn(&out, p, n);
-        if (in_word(*p) && !isdigit((unsigned char)*p) && cg_map_has(&own, cg_strndup(s, p, n))) cg_str_addf(&out, "_%d", copy);
+        const char *const *given = in_word(*p) && !isdigit((unsigned char)*p) ? cg_map_get(own, cg_strndup(s, p, n)) : NULL;
+        if (given) cg_str_add(&out, given[copy]);
+        else cg_str_addn(&out, p, n);
         p += n;
       }
   }

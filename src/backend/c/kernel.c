@@ -6,15 +6,31 @@
 #include "backend/c/kernel_internal.h"
 #include "backend/c/prelude.h"
 
+// ---------------------------------------------------------------- names
+
+// Declared in one place each, where a kernel's functions begin, or in a block of their own.
+static const char *const fixed[] = {"p", "s", "threads", "detail", "err", "n", "team", "work", "t", "thread", "begin", "end",
+                                    "w", "pieces", "row", "lo", "hi", "j", "x"};
+
+const char *cg_kernel_local(cg_kernel *k, const char *name) {
+  cg_session *s = k->c->s;
+  if (cg_map_set(s, &k->names, name, NULL)) return name;
+  size_t stem = strlen(name);
+  while (stem && isdigit((unsigned char)name[stem - 1])) stem--;
+  const char *key = cg_format(s, "%.*s#", (int)stem, name), *given;
+  intptr_t next = (intptr_t)cg_map_get(&k->names, key);
+  do given = cg_format(s, "%.*s%lld", (int)stem, name, (long long)next++);
+  while (!cg_map_set(s, &k->names, given, NULL));
+  cg_map_set(s, &k->names, key, (void *)next);
+  return given;
+}
+
 // ---------------------------------------------------------------- pointers, sizes
 
 const char *cg_kernel_point_as(cg_kernel *k, int plan, const char *ctype, bool output) {
-  int n = 0;
-  for (int i = 0; i < k->pointer.n; i++) {
+  for (int i = 0; i < k->pointer.n; i++)
     if (k->pointer.at[i].plan == plan && !strcmp(k->pointer.at[i].ctype, ctype)) return k->pointer.at[i].name;
-    n += k->pointer.at[i].output == output;
-  }
-  cg_kernel_pointer p = {.plan = plan, .name = cg_format(k->c->s, output ? "out%d" : "in%d", n), .ctype = ctype, .output = output};
+  cg_kernel_pointer p = {.plan = plan, .name = cg_kernel_local(k, output ? "out0" : "in0"), .ctype = ctype, .output = output};
   CG_PUSH(k->c->s, &k->pointer, p);
   return p.name;
 }
@@ -42,7 +58,7 @@ const char *cg_kernel_point_at(cg_kernel *k, cg_value *v, const cg_expr *start, 
   return name;
 }
 
-// A symbol's name as a C identifier that cannot meet another of the function's names.
+// A symbol's name as a C identifier.
 static const char *c_name(cg_session *s, const char *name) {
   bool plain = (name[0] == 's' || name[0] == 'u') && name[1] && strspn(name + 1, "0123456789") == strlen(name + 1);
   if (plain) return name;
@@ -52,12 +68,13 @@ static const char *c_name(cg_session *s, const char *name) {
   return out;
 }
 
+// `value` as a parameter; it is one already, or is called by `name` or what comes next.
 static const char *param(cg_kernel *k, const cg_expr *value, const char *name) {
   for (int i = 0; i < k->param.n; i++)
-    if (k->param.at[i].value == value && !strcmp(k->param.at[i].name, name)) return k->param.at[i].name;
-  cg_kernel_param p = {value, name};
+    if (k->param.at[i].value == value) return k->param.at[i].name;
+  cg_kernel_param p = {value, cg_kernel_local(k, name)};
   CG_PUSH(k->c->s, &k->param, p);
-  return name;
+  return p.name;
 }
 
 static const char *infix(cg_kernel *k, const cg_expr *e, const char *op) {
@@ -110,10 +127,7 @@ const char *cg_kernel_size(cg_kernel *k, const cg_expr *e) {
 
 // The place for errors travels as a parameter, so that kernels of equal text stay equal.
 const char *cg_kernel_site_of(cg_kernel *k, const cg_node *n) {
-  const cg_expr *site = cg_x_int(&k->c->m->exprs, cg_emit_site(k->c->e, n));
-  for (int i = 0; i < k->param.n; i++)
-    if (k->param.at[i].value == site && !strncmp(k->param.at[i].name, "site", 4)) return k->param.at[i].name;
-  return param(k, site, cg_format(k->c->s, "site%d", k->param.n));
+  return param(k, cg_x_int(&k->c->m->exprs, cg_emit_site(k->c->e, n)), "site0");
 }
 
 const char *cg_kernel_scalar(cg_kernel *k, const cg_arg *a, cg_dtype t) {
@@ -285,7 +299,7 @@ void cg_kernel_store(cg_kernel *k, cg_str *out, int indent, int i, const char *a
   cg_print_begin(p, c, k);
   p->block = out, p->block_indent = indent;
   p->accumulator_depth = 0;
-  p->temps = 100 * ++k->epilogues; // told apart from the template's own names and from other epilogues
+  p->temp = "e0";
   cg_info own = *x;
   if (i) { // by itself, at the places of its own shape
     own.idx = CG_NEW_ARRAY(c->s, te_expr *, x->value->type.rank + 1);
@@ -296,7 +310,7 @@ void cg_kernel_store(cg_kernel *k, cg_str *out, int indent, int i, const char *a
   for (int d = 0; d < x->value->type.rank; d++) cg_print_var(p, own.idx[d], idx[d], 0);
   cg_dtype t = x->value->type.dtype;
   te_expr *a = te_accumulator(c->t, x->value, t == CG_F16 || t == CG_BF16 ? CG_F32 : t);
-  const char *name = cg_format(c->s, "t%d", p->temps++);
+  const char *name = cg_kernel_local(k, p->temp);
   cg_print_line(p, 0, "const %s %s = %s;", cg_kernel_computed(t), name, acc);
   cg_print_name(p, a, name);
   if (i) {
@@ -314,6 +328,7 @@ void cg_kernel_store(cg_kernel *k, cg_str *out, int indent, int i, const char *a
 cg_kernel *cg_kernel_open(cg_sched *c, cg_group *g, const cg_node *n) {
   cg_kernel *k = CG_NEW(c->s, cg_kernel);
   *k = (cg_kernel){.c = c, .g = g, .node = n, .body = cg_str_new(c->s), .before = cg_str_new(c->s)};
+  for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) cg_kernel_local(k, fixed[i]);
   return k;
 }
 

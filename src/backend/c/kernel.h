@@ -79,6 +79,9 @@ cg_str *cg_kernel_body(cg_kernel *k);
 // File-scope text that goes before the function (static helpers; name them after cg_kernel_name).
 cg_str *cg_kernel_before(cg_kernel *k);
 const char *cg_kernel_name(cg_kernel *k);     // "k3_linear_gelu": unique in the object
+// A name for a local variable, which nothing else in the kernel has: `name` itself, or the next free one by number ("part", "part1";
+// "t0", "t1"). Names that a fragment of text declares come from here, unless it is in a block of its own that declares each once.
+const char *cg_kernel_local(cg_kernel *k, const char *name);
 // Statements that take C expression `acc` (of the computation type: float for f16, bf16 and f32; else the dtype's C type) as element
 // idx[0…rank-1] (C expressions of type int64_t) of result `i`, apply the epilogue and store. Straight-line code of simple assignments,
 // so a loop around it with idx[last] as induction variable vectorises. Write it inside its own { } block.

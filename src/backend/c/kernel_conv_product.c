@@ -92,11 +92,11 @@ static void emit_copy(product *q, cg_str *o) {
                 (long long)q->low[d], cg_conv_stride(w, d));
   cg_str_addf(o,
               "    if (!inside) {\n"
-              "      memset(to, 0, %s * %lld * sizeof *to);\n"
+              "      __builtin_memset(to, 0, %s * %lld * sizeof *to);\n"
               "      continue;\n"
               "    }\n",
               text[last], channels);
-  if (q->low[last]) cg_str_addf(o, "    memset(to, 0, %lld * sizeof *to);\n", (long long)q->low[last] * channels);
+  if (q->low[last]) cg_str_addf(o, "    __builtin_memset(to, 0, %lld * sizeof *to);\n", (long long)q->low[last] * channels);
   cg_str_addf(o, "    to += %lld;\n", (long long)q->low[last] * channels);
   const char *sx = cg_conv_stride(w, last), *sc = cg_conv_channel_stride(w);
   if (channels <= FEW_CHANNELS && !cg_x_is(w->x.stride[w->batched], 1)) {
@@ -106,7 +106,7 @@ static void emit_copy(product *q, cg_str *o) {
     cg_str_add(o, "    }\n");
   } else
     cg_str_addf(o, "    %s(%s, %lld, %s + from, %s, %s, to, %lld);\n", cg_tile_copy(w->k, w->x.dtype), w->in_text[last], channels, w->x.name, sx, sc, channels);
-  cg_str_addf(o, "    memset(to + %s * %lld, 0, (%s - %lld - %s) * %lld * sizeof *to);\n  }\n", w->in_text[last], channels, text[last], (long long)q->low[last], w->in_text[last], channels);
+  cg_str_addf(o, "    __builtin_memset(to + %s * %lld, 0, (%s - %lld - %s) * %lld * sizeof *to);\n  }\n", w->in_text[last], channels, text[last], (long long)q->low[last], w->in_text[last], channels);
 }
 
 static void emit_source(product *q, cg_str *o) {
@@ -197,7 +197,7 @@ static void emit_pointers(product *q, cg_str *o, int indent) {
 static void emit_columns(product *q, cg_str *o) {
   cg_str_addf(o,
               "      for (int64_t i = 0; i < count; i++)\n"
-              "        for (int64_t t = 0; t < %lld; t++) memcpy(columns + i * %lld + t * %lld, px[t * %d + i], %lld * sizeof *columns);\n",
+              "        for (int64_t t = 0; t < %lld; t++) __builtin_memcpy(columns + i * %lld + t * %lld, px[t * %d + i], %lld * sizeof *columns);\n",
               (long long)q->most, (long long)(q->most * q->run), (long long)q->run, q->pixels, (long long)q->run);
 }
 
@@ -238,8 +238,8 @@ static void emit_panels(product *q, cg_str *o) {
   if (q->columns) emit_columns(q, o);
   cg_str_addf(o,
               "      for (int64_t panel = panels * part / parts; panel < panels * (part + 1) / parts; panel++) {\n"
-              "        const int64_t n0 = panel * NR, width = %lld - n0 < NR ? %lld - n0 : NR, c0 = group * %lld + n0;\n"
-              "        const %s *b = weight + n0 * taps * %lld;\n",
+              "        const int64_t first = panel * NR, width = %lld - first < NR ? %lld - first : NR, c0 = group * %lld + first;\n"
+              "        const %s *b = weight + first * taps * %lld;\n",
               (long long)w->oc, (long long)w->oc, (long long)w->oc, w->tile.ctype, (long long)q->run);
   if (chunks) {
     cg_str_addf(o, "        for (int64_t t0 = 0, t1; t0 < taps || !t0; t0 += %d) {\n          t1 = taps < t0 + %d ? taps : t0 + %d;\n", CHUNK, CHUNK, CHUNK);

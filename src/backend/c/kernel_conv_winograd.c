@@ -177,8 +177,8 @@ void cg_conv_winograd(cg_conv *w, cg_str *o) {
               "        }\n"
               "        for (int p = 0; p < 36; p++) {\n"
               "          const int64_t py = p / 6, px = p %% 6;\n"
-              "          if (y0 + py >= 0 && y0 + py < %s && x0 + px >= 0 && x0 + px < %s) memcpy(edge + p * IC, x + py * sy + px * sx, sizeof(float) * IC);\n"
-              "          else memset(edge + p * IC, 0, sizeof(float) * IC);\n"
+              "          if (y0 + py >= 0 && y0 + py < %s && x0 + px >= 0 && x0 + px < %s) __builtin_memcpy(edge + p * IC, x + py * sy + px * sx, sizeof(float) * IC);\n"
+              "          else __builtin_memset(edge + p * IC, 0, sizeof(float) * IC);\n"
               "        }\n"
               "        for (int64_t c = 0; c < IC; c += %d) winograd_input(edge + c, 6 * IC, IC, v + t * IC + c, count * IC);\n"
               "      }\n",

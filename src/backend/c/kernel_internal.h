@@ -33,7 +33,7 @@ struct cg_kernel {
   const char *note;
   CG_VEC(cg_choice) choice; // made so far
   double cost;
-  int epilogues;            // how many times the epilogue was printed
+  cg_map names;             // what cg_kernel_local gave: names, and by stem the number that comes next
 };
 
 // What one compilation has written so far, in e->state.

@@ -93,14 +93,14 @@ static void emit_pixel(writer *w, cg_str *o, int vectors) {
   }
   cg_str_addf(o, "    for (int64_t k = k0; k < k1; k++, r += %lld * sx) {\n      %s_vector v;\n", (long long)w->w.d[w->w.spatial - 1], N);
   for (int j = 0; j < vectors; j++) {
-    cg_str_addf(o, "      memcpy(&v, r + %d, sizeof v);\n", j * lanes);
+    cg_str_addf(o, "      __builtin_memcpy(&v, r + %d, sizeof v);\n", j * lanes);
     if (!w->max) cg_str_addf(o, "      l%d += v;\n", j);
     else cg_str_addf(o, "      const %s_bits m%d = (v > s%d) | (v != v); // NaN stays\n      s%d = (%s_vector)((m%d & (%s_bits)v) | (~m%d & (%s_bits)s%d));\n", N, j, j, j, N, j, N, j, N, j);
   }
   cg_str_add(o, "    }\n");
   for (int j = 0; j < vectors && !w->max; j++) cg_str_addf(o, "    s%d += l%d;\n", j, j);
   cg_str_add(o, "  }\n");
-  for (int j = 0; j < vectors; j++) cg_str_addf(o, "  memcpy(sum + %d, &s%d, sizeof s%d);\n", j * lanes, j, j);
+  for (int j = 0; j < vectors; j++) cg_str_addf(o, "  __builtin_memcpy(sum + %d, &s%d, sizeof s%d);\n", j * lanes, j, j);
   cg_str_add(o, "}\n");
 }
 

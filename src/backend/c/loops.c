@@ -156,9 +156,8 @@ static bool wants_lanes(cg_loops *l) {
 }
 
 static void name_loops(cg_loops *l) {
-  int n = 0;
-  for (int i = 0; i < l->outer.n; i++) l->outer.at[i].name = cg_format(l->c->s, "i%d", n++);
-  for (int i = 0; i < l->inner.n; i++) l->inner.at[i].name = cg_format(l->c->s, "i%d", n++);
+  for (int i = 0; i < l->outer.n; i++) l->outer.at[i].name = cg_kernel_local(l->k, "i0");
+  for (int i = 0; i < l->inner.n; i++) l->inner.at[i].name = cg_kernel_local(l->k, "i0");
   if (l->lanes) l->lane.name = "j";
 }
 
@@ -232,9 +231,9 @@ static const char *part_text(cg_loops *l) {
     cg_str_addf(&head, "  for (int64_t %s = begin; %s < end; %s++) {\n", flat, flat, flat);
     if (pieces) {
       int piece = l->lanes ? CG_LANES : l->split ? CG_SPLIT : CG_CHUNK;
-      const char *n = cg_kernel_size(l->k, l->lanes ? l->lane.extent : l->inner.at[0].extent), *lo = l->lanes ? "j0" : "b0", *hi = l->lanes ? "j1" : "b1";
+      const char *n = cg_kernel_size(l->k, l->lanes ? l->lane.extent : l->inner.at[0].extent);
       cg_str_addf(&head, "    const int64_t pieces = (%s + %d) / %d;\n", n, piece - 1, piece);
-      cg_str_addf(&head, "    const int64_t %s = w %% pieces * %d, %s = %s + %d < %s ? %s + %d : %s;\n", lo, piece, hi, lo, piece, n, lo, piece, n);
+      cg_str_addf(&head, "    const int64_t lo = w %% pieces * %d, hi = lo + %d < %s ? lo + %d : %s;\n", piece, piece, n, piece, n);
       if (l->outer.n) cg_str_add(&head, "    const int64_t row = w / pieces;\n");
       flat = "row";
     }

@@ -34,7 +34,6 @@ typedef struct cg_loops {
   CG_VEC(cg_kept) kept;
   cg_str out;                 // body of the outer loop
   bool threads_scratch;       // uses scratch memory by thread
-  int rows;                   // scratch rows so far
   double cost;                // of one point
 } cg_loops;
 
@@ -52,6 +51,8 @@ cg_keeps cg_c_keep(cg_loops *l);
 cg_info *cg_c_full_result(const cg_loops *l, const te_expr *e); // the stored result that e is the value of; NULL: none
 // interleave.c: how many places of a loop are best computed at a time, by the text of its body and the width of vectors; 1: one by one.
 int cg_c_interleave_copies(cg_session *s, const char *body, int vector_bytes);
-// The body for that many: what it defines, and the given names, end in _0, _1, ….
-const char *cg_c_interleave(cg_session *s, const char *body, int copies, int nnames, const char *const *names);
+// A name's copies, x_0, x_1, …, which `own` has from now on.
+const char *const *cg_c_copies(cg_kernel *k, cg_map *own, const char *name, int copies);
+// The body for that many: each has its own of what is in `own`, and of what the body defines.
+const char *cg_c_interleave(cg_kernel *k, const char *body, int copies, cg_map *own);
 #endif

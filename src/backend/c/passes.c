@@ -23,15 +23,14 @@ static const char *row_place(cg_loops *l) {
   const char *at = "";
   for (int i = 0; i < l->inner.n; i++)
     at = i ? cg_format(s, "(%s) * %s + %s", at, cg_kernel_size(l->k, l->inner.at[i].extent), l->inner.at[i].name) : l->inner.at[i].name;
-  return l->lanes ? cg_format(s, "(%s) * %d + j - j0", at, CG_LANES) : at;
+  return l->lanes ? cg_format(s, "(%s) * %d + j - lo", at, CG_LANES) : at;
 }
 
 enum { STACK_ROW = 4096 };
 
 static const char *row_of(cg_loops *l, cg_dtype t) {
-  cg_session *s = l->c->s;
   const cg_expr *n = inner_count(l);
-  const char *name = cg_format(s, "row%d", l->rows++), *ctype = cg_kernel_computed(t);
+  const char *name = cg_kernel_local(l->k, "row0"), *ctype = cg_kernel_computed(t);
   if (cg_x_is_int(n) && n->value <= STACK_ROW) {
     cg_print_line(&l->p, 0, "%s %s[%lld] __attribute__((aligned(64)));", ctype, name, (long long)(n->value ? n->value : 1));
     return name;
@@ -65,15 +64,18 @@ static bool short_run(const cg_loops *l) {
 static void add_reduction(pass *q, cg_info *x) {
   cg_session *s = q->l->c->s;
   te_compute *k = x->compute;
-  int id = x->index;
   cg_reduction r = {.x = x, .is_float = cg_is_float(k->accumulate)};
-  r.acc = cg_format(s, "a%d", id);
-  r.part = r.acc;
-  r.ordered = r.is_float && k->accumulate != CG_F64 && !q->l->lanes && (k->combine == TE_AMAX || k->combine == TE_AMIN);
+  r.acc = r.part = cg_kernel_local(q->l->k, "a0");
+  r.value = cg_kernel_local(q->l->k, cg_format(s, "v%s", r.acc));
+  bool extreme = k->combine == TE_AMAX || k->combine == TE_AMIN;
+  if (extreme && r.is_float) r.nan = cg_kernel_local(q->l->k, cg_format(s, "nan%s", r.acc));
+  if (cg_finds_place(k->combine)) r.at = cg_kernel_local(q->l->k, cg_format(s, "at%s", r.acc));
+  r.ordered = r.is_float && k->accumulate != CG_F64 && !q->l->lanes && extreme;
+  if (r.ordered) r.key = cg_kernel_local(q->l->k, cg_format(s, "o%s", r.acc));
   bool f32 = r.is_float && k->accumulate != CG_F64;
   if (k->combine == TE_SUM && f32 && !short_run(q->l)) {
     r.wide = true;
-    if (!q->l->lanes) r.part = cg_format(s, "b%d", id);
+    if (!q->l->lanes) r.part = cg_kernel_local(q->l->k, "b0");
     const cg_expr *n = q->l->inner.at[q->l->inner.n - 1].extent;
     if (!q->l->lanes && !(cg_x_is_int(n) && n->value <= CG_SUM_BLOCK)) q->blocked = true;
   }
@@ -81,7 +83,7 @@ static void add_reduction(pass *q, cg_info *x) {
   CG_PUSH(s, &q->red, r);
 }
 
-static const char *lane(const cg_loops *l) { return l->lanes ? "[j - j0]" : ""; }
+static const char *lane(const cg_loops *l) { return l->lanes ? "[j - lo]" : ""; }
 
 static void update(pass *q, const cg_reduction *r) {
   cg_loops *l = q->l;
@@ -98,14 +100,14 @@ static void update(pass *q, const cg_reduction *r) {
   case TE_AMIN: {
     const char *op = k->combine == TE_AMAX ? ">" : "<";
     if (r->ordered) {
-      cg_print_line(p, d, "const int32_t o%s = cg_order(%s);", a, x);
-      cg_print_line(p, d, "%s = o%s %s %s ? o%s : %s;", a, a, op, a, a, a);
-      cg_print_line(p, d, "nan%s |= %s != %s;", a, x, x);
+      cg_print_line(p, d, "const int32_t %s = cg_order(%s);", r->key, x);
+      cg_print_line(p, d, "%s = %s %s %s ? %s : %s;", a, r->key, op, a, r->key, a);
+      cg_print_line(p, d, "%s |= %s != %s;", r->nan, x, x);
       return;
     }
     if (r->is_float && l->lanes) cg_print_line(p, d, "%s%s = (%s %s %s%s) | (%s != %s) ? %s : %s%s;", a, in, x, op, a, in, x, x, x, a, in);
     else cg_print_line(p, d, "%s%s = %s %s %s%s ? %s : %s%s;", a, in, x, op, a, in, x, a, in);
-    if (r->is_float && !l->lanes) cg_print_line(p, d, "nan%s |= %s != %s;", a, x, x);
+    if (r->is_float && !l->lanes) cg_print_line(p, d, "%s |= %s != %s;", r->nan, x, x);
     return;
   }
   case TE_ARGMAX:
@@ -113,9 +115,9 @@ static void update(pass *q, const cg_reduction *r) {
     const char *at = cg_print_expr(p, te_flat(l->c->t, k->nreduce, k->extent, r->x->ridx));
     const char *op = k->combine == TE_ARGMAX ? ">" : "<";
     const char *better = r->is_float ? cg_format(l->c->s, "%s %s %s || (%s != %s && %s == %s)", x, op, a, x, x, a, a) : cg_format(l->c->s, "%s %s %s", x, op, a);
-    cg_print_line(p, d, "if (at%s < 0 || %s) {", a, better);
+    cg_print_line(p, d, "if (%s < 0 || %s) {", r->at, better);
     cg_print_line(p, d, "  %s = %s;", a, x);
-    cg_print_line(p, d, "  at%s = %s;", a, at);
+    cg_print_line(p, d, "  %s = %s;", r->at, at);
     cg_print_line(p, d, "}");
     return;
   }
@@ -129,7 +131,6 @@ static void indent(cg_str *b, int n) {
 static void declare(pass *q, cg_str *out, int in) {
   for (int i = 0; i < q->red.n; i++) {
     cg_reduction *r = &q->red.at[i];
-    te_compute *k = r->x->compute;
     indent(out, in);
     if (q->l->lanes) {
       cg_str_addf(out, "%s %s[%d] __attribute__((aligned(64)));\n", cg_reduction_type(r), r->acc, CG_LANES);
@@ -138,23 +139,26 @@ static void declare(pass *q, cg_str *out, int in) {
       continue;
     }
     cg_str_addf(out, "%s %s = %s;\n", cg_reduction_type(r), r->acc, cg_reduction_initial(r));
-    if (r->is_float && (k->combine == TE_AMAX || k->combine == TE_AMIN)) indent(out, in), cg_str_addf(out, "int nan%s = 0;\n", r->acc);
-    if (cg_finds_place(k->combine)) indent(out, in), cg_str_addf(out, "int64_t at%s = -1;\n", r->acc);
+    if (r->nan) indent(out, in), cg_str_addf(out, "int %s = 0;\n", r->nan);
+    if (r->at) indent(out, in), cg_str_addf(out, "int64_t %s = -1;\n", r->at);
   }
 }
 
-static void clauses(pass *q, cg_str *out, int copies) {
+static const char *copy(const cg_map *own, const char *name, int i) { return ((const char *const *)cg_map_get(own, name))[i]; }
+
+// own: the names of copies, where there are some.
+static void clauses(pass *q, cg_str *out, int copies, const cg_map *own) {
   static const char *const op[] = {[TE_SUM] = "+", [TE_PROD] = "*", [TE_AMAX] = "max", [TE_AMIN] = "min", [TE_ANY] = "|", [TE_ALL] = "&"};
   for (int i = 0; i < q->red.n && !q->l->lanes; i++) {
     cg_reduction *r = &q->red.at[i];
     te_combine c = r->x->compute->combine;
     for (int k = 0; copies > 1 && k < copies; k++) {
-      cg_str_addf(out, " reduction(%s:%s_%d)", op[c], r->part, k);
-      if (r->ordered) cg_str_addf(out, " reduction(|:nan%s_%d)", r->acc, k);
+      cg_str_addf(out, " reduction(%s:%s)", op[c], copy(own, r->part, k));
+      if (r->ordered) cg_str_addf(out, " reduction(|:%s)", copy(own, r->nan, k));
     }
     if (copies > 1) continue;
     cg_str_addf(out, " reduction(%s:%s)", op[c], r->part);
-    if (r->is_float && (c == TE_AMAX || c == TE_AMIN)) cg_str_addf(out, " reduction(|:nan%s)", r->acc);
+    if (r->nan) cg_str_addf(out, " reduction(|:%s)", r->nan);
   }
 }
 
@@ -164,7 +168,7 @@ static void range(pass *q, int i, const char **lo, const char **hi) {
   *lo = "0", *hi = cg_kernel_size(l->k, l->inner.at[i].extent);
   if (i) return;
   if (l->direct) *lo = "begin", *hi = "end";
-  if (l->chunked || l->split) *lo = "b0", *hi = "b1";
+  if (l->chunked || l->split) *lo = "lo", *hi = "hi";
 }
 
 static void parts(pass *q, cg_str *out, int in, bool open) {
@@ -178,10 +182,11 @@ static void parts(pass *q, cg_str *out, int in, bool open) {
 }
 
 // The innermost loop from lo to hi over `body`, which is for `copies` places at a time.
-static void innermost(pass *q, cg_str *out, int in, const char *name, const char *lo, const char *hi, const char *body, int copies) {
+static void innermost(pass *q, cg_str *out, int in, const char *name, const char *lo, const char *hi, const char *body, int copies,
+                      const cg_map *own) {
   if (q->simd) {
     cg_str_add(out, "#pragma omp simd");
-    clauses(q, out, copies);
+    clauses(q, out, copies, own);
     cg_str_addc(out, '\n');
   }
   indent(out, in);
@@ -208,45 +213,45 @@ static int copies_of(pass *q, bool *even) {
 
 static void interleaved(pass *q, cg_str *out, int in, const char *name, const char *lo, const char *hi, const char *body, int copies, bool even) {
   cg_session *s = q->l->c->s;
-  int lanes = cg_kernel_vector_bytes(q->l->k) / 4;
-  const char **names = CG_NEW_ARRAY(s, const char *, 2 * q->red.n + 1);
-  int nnames = 0;
-  for (int i = 0; i < q->red.n; i++) {
-    names[nnames++] = q->red.at[i].part;
-    if (q->red.at[i].ordered) names[nnames++] = cg_format(s, "nan%s", q->red.at[i].acc);
-  }
-  names[nnames++] = name;
+  cg_kernel *k = q->l->k;
+  int lanes = cg_kernel_vector_bytes(k) / 4;
+  cg_map own = {0};
+  const char *part = cg_kernel_local(k, "part"), *at = cg_kernel_local(k, "at"), *const *place = cg_c_copies(k, &own, name, copies);
   indent(out, in);
-  if (even) cg_str_addf(out, "const int64_t part = (%s - %s) / %d; // %d parts, a vector of each at a time\n", hi, lo, copies, copies);
-  else cg_str_addf(out, "const int64_t part = (%s - %s) / %d * %d; // %d parts, a vector of each at a time; then the rest\n", hi, lo, copies * lanes, lanes, copies);
+  if (even) cg_str_addf(out, "const int64_t %s = (%s - %s) / %d; // %d parts, a vector of each at a time\n", part, hi, lo, copies, copies);
+  else
+    cg_str_addf(out, "const int64_t %s = (%s - %s) / %d * %d; // %d parts, a vector of each at a time; then the rest\n", part, hi, lo,
+                copies * lanes, lanes, copies);
   for (int i = 0; i < q->red.n; i++) {
     const cg_reduction *r = &q->red.at[i];
+    const char *const *sum = cg_c_copies(k, &own, r->part, copies), *const *nan = r->ordered ? cg_c_copies(k, &own, r->nan, copies) : NULL;
     indent(out, in);
     cg_str_addf(out, "%s ", cg_reduction_part_type(r));
-    for (int k = 0; k < copies; k++) cg_str_addf(out, "%s%s_%d = %s", k ? ", " : "", r->part, k, cg_reduction_initial(r));
-    for (int k = 0; k < copies && r->ordered; k++) cg_str_addf(out, "%snan%s_%d = 0", k ? ", " : ";\n    int ", r->acc, k);
+    for (int c = 0; c < copies; c++) cg_str_addf(out, "%s%s = %s", c ? ", " : "", sum[c], cg_reduction_initial(r));
+    for (int c = 0; c < copies && nan; c++) cg_str_addf(out, "%s%s = 0", c ? ", " : ";\n    int ", nan[c]);
     cg_str_add(out, ";\n");
   }
   cg_str places = cg_str_new(s);
   indent(&places, in + 1);
-  cg_str_addf(&places, "const int64_t %s_0 = %s + at", name, lo);
-  for (int k = 1; k < copies; k++) cg_str_addf(&places, ", %s_%d = %s_%d + part", name, k, name, k - 1);
-  cg_str_addf(&places, ";\n%s", cg_c_interleave(s, body, copies, nnames, names));
-  innermost(q, out, in, "at", "0", "part", cg_str_text(&places), copies);
+  cg_str_addf(&places, "const int64_t %s = %s + %s", place[0], lo, at);
+  for (int c = 1; c < copies; c++) cg_str_addf(&places, ", %s = %s + %s", place[c], place[c - 1], part);
+  cg_str_addf(&places, ";\n%s", cg_c_interleave(k, body, copies, &own));
+  innermost(q, out, in, at, "0", part, cg_str_text(&places), copies, &own);
   for (int i = 0; i < q->red.n; i++) {
     const cg_reduction *r = &q->red.at[i];
-    for (int k = 0; k < copies && r->ordered; k++) {
+    for (int c = 0; c < copies && r->ordered; c++) {
+      const char *x = copy(&own, r->part, c);
       indent(out, in);
-      cg_str_addf(out, "%s = %s_%d %s %s ? %s_%d : %s, nan%s |= nan%s_%d;\n", r->part, r->part, k, r->x->compute->combine == TE_AMAX ? ">" : "<", r->part, r->part, k,
-                  r->part, r->acc, r->acc, k);
+      cg_str_addf(out, "%s = %s %s %s ? %s : %s, %s |= %s;\n", r->part, x, r->x->compute->combine == TE_AMAX ? ">" : "<", r->part, x, r->part,
+                  r->nan, copy(&own, r->nan, c));
     }
     if (r->ordered) continue;
     indent(out, in);
-    cg_str_addf(out, "%s += %s_0", r->part, r->part);
-    for (int k = 1; k < copies; k++) cg_str_addf(out, " + %s_%d", r->part, k);
+    cg_str_addf(out, "%s += %s", r->part, copy(&own, r->part, 0));
+    for (int c = 1; c < copies; c++) cg_str_addf(out, " + %s", copy(&own, r->part, c));
     cg_str_add(out, ";\n");
   }
-  if (!even) innermost(q, out, in, name, cg_format(s, "%s + %d * part", lo, copies), hi, body, 1);
+  if (!even) innermost(q, out, in, name, cg_format(s, "%s + %d * %s", lo, copies, part), hi, body, 1, NULL);
 }
 
 // The loops around what was printed.
@@ -257,7 +262,7 @@ static void wrap(pass *q, cg_str *out, int in) {
   for (int i = 0; i < total; i++) {
     const char *lo, *hi, *name = i < n ? l->inner.at[i].name : "j", *body = cg_str_text(&l->p.text[2 + i]);
     if (i < n) range(q, i, &lo, &hi);
-    else lo = "j0", hi = "j1";
+    else lo = "lo", hi = "hi";
     if (i < total - 1) {
       indent(out, in++);
       cg_str_addf(out, "for (int64_t %s = %s; %s < %s; %s++) {\n%s", name, lo, name, hi, name, body);
@@ -266,16 +271,17 @@ static void wrap(pass *q, cg_str *out, int in) {
     }
     if (q->blocked) {
       indent(out, in);
-      cg_str_addf(out, "for (int64_t c0 = %s; c0 < %s; c0 += %d) {\n", lo, hi, CG_SUM_BLOCK);
+      const char *c = cg_kernel_local(l->k, "c0"), *to = cg_kernel_local(l->k, "c1");
+      cg_str_addf(out, "for (int64_t %s = %s; %s < %s; %s += %d) {\n", c, lo, c, hi, c, CG_SUM_BLOCK);
       indent(out, in + 1);
-      cg_str_addf(out, "const int64_t c1 = c0 + %d < %s ? c0 + %d : %s;\n", CG_SUM_BLOCK, hi, CG_SUM_BLOCK, hi);
-      lo = "c0", hi = "c1", in++;
+      cg_str_addf(out, "const int64_t %s = %s + %d < %s ? %s + %d : %s;\n", to, c, CG_SUM_BLOCK, hi, c, CG_SUM_BLOCK, hi);
+      lo = c, hi = to, in++;
     }
     parts(q, out, in, true);
     bool even = false;
     int copies = copies_of(q, &even);
     if (copies > 1) interleaved(q, out, in, name, lo, hi, body, copies, even);
-    else innermost(q, out, in, name, lo, hi, body, 1);
+    else innermost(q, out, in, name, lo, hi, body, 1, NULL);
     parts(q, out, in, false);
     if (q->blocked) indent(out, --in), cg_str_add(out, "}\n");
   }
@@ -322,15 +328,14 @@ static void complete(cg_loops *l, const cg_reduction *r) {
   bool place = cg_finds_place(k->combine);
   te_expr *acc = te_accumulator(l->c->t, r->x->value, place ? CG_I64 : k->accumulate);
   const char *name = r->acc;
-  if (place) name = cg_format(s, "at%s", r->acc);
+  if (place) name = r->at;
   else if (r->wide) name = cg_format(s, "(float)%s%s", r->acc, lane(l));
   else if (r->is_float && k->combine >= TE_AMAX && k->combine <= TE_AMIN && !l->lanes)
     name = cg_reduction_extreme(s, r);
   else name = cg_format(s, "%s%s", r->acc, lane(l));
   int d = l->lanes ? l->deepest : 1;
-  const char *v = cg_format(s, "v%s", r->acc);
-  cg_print_line(&l->p, d, "const %s %s = %s;", place ? "int64_t" : cg_kernel_computed(k->accumulate), v, name);
-  cg_print_name(&l->p, acc, v);
+  cg_print_line(&l->p, d, "const %s %s = %s;", place ? "int64_t" : cg_kernel_computed(k->accumulate), r->value, name);
+  cg_print_name(&l->p, acc, r->value);
 }
 
 // What earlier passes and rows left in arrays.
@@ -355,10 +360,10 @@ static void rows(cg_loops *l, const reductions *red, int level, int in) {
     if (!mine) continue;
     if (x->stored) store(l, x, l->lanes ? l->deepest : 1), any = true;
     if (!l->lanes || !read_again(l, level + 1)) continue;
-    const char *array = cg_format(l->c->s, "r%d", x->index);
+    const char *array = cg_kernel_local(l->k, "r0");
     cg_str_addf(&arrays, "    %s %s[%d] __attribute__((aligned(64)));\n", cg_kernel_computed(x->value->type.dtype), array, CG_LANES);
-    cg_print_line(&l->p, l->deepest, "%s[j - j0] = %s;", array, cg_print_expr(&l->p, x->final));
-    cg_kept kept = {x->final, cg_format(l->c->s, "%s[j - j0]", array)};
+    cg_print_line(&l->p, l->deepest, "%s[j - lo] = %s;", array, cg_print_expr(&l->p, x->final));
+    cg_kept kept = {x->final, cg_format(l->c->s, "%s[j - lo]", array)};
     CG_PUSH(l->c->s, &l->kept, kept);
     any = true;
   }
@@ -367,7 +372,7 @@ static void rows(cg_loops *l, const reductions *red, int level, int in) {
   cg_str_add(&l->out, cg_str_text(&arrays));
   cg_str_add(&l->out, "#pragma omp simd\n");
   indent(&l->out, in);
-  cg_str_add(&l->out, "for (int64_t j = j0; j < j1; j++) {\n");
+  cg_str_add(&l->out, "for (int64_t j = lo; j < hi; j++) {\n");
   cg_str_add(&l->out, cg_str_text(&l->p.text[l->deepest]));
   indent(&l->out, in);
   cg_str_add(&l->out, "}\n");
@@ -452,8 +457,8 @@ static void store_pieces(cg_loops *l, const reductions *all) {
     cg_reduction r = red->at[i];
     te_compute *k = r.x->compute;
     te_expr *acc = te_accumulator(l->c->t, r.x->value, k->accumulate);
-    cg_print_line(p, 1, "const %s v%s = %s;", cg_kernel_computed(k->accumulate), r.acc, r.acc);
-    cg_print_name(p, acc, cg_format(s, "v%s", r.acc));
+    cg_print_line(p, 1, "const %s %s = %s;", cg_kernel_computed(k->accumulate), r.value, r.acc);
+    cg_print_name(p, acc, r.value);
   }
   cg_str outer0 = p->text[0];
   p->text[0] = cg_str_new(s);

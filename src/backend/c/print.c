@@ -35,7 +35,7 @@ static void room(cg_printer *p) {
 }
 
 void cg_print_begin(cg_printer *p, cg_sched *c, cg_kernel *k) {
-  *p = (cg_printer){.c = c, .k = k, .accumulator_depth = 1};
+  *p = (cg_printer){.c = c, .k = k, .temp = "t0", .accumulator_depth = 1};
   p->vars = te_var_count(c->t) + 64;
   p->var_name = CG_NEW_ARRAY(c->s, const char *, p->vars);
   p->var_depth = CG_NEW_ARRAY(c->s, int, p->vars);
@@ -99,7 +99,7 @@ void cg_print_line(cg_printer *p, int depth, const char *fmt, ...) {
 
 // Declares a variable that holds e, and names e by it.
 static const char *define(cg_printer *p, te_expr *e, const char *text) {
-  const char *name = cg_format(p->c->s, "t%d", p->temps++);
+  const char *name = cg_kernel_local(p->k, p->temp);
   cg_print_line(p, cg_print_depth(p, e), "const %s %s = %s;", cg_kernel_computed(e->dtype), name, text);
   cg_print_name(p, e, name);
   return name;
@@ -256,7 +256,7 @@ static const char *choose(cg_printer *p, te_expr *e) {
     const char *a = cg_print_expr(p, e->arg[1]), *b = cg_print_expr(p, e->arg[2]);
     return define(p, e, cg_format(p->c->s, "%s ? %s : %s", cond, a, b));
   }
-  const char *name = cg_format(p->c->s, "t%d", p->temps++);
+  const char *name = cg_kernel_local(p->k, p->temp);
   int d = cg_print_depth(p, e);
   const char *yes = branch_text(p, e->arg[1], e, name), *no = branch_text(p, e->arg[2], e, name);
   cg_print_line(p, d, "%s %s;", cg_kernel_computed(e->dtype), name);
@@ -271,7 +271,7 @@ static const char *choose(cg_printer *p, te_expr *e) {
 
 static const char *index_check(cg_printer *p, te_expr *e) {
   const char *i = cg_print_expr(p, e->arg[0]), *size = cg_print_expr(p, e->arg[1]);
-  const char *name = cg_format(p->c->s, "t%d", p->temps++);
+  const char *name = cg_kernel_local(p->k, p->temp);
   int d = cg_print_depth(p, e);
   if (e->integer) cg_print_line(p, d, "const int64_t %s = %s < 0 ? %s + %s : %s;", name, i, i, size, i);
   else cg_print_line(p, d, "const int64_t %s = %s;", name, i);

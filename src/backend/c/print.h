@@ -22,7 +22,7 @@ typedef struct cg_printer {
   int block_indent;
   int accumulator_depth;    // where accumulators are known
   const char *leave[CG_PRINT_DEPTHS]; // what stops the work on one element in that loop: "continue", "return"
-  int temps;
+  const char *temp;         // what its variables are called: t0 in loops, e0 in a template's epilogue
   bool checks;              // some statement may leave the loop body early
 } cg_printer;
 

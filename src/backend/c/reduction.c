@@ -43,8 +43,8 @@ const char *cg_reduction_part_type(const cg_reduction *r) {
 }
 
 const char *cg_reduction_extreme(cg_session *s, const cg_reduction *r) {
-  if (r->ordered) return cg_format(s, "nan%s ? NAN : cg_unorder(%s)", r->acc, r->acc);
-  return cg_format(s, "nan%s ? %s : %s", r->acc, r->x->compute->accumulate == CG_F64 ? "(double)NAN" : "NAN", r->acc);
+  if (r->ordered) return cg_format(s, "%s ? NAN : cg_unorder(%s)", r->nan, r->acc);
+  return cg_format(s, "%s ? %s : %s", r->nan, r->x->compute->accumulate == CG_F64 ? "(double)NAN" : "NAN", r->acc);
 }
 
 cg_dtype cg_reduction_piece_type(const cg_reduction *r) {

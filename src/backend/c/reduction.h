@@ -5,7 +5,9 @@
 
 typedef struct {
   cg_info *x;
-  const char *acc, *part; // names; part: of one block ("" none)
+  const char *acc, *part; // names; part: of one block, acc where there are none
+  const char *nan, *at;   // names: whether there was a NaN (maxima and minima); the place (argmax, argmin)
+  const char *key, *value; // names: an element as an integer of the same order; the result
   bool is_float, wide;    // wide: the accumulator is f64 and parts are f32
   bool ordered;           // a maximum or minimum of f32 by integers of the same order (cg_order)
 } cg_reduction;
@@ -15,7 +17,7 @@ const char *cg_reduction_initial(const cg_reduction *r); // what the accumulator
 const char *cg_reduction_type(const cg_reduction *r);    // C types: of the accumulator,
 const char *cg_reduction_part_type(const cg_reduction *r); // and of a part
 const char *cg_reduction_extreme(cg_session *s, const cg_reduction *r); // the maximum or minimum that the accumulator stands for
-// Few rows: the type that a piece is stored as, and the loop over row `row` of the pieces in `from` that leaves the total in the accumulator.
+// Few rows: the type that a piece is stored as, and the loop over one row of the pieces in `from` that leaves the total in the accumulator.
 cg_dtype cg_reduction_piece_type(const cg_reduction *r);
 void cg_reduction_combine_pieces(const cg_reduction *r, const char *from, cg_str *out);
 #endif

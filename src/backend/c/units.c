@@ -1,8 +1,9 @@
 // Units of work, shared among threads: who is done takes some of what others have left (cg_work of prelude.def).
 #include "backend/c/units.h"
 
+// In a block of its own: a function may have several.
 static void open(cg_str *o, const char *units, const char *work, int least, int most, const char *setup) {
-  cg_str_addf(o, "  const int64_t units = %s;\n  int64_t team = threads > 1 && %s > %d ? threads : 1;\n", units, work, least);
+  cg_str_addf(o, "  {\n  const int64_t units = %s;\n  int64_t team = threads > 1 && %s > %d ? threads : 1;\n", units, work, least);
   if (most) cg_str_addf(o, "  if (team > %d) team = %d;\n", most, most);
   cg_str_addf(o,
               "  if (team > units) team = units > 1 ? units : 1;\n"
@@ -16,7 +17,7 @@ static void open(cg_str *o, const char *units, const char *work, int least, int 
               setup);
 }
 
-static void end(cg_str *o) { cg_str_add(o, "    }\n  }\n"); }
+static void end(cg_str *o) { cg_str_add(o, "    }\n  }\n  }\n"); }
 
 enum { LEAST_PRODUCTS = 300000, LEAST_ELEMENTS = 30000 };
 
