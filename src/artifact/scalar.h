@@ -4,6 +4,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+// A double as an integer, cut towards zero, and what does not fit as the smallest: what PyTorch's kernels give on x86.
+static inline int64_t cg_int_of_double(double v) { return v > -0x1p63 && v < 0x1p63 ? (int64_t)v : INT64_MIN; }
+
 typedef struct {
   enum { CG_SC_INT, CG_SC_FLOAT, CG_SC_BOOL } kind;
   int64_t i; // INT, BOOL

@@ -1,6 +1,7 @@
 // Reductions with several results, or several steps, as reductions with one.
 #include <string.h>
 
+#include "artifact/scalar.h"
 #include "ops/reduce.h"
 #include "ops/rules.h"
 
@@ -14,8 +15,8 @@ static bool correction_of(const cg_node *n, int64_t *out) {
   double v;
   *out = cg_r_bool(n, "unbiased", true);
   if (!a || a->kind == CG_A_NONE) return true;
-  if (!cg_arg_double(a, &v) || v != (double)(int64_t)v) return false;
-  *out = (int64_t)v;
+  if (!cg_arg_double(a, &v) || v != (double)cg_int_of_double(v)) return false;
+  *out = cg_int_of_double(v);
   return true;
 }
 

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "artifact/scalar.h"
 #include "ops/te_internal.h"
 
 // ---------------------------------------------------------------- hash-consing
@@ -108,7 +109,7 @@ te_expr *te_size(te *t, const cg_expr *e) { return te_intern(t, (te_expr){.kind 
 te_expr *te_int(te *t, int64_t v) { return te_size(t, cg_x_int(&t->m->exprs, v)); }
 
 te_expr *te_number(te *t, double v, cg_dtype dtype) {
-  if (cg_is_integral(dtype)) return te_integer(t, dtype == CG_BOOL ? v != 0 : (int64_t)v, dtype);
+  if (cg_is_integral(dtype)) return te_integer(t, dtype == CG_BOOL ? v != 0 : cg_int_of_double(v), dtype);
   return te_intern(t, (te_expr){.kind = TE_CONST, .dtype = dtype, .number = v});
 }
 
@@ -156,7 +157,8 @@ te_expr *te_cast(te *t, te_expr *e, cg_dtype dtype) {
     if (!cg_is_float(e->dtype)) return te_integer(t, e->integer, dtype);
     if (cg_is_float(dtype)) return te_number(t, dtype == CG_F32 ? (float)e->number : e->number, dtype);
     if (dtype == CG_BOOL) return te_integer(t, e->number != 0, dtype);
-    if (fabs(e->number) < 1e9) return te_integer(t, (int64_t)e->number, dtype);
+    int64_t i = cg_int_of_double(e->number);
+    return te_integer(t, cg_dtypes[dtype].size == 8 || dtype == CG_U8 || i == (int32_t)i ? i : INT32_MIN, dtype);
   }
   if (is_half(dtype)) {
     e = te_cast(t, e, CG_F32);

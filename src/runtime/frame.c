@@ -270,7 +270,7 @@ void cg_scalar_set(cg_frame *f, uint32_t v, const cg_scalar *s) {
   switch (f->fn->plan->value[v].kind) {
   case CG_V_FLOAT: slot->f = real ? s->f : (double)s->i; break;
   case CG_V_BOOL: slot->i = real ? s->f != 0 : s->i != 0; break;
-  case CG_V_INT: slot->i = !real ? s->i : s->f > -0x1p63 && s->f < 0x1p63 ? (int64_t)s->f : INT64_MIN; break;
+  case CG_V_INT: slot->i = real ? cg_int_of_double(s->f) : s->i; break;
   default: break;
   }
 }

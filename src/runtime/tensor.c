@@ -103,12 +103,9 @@ bool cg_read_number(uint8_t dtype, const void *p, cg_scalar *out) {
   }
 }
 
-// A double as an integer, cut towards zero; what does not fit becomes the smallest, as on x86.
-static int64_t cut(double v) { return v > -0x1p63 && v < 0x1p63 ? (int64_t)v : INT64_MIN; }
-
 bool cg_write_number(uint8_t dtype, const cg_scalar *s, void *p) {
   bool real = s->kind == CG_SC_FLOAT;
-  int64_t i = real ? cut(s->f) : s->i;
+  int64_t i = real ? cg_int_of_double(s->f) : s->i;
   float f = real ? (float)s->f : (float)s->i;
   double d = real ? s->f : (double)s->i;
   switch (dtype) {

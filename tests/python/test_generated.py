@@ -1,4 +1,4 @@
-"""The C that is generated: names."""
+"""The C that is generated: names; what C leaves undefined."""
 import torch
 import torch.nn.functional as F
 
@@ -28,6 +28,33 @@ def test_names():
                     "  %y = aten.mul.Tensor(%x, %x)\n  %z = aten.sum.dim_IntList(%y, dim=[3])\n  return %z\n}}\n".format(*names))
     x = torch.randn(2, 3, 4, 5, 6)
     common.close(run(path, x)[0], (x * x).sum(3))
+
+
+INF = float("inf")
+NUMBERS = [INF, -INF, float("nan"), 3e9, -3e9, 3000000123.0, -3000000123.0, 2.0**31, -2.0**31, -2.0**31 - 512, 2.0**32 + 512, 2.0**40 + 2.0**20 + 77, 2.0**63,
+           -2.0**63, 1e20, -1e20, 1e38, 300.0, -1.0, -129.0, 128.0, 255.5, 65536.5, -70000.0, 40000.0, -0.5, 0.9]
+FLOATS = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
+INTEGERS = [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool]
+
+
+def test_conversions():
+    """Floats as integers, whether the C compiler knows the number or not, are what eager gives, in and out of range."""
+    def inputs(n):
+        return [torch.tensor(NUMBERS, dtype=torch.float64).repeat(n).to(t) for t in FLOATS]
+
+    def given(*x):
+        whole = [y.to(i) for y in x for i in INTEGERS]
+        return *whole, *[y.cumsum(0, dtype=i) for y in x[:2] for i in INTEGERS[3:5]], *[y[::3].sum(dtype=i) for y in x for i in INTEGERS[3:5]]
+
+    def known(*x):
+        zero = (x[0].isnan() & x[0].isinf())[:2]
+        return tuple(torch.stack([torch.full((2,), v, dtype=f).to(i) ^ zero.to(i) for v in NUMBERS[:8] + NUMBERS[-4:]]) for f in FLOATS[:2] for i in INTEGERS)
+    path = common.export(common.module(given), tuple(inputs(3)), "given")
+    for got, want in zip(run(path, *inputs(3)), given(*inputs(3))):
+        assert torch.equal(got, want), (got, want)
+    x = tuple(inputs(1))
+    for i, (got, want) in enumerate(zip(run(common.export(common.module(known), x, "known"), *x), known(*x))):
+        assert torch.equal(got, want), (i, got, want)
 
 
 if __name__ == "__main__":

@@ -138,8 +138,9 @@ const char *cg_kernel_scalar(cg_kernel *k, const cg_arg *a, cg_dtype t) {
   if (a->kind != CG_A_VALUE && a->kind != CG_A_INT && cg_arg_double(a, &d)) return cg_print_number(s, d, t);
   if (cg_arg_int(a, &i)) return cg_x_is_int(i) && cg_is_float(t) ? cg_print_number(s, (double)i->value, t) : cg_format(s, "(%s)%s", ctype, cg_kernel_size(k, i));
   if (a->kind != CG_A_VALUE) cg_fail(s, CIERGE_INTERNAL, "a kernel asked for an argument that is no number");
-  const char *from = a->value->type.kind == CG_T_FLOAT ? "double" : "int64_t";
-  return cg_format(s, "(%s)*%s", ctype, cg_kernel_point_as(k, cg_emit_value(k->c->e, a->value), from, false));
+  bool real = a->value->type.kind == CG_T_FLOAT;
+  const char *at = cg_kernel_point_as(k, cg_emit_value(k->c->e, a->value), real ? "double" : "int64_t", false);
+  return cg_print_cast(s, cg_format(s, "(*%s)", at), real ? CG_F64 : CG_I64, t);
 }
 
 // ---------------------------------------------------------------- elements in memory

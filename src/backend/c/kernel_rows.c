@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "backend/c/print.h"
+
 static cg_session *session(cg_kernel *k) { return cg_kernel_session(k); }
 
 cg_kernel_input cg_rows_read(cg_kernel *k, cg_value *v) {
@@ -82,10 +84,8 @@ void cg_rows_loops_close(cg_str *o, int indent, int count) {
 const char *cg_rows_cast(cg_kernel *k, const char *text, cg_dtype from, cg_dtype to) {
   cg_session *s = session(k);
   if (from == to) return text;
-  if (to == CG_BOOL) return cg_format(s, "(%s) != 0", text);
   if (to == CG_F16 || to == CG_BF16) return cg_format(s, "cg_round_%s((float)(%s))", cg_dtypes[to].text, text);
-  if (cg_is_float(from) && cg_is_integral(to) && cg_dtypes[to].size < 8) return cg_format(s, "(%s)(int64_t)(%s)", cg_kernel_ctype(to), text);
-  return cg_format(s, "(%s)(%s)", cg_kernel_computed(to), text);
+  return cg_print_cast(s, cg_format(s, "(%s)", text), from, to);
 }
 
 int cg_rows_dim(const cg_node *n, const char *name, int rank) {

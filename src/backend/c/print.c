@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "artifact/scalar.h"
 #include "backend/c/kernel_internal.h"
 #include "backend/c/prelude.h"
 
@@ -115,7 +116,7 @@ static const char *integer(cg_session *s, int64_t v, cg_dtype t) {
 }
 
 const char *cg_print_number(cg_session *s, double v, cg_dtype t) {
-  if (!cg_is_float(t)) return integer(s, (int64_t)v, t);
+  if (!cg_is_float(t)) return integer(s, cg_int_of_double(v), t);
   bool f32 = t != CG_F64;
   if (isnan(v)) return f32 ? "NAN" : "(double)NAN";
   if (isinf(v)) return v > 0 ? f32 ? "INFINITY" : "(double)INFINITY" : f32 ? "(-INFINITY)" : "(-(double)INFINITY)";
@@ -285,14 +286,21 @@ static const char *index_check(cg_printer *p, te_expr *e) {
   return name;
 }
 
+// C leaves undefined what a float that does not fit becomes: functions of the prelude say it. Bytes wrap by way of 64 bits, other narrow
+// integers by way of 32, as in PyTorch.
+const char *cg_print_cast(cg_session *s, const char *text, cg_dtype from, cg_dtype to) {
+  if (to == CG_BOOL) return cg_format(s, "%s != 0", text);
+  const char *ctype = cg_kernel_computed(to);
+  if (!cg_is_float(from) || !cg_is_integral(to)) return cg_format(s, "(%s)%s", ctype, text);
+  const char *whole = cg_format(s, "cg_%s_of_%s(%s)", cg_dtypes[to].size == 8 || to == CG_U8 ? "i64" : "i32", from == CG_F64 ? "f64" : "f32", text);
+  return to == CG_I32 || to == CG_I64 ? whole : cg_format(s, "(%s)%s", ctype, whole);
+}
+
 static const char *cast(cg_printer *p, te_expr *e) {
   const char *x = cg_print_expr(p, e->arg[0]);
   cg_dtype from = e->arg[0]->dtype, to = e->dtype;
   if (is_half(from) && to == CG_F32) return x; // held as f32 already
-  if (to == CG_BOOL) return define(p, e, cg_format(p->c->s, "%s != 0", x));
-  if (cg_is_float(from) && to == CG_U8) return define(p, e, cg_format(p->c->s, "(uint8_t)(int64_t)%s", x)); // as PyTorch wraps
-  if (cg_is_float(from) && (to == CG_I8 || to == CG_I16)) return define(p, e, cg_format(p->c->s, "(%s)(int32_t)%s", cg_kernel_ctype(to), x));
-  return define(p, e, cg_format(p->c->s, "(%s)%s", cg_kernel_computed(to), x));
+  return define(p, e, cg_print_cast(p->c->s, x, from, to));
 }
 
 static const char *load(cg_printer *p, te_expr *e) {

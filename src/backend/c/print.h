@@ -41,5 +41,7 @@ const char *cg_print_stored(cg_printer *p, te_expr *e, cg_dtype t);
 cg_dtype cg_print_body_type(const te_expr *body); // the type a body computes in
 // What `name$` is called for a type; NULL: there is no such function.
 const char *cg_print_function(cg_session *s, const char *name, cg_dtype t);
+// C text of `text`, a name or in brackets, converted as PyTorch converts it.
+const char *cg_print_cast(cg_session *s, const char *text, cg_dtype from, cg_dtype to);
 const char *cg_print_number(cg_session *s, double v, cg_dtype t);
 #endif
