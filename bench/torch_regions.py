@@ -1,9 +1,10 @@
-"""What LibTorch's regions cost: `python bench/torch_regions.py` prints the ratios, `--fit` the numbers that choose a mode.
+"""What LibTorch's regions cost: `python bench/torch_regions.py` prints the ratios.
 
     models   a whole model in one region, beside eager PyTorch and frozen TorchScript (torch.jit.trace, torch.jit.freeze)
     chains   200 operators (add, mul, relu, tanh) on tensors of 1, 32x64 and 512x512 elements in one region called op by op
     call     a call through the C API into a region of one addition, beside the same boxed call (bench/torch_call.cpp)
     first    the first five calls of each mode
+    passes   what PyTorch's own graph passes, which cierge does not use, gain over eager (doc/overhead.md)
 
 All that is compared runs in one process, in rounds that go round everything in turn; a ratio is the median of the rounds'
 ratios, with the 95 % interval of that median from the rounds' order. One thread unless --threads says otherwise."""
@@ -29,17 +30,17 @@ import torch  # noqa: E402
 FOLDER = tempfile.TemporaryDirectory()
 
 
-def rounds(functions, n, count):
+def rounds(functions, n, count, clock=time.perf_counter):
     """Seconds per call, [round] by name."""
     times = {name: [] for name in functions}
     for f in functions.values():
         f(), f()
     for _ in range(count):
         for name, f in functions.items():
-            start = time.perf_counter()
+            start = clock()
             for _ in range(n):
                 f()
-            times[name].append((time.perf_counter() - start) / n)
+            times[name].append((clock() - start) / n)
     return times
 
 
@@ -121,8 +122,8 @@ def show(name, times, pairs):
 
 def models(a):
     for name, make in (("minilm 1x64", minilm), ("resnet18 1x3x224x224", resnet), ("200 tiny operators", tiny)):
-        times = compare(name.split()[0], *make(), ("auto", "ops", "script"), a)
-        show(name, times, [(m, ("eager", "torchscript"), 1.0) for m in ("auto", "ops", "script")])
+        times = compare(name.split()[0], *make(), ("ops", "script"), a)
+        show(name, times, [("ops", ("eager", "torchscript"), 1.0)])
 
 
 def chains(a):
@@ -163,18 +164,7 @@ def first(a):
             print(f"{name} {mode}: calls 1 to 5 " + " ".join(f"{t:.2f}" for t in ms[:5]) + f" ms, median of the others {statistics.median(ms[5:]):.2f} ms")
 
 
-# ---------------------------------------------------------------- the numbers of src/backend/torch/mode.c
-
-class Pointwise(torch.nn.Module):
-    def __init__(self, n):
-        super().__init__()
-        self.n = n
-
-    def forward(self, x):
-        for _ in range(self.n):
-            x = torch.tanh(x) + x
-        return x
-
+# ---------------------------------------------------------------- PyTorch's graph passes
 
 class Linears(torch.nn.Module):
     def __init__(self, k):
@@ -183,7 +173,7 @@ class Linears(torch.nn.Module):
 
     def forward(self, x):
         for layer in self.layers:
-            x = layer(x)
+            x = torch.relu(layer(x))
         return x
 
 
@@ -199,37 +189,47 @@ class Convolutions(torch.nn.Module):
         return x
 
 
-def both(name, model, x, a):
-    contexts = {m: program(model.eval(), (x,), m, a.threads, name) for m in ("ops", "script")}
-    times = rounds({m: c.call for m, c in contexts.items()}, calls_for(contexts["ops"].call, 0.01), a.rounds)
-    m, lo, hi = ratio(times, "script", "ops")
-    us = [statistics.median(times[k]) * 1e6 for k in ("ops", "script")]
-    print(f"{name}: ops {us[0]:.1f} us, script {us[1]:.1f} us, script / ops {m:.3f} [{lo:.3f}, {hi:.3f}]", flush=True)
-    return us[1] - us[0]
+def optimised(model, x):
+    """Functions by name: eager, and TorchScript after more and more passes."""
+    def traced(*passes, numerics=True):
+        f = torch.jit.freeze(torch.jit.trace(model, x).eval(), optimize_numerics=numerics)
+        for change in passes:
+            change(f.graph)
+        for _ in range(4):  # the profiling executor compiles in the first ones
+            f(*x)
+        return lambda: f(*x)
+    mkldnn, transpose = torch._C._jit_pass_convert_frozen_ops_to_mkldnn, torch._C._jit_pass_transpose_frozen_linear
+    out = {"eager": lambda: model(*x), "frozen": traced(numerics=False), "numerics": traced(), "mkldnn": traced(mkldnn), "transposed": traced(transpose)}
+    torch.jit.enable_onednn_fusion(True)
+    try:
+        out["onednn fusion"] = traced()
+    finally:
+        torch.jit.enable_onednn_fusion(False)
+    return out
 
 
-def fit(a):
-    few, many = both("pointwise 2", Pointwise(1), torch.rand(4), a), both("pointwise 200", Pointwise(100), torch.rand(4), a)
-    node = (many - few) / 198 * 1000
-    print(f"a graph costs {node:.0f} ns more for each node and {few * 1000 - 2 * node:.0f} ns to enter")
-    for k, batches in ((64, (1, 16, 64)), (384, (1, 16, 64, 256)), (768, (1, 64)), (1024, (1, 64))):
-        for batch in batches:
-            both(f"8 linear {k} on {batch} rows", Linears(k), torch.rand(batch, k), a)
-    for c, side in ((16, 56), (64, 28), (128, 14), (256, 7)):
-        both(f"6 convolutions of {c} channels on {side}x{side}", Convolutions(c), torch.rand(1, c, side, side), a)
+def passes(a):
+    """In CPU time, of which other work on the machine takes little: the least of the rounds."""
+    cases = [("ResNet-18, 224x224", *resnet()), ("6 convolutions, 64x28x28", Convolutions(64).eval(), (torch.rand(1, 64, 28, 28),)),
+             ("6 convolutions, 256x7x7", Convolutions(256).eval(), (torch.rand(1, 256, 7, 7),))]
+    cases += [(f"8 linear {k}, {rows} rows", Linears(k).eval(), (torch.rand(rows, k),)) for k, rows in ((384, 1), (384, 64), (1024, 1))]
+    cases += [("200 operators, 32x64", Chain(), (torch.rand(32, 64), torch.rand(32, 64)))]
+    for name, model, x in cases:
+        functions = optimised(model, x)
+        best = {k: min(v) for k, v in rounds(functions, calls_for(functions["eager"], 0.01), a.rounds, time.thread_time).items()}
+        print(f"| {name} | " + " | ".join(f"{t / best['eager']:.2f}" for k, t in best.items() if k != "eager") + " |", flush=True)
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("what", nargs="*", default=["models", "chains", "call", "first"])
-    p.add_argument("--fit", action="store_true")
     p.add_argument("--rounds", type=int, default=31)
     p.add_argument("--threads", type=int, default=1)
     a = p.parse_args()
     torch.set_num_threads(a.threads)
     with torch.no_grad():
-        for what in ["fit"] if a.fit else a.what:
-            {"models": models, "chains": chains, "call": call, "first": first, "fit": fit}[what](a)
+        for what in a.what:
+            {"models": models, "chains": chains, "call": call, "first": first, "passes": passes}[what](a)
     print("load average " + " ".join(f"{x:.1f}" for x in os.getloadavg()) + f" on {os.cpu_count()} processors")
 
 

@@ -1,13 +1,9 @@
-// Mode "script": a region's calls as one TorchScript graph, with its constants inside, so that PyTorch's optimisations of
-// frozen graphs see all of it: batch norms, additions and multiplications folded into convolutions, weights packed once.
+// Mode "script": a region's calls as one TorchScript graph, run by its interpreter as it stands.
 //
-// The graph is run by the interpreter without the profiling executor, so the first call runs the same code as all others.
+// None of PyTorch's graph passes sees it, nor does the profiling executor: those for frozen graphs give wrong values in
+// silence (doc/overhead.md), and nobody mends them.
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/jit/ir/ir.h>
-#include <torch/csrc/jit/passes/dead_code_elimination.h>
-#include <torch/csrc/jit/passes/frozen_graph_optimizations.h>
-#include <torch/csrc/jit/passes/frozen_linear_transpose.h>
-#include <torch/csrc/jit/passes/frozen_ops_to_mkldnn.h>
 #include <torch/csrc/jit/runtime/interpreter.h>
 #include <torch/csrc/jit/runtime/operator.h>
 
@@ -75,46 +71,6 @@ void add_inputs(Builder &b, const cierge_torch_region_options &o) {
     if (b.r.constant[k]) b.value[k] = b.graph.insertConstant(b.r.constants[k]);
 }
 
-// ---------------------------------------------------------------- spellings that the optimisations know
-
-bool is_false(const Arg &a) { return a.kind == Arg::Constant && a.constant.isBool() && !a.constant.toBool(); }
-
-bool unused(const Call &c, size_t from) {
-  for (size_t k = from; k < c.results.size(); k++)
-    if (c.results[k] != 0xffffffffu) return false;
-  return true;
-}
-
-Arg constant_arg(IValue v) {
-  Arg a;
-  a.constant = std::move(v);
-  return a;
-}
-
-struct Spelled {
-  c10::OperatorHandle op;
-  std::vector<Arg> args;
-};
-
-// convolution(…, transposed=False, …) is conv2d(…), inference's batch norm is batch_norm(…).
-Spelled spell(const Call &c) {
-  const std::string &name = c.op.schema().name();
-  std::vector<Arg> args = c.args;
-  if (name == "aten::convolution" && is_false(args[6]) && args[3].kind == Arg::Constant && args[3].constant.isIntList()) {
-    size_t dims = args[3].constant.toIntVector().size();
-    if (dims >= 1 && dims <= 3) {
-      args.erase(args.begin() + 6, args.begin() + 8);
-      return {*find_operator(("aten::conv" + std::to_string(dims) + "d").c_str()), args};
-    }
-  }
-  if (name == "aten::_native_batch_norm_legit_no_training" && unused(c, 1)) {
-    args.insert(args.begin() + 5, constant_arg(false));
-    args.push_back(constant_arg(true));
-    return {*find_operator("aten::batch_norm"), args};
-  }
-  return {c.op, args};
-}
-
 // ---------------------------------------------------------------- nodes
 
 std::string key_of(const c10::OperatorName &n) { return n.name + (n.overload_name.empty() ? "" : "." + n.overload_name); }
@@ -147,21 +103,20 @@ void add_call(Builder &b, size_t k) {
   const Call &c = b.r.calls[k];
   if (c.script) fail("a graph of a region cannot hold a script's call");
   if (!c.mutated.empty()) fail("a graph cannot hold " + key_of(c.op.operator_name()) + ": it writes to its arguments");
-  Spelled s = spell(c);
-  const c10::FunctionSchema &schema = s.op.schema();
+  const c10::FunctionSchema &schema = c.op.schema();
   std::vector<Value *> inputs;
-  for (size_t i = 0; i < s.args.size(); i++) inputs.push_back(b.argument(s.args[i], schema.arguments()[i].type()));
+  for (size_t i = 0; i < c.args.size(); i++) inputs.push_back(b.argument(c.args[i], schema.arguments()[i].type()));
   Node *n = b.graph.insertNode(b.graph.create(c10::Symbol::fromQualString(schema.name()), inputs, schema.returns().size()));
   n->setSourceRange(place(k));
   for (size_t i = 0; i < schema.returns().size(); i++) n->outputs()[i]->setType(schema.returns()[i].type());
   const torch::jit::Operator *found = n->maybeOperator();
-  if (found && found->schema().operator_name() != s.op.operator_name()) { // f(None) fits several: which None it is tells
+  if (found && found->schema().operator_name() != c.op.operator_name()) { // f(None) fits several: which None it is tells
     for (size_t i = 0; i < inputs.size(); i++)
       if (inputs[i]->type()->kind() == c10::TypeKind::NoneType) inputs[i]->setType(schema.arguments()[i].type());
     found = n->maybeOperator();
   }
-  if (!found || found->schema().operator_name() != s.op.operator_name())
-    fail("TorchScript takes " + key_of(s.op.operator_name()) + " for " + (found ? key_of(found->schema().operator_name()) : "no operator at all"));
+  if (!found || found->schema().operator_name() != c.op.operator_name())
+    fail("TorchScript takes " + key_of(c.op.operator_name()) + " for " + (found ? key_of(found->schema().operator_name()) : "no operator at all"));
   std::vector<Value *> results = opened(b, n, c.results.size());
   for (size_t i = 0; i < c.results.size() && i < results.size(); i++)
     if (c.results[i] != 0xffffffffu) b.value[c.results[i]] = results[i];
@@ -176,10 +131,6 @@ void make_script(cierge_torch_region &r, const cierge_torch_region_options &o) {
   add_inputs(b, o);
   for (size_t k = 0; k < r.calls.size(); k++) add_call(b, k);
   for (uint32_t out : r.outputs) graph->registerOutput(b.value[out]);
-  torch::jit::OptimizeFrozenGraph(graph);
-  torch::jit::ConvertFrozenOpsToMKLDNN(graph);
-  torch::jit::FrozenLinearTranspose(graph);
-  torch::jit::EliminateDeadCode(graph);
   r.script = std::make_shared<Script>(Script{graph, torch::jit::Code(graph, "region")});
   r.reuses = false;
 }

@@ -74,7 +74,7 @@ typedef struct {
   const char *emit;                // "ir", "c" or NULL
   const char *report;
   const char *libtorch;            // --libtorch
-  const char *torch_mode;          // "ops", "script"; NULL: the cost model decides
+  const char *torch_mode;          // "ops", "script"; NULL: ops
   const char *blobs;               // --blobs
   const char *cc;                  // the C compiler for kernels
   cg_precision precision;          // of constant weights in products

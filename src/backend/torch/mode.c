@@ -1,21 +1,11 @@
 // How LibTorch runs a region: "ops", its calls one by one, or "script", all of them as one TorchScript graph.
 //
-// Calls one by one are faster as long as each of them is what it is: results lie in memory that is kept, and no interpreter
-// stands between. A graph pays where PyTorch's optimisations change what is computed, which on the CPU they do for operators
-// with constant weights: batch norms go into a convolution's weights, which are packed once for oneDNN, and the weights of
-// linear layers are transposed once.
+// Calls one by one are never slower: results lie in memory that is kept, and no interpreter stands between (doc/overhead.md has
+// the figures). Graphs are for those who ask for them; PyTorch's optimisations of graphs are not used (plugin/torch/jit.cpp).
 #include <string.h>
 
 #include "backend/torch/lower.h"
 #include "ops/op.h"
-#include "pass/cost.h"
-
-// Measured by bench/torch_regions.py --fit: chains of pointwise operators, convolutions and linear layers, in both modes.
-static const struct {
-  double region, node;          // ns that a graph costs more than calls: to enter it, and for each node
-  double convolution, linear;   // shares of their time that a graph saves
-  int64_t linear_bytes;         // weights beyond this are read from memory, however they lie
-} fitted = {300, 350, 0.15, 0.15, 3 << 20};
 
 // ---------------------------------------------------------------- what a graph cannot hold
 
@@ -85,35 +75,13 @@ static const char *unfit(cg_session *s, const cg_fn *f) {
   return NULL;
 }
 
-// ---------------------------------------------------------------- what it would save
-
-static double saves(const cg_node *n) {
-  const cg_value *weight = n->nargs > 1 ? cg_arg_tensor(&n->arg[1]) : NULL;
-  if (!weight || !weight->constant || weight->constant->mutated || weight->type.dtype != CG_F32) return 0;
-  if (cg_cost_kind_of(n) == CG_COST_CONV) return fitted.convolution;
-  return cg_node_is_op(n, "aten::linear") && cg_cost_bytes(n->fn->module, &weight->type) <= (double)fitted.linear_bytes ? fitted.linear : 0;
-}
-
-static void choose(cg_pipeline *p, cg_fn *f) {
-  double saved = 0, paid = fitted.region;
-  int layers = 0;
-  for (const cg_node *n = f->first; n; n = n->next) {
-    double share = saves(n);
-    paid += fitted.node;
-    saved += share * cg_cost_node_ns(n, n->backend);
-    layers += share > 0;
-  }
-  f->mode = saved > paid ? "script" : "ops";
-  if (!layers) f->mode_why = "it has no convolution or linear layer whose constant weights a graph would prepare";
-  else f->mode_why = cg_format(p->s, "a graph would save about %.1f us of %d layer%s with constant weights and cost about %.1f us", saved / 1e3, layers,
-                               layers == 1 ? "" : "s", paid / 1e3);
-}
+// ---------------------------------------------------------------- the choice
 
 void cg_torch_choose_mode(cg_pipeline *p, cg_fn *f) {
-  const char *asked = p->opt->torch_mode, *why = unfit(p->s, f);
+  const char *asked = p->opt->torch_mode, *why;
   f->mode = "ops";
-  if (asked && !strcmp(asked, "ops")) f->mode_why = "the user's rule (--torch-mode ops)";
-  else if (why) f->mode_why = cg_format(p->s, "a graph cannot hold %s", why);
-  else if (asked && !strcmp(asked, "script")) f->mode = "script", f->mode_why = "the user's rule (--torch-mode script)";
-  else choose(p, f);
+  if (!asked) return;
+  if (!strcmp(asked, "ops")) f->mode_why = "the user's rule (--torch-mode ops)";
+  else if ((why = unfit(p->s, f))) f->mode_why = cg_format(p->s, "a graph cannot hold %s", why);
+  else f->mode = "script", f->mode_why = "the user's rule (--torch-mode script)";
 }
