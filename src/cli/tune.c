@@ -101,18 +101,19 @@ static double time_of(const candidate *x, const char *problem, int way) {
 
 // ---------------------------------------------------------------- what was measured before
 
-static const char *file_of(cg_session *s) {
+// The file's name, and the entry's key.
+static const char *entry_of(cg_session *s) {
   char name[CG_CPU_NAME];
   cg_cpu_name(name);
-  const char *folder = cg_cache_folder(s);
-  return folder ? cg_format(s, "%s/tune %s.txt", folder, name) : NULL;
+  return cg_format(s, "tune %s.txt", name);
 }
 
 // A line is "problem<tab>name of the fastest way".
-static void read_known(cg_session *s, cg_tuning *t, const char *path) {
-  if (!path || access(path, R_OK)) return;
-  cg_file f = cg_file_map(s, path);
-  const char *p = (const char *)f.data, *end = p + f.size;
+static void read_known(cg_session *s, cg_tuning *t, const char *entry) {
+  const void *text;
+  size_t size;
+  if (!cg_cache_get(s, entry, entry, &text, &size)) return;
+  const char *p = text, *end = p + size;
   for (const char *line; p < end; p = line + 1) {
     line = memchr(p, '\n', (size_t)(end - p));
     if (!line) break;
@@ -121,10 +122,10 @@ static void read_known(cg_session *s, cg_tuning *t, const char *path) {
   }
 }
 
-static void write_known(cg_session *s, const cg_tuning *t, const char *path) {
+static void write_known(cg_session *s, const cg_tuning *t, const char *entry) {
   cg_str b = cg_str_new(s);
   for (int i = 0; i < t->best.n; i++) cg_str_addf(&b, "%s\t%s\n", t->best.entries[i].key, (const char *)t->best.entries[i].value);
-  if (path) cg_save_text(s, path, cg_str_text(&b));
+  cg_cache_put(s, entry, entry, cg_str_text(&b), b.n);
 }
 
 // ---------------------------------------------------------------- all of it
@@ -157,9 +158,9 @@ static choices next_open(cg_session *s, const choices *predicted) {
 void cg_tune(cg_session *s, cierge_options *o, const char *model) {
   cg_tuning *t = CG_NEW(s, cg_tuning);
   *t = (cg_tuning){.s = s};
-  const char *path = file_of(s), *report = o->opt.report, *emit = o->opt.emit, *dump = o->opt.dump_after;
+  const char *entry = entry_of(s), *report = o->opt.report, *emit = o->opt.emit, *dump = o->opt.dump_after;
   bool times = o->opt.time_passes;
-  read_known(s, t, path);
+  read_known(s, t, entry);
   o->opt.tuning = t;
   o->opt.report = o->opt.emit = o->opt.dump_after = NULL, o->opt.time_passes = false;
   job j = {o, model, cg_temporary(s, "tune")};
@@ -175,7 +176,7 @@ void cg_tune(cg_session *s, cierge_options *o, const char *model) {
     for (int r = 0; r < ROUNDS; r++)
       for (int w = 0; w < n; w++) call(s, &x[(w + r) % n]);
     decide(s, t, &open, x);
-    write_known(s, t, path);
+    write_known(s, t, entry);
   }
   o->opt.report = report, o->opt.emit = emit, o->opt.dump_after = dump, o->opt.time_passes = times;
 }

@@ -1,4 +1,5 @@
 """What the Python tests share: exporting, compiling, running through the CLI or the API, and a plain test runner."""
+import ctypes
 import json
 import os
 import pathlib
@@ -69,6 +70,17 @@ def run_native(artifact, **arrays):
 
 def close(got, want):
     torch.testing.assert_close(torch.as_tensor(got), torch.as_tensor(want), equal_nan=True)
+
+
+def cache_entry(content, key):
+    """A well-formed entry of cierge's cache (src/backend/c/cache.c)."""
+    library = SCRATCH / "hash.so"
+    if not library.exists():
+        subprocess.run(["cc", "-shared", "-fPIC", f"-I{ROOT / 'src'}", f"-I{ROOT / 'third_party'}", "-o", library, ROOT / "src/base/hash.c"], check=True)
+    hash_of = ctypes.CDLL(library).cg_hash_of
+    hash_of.restype, hash_of.argtypes = type("Hash", (ctypes.Structure,), {"_fields_": [("text", ctypes.c_char * 33)]}), [ctypes.c_char_p, ctypes.c_size_t]
+    data = content + key
+    return data + b"\n%s %016x\n" % (hash_of(data, len(data)).text, len(key))
 
 
 def main(tests):

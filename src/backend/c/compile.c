@@ -1,5 +1,5 @@
 // Kernels become a shared object: one C file (two for large programs), the machine's C compiler, its output's bytes.
-// Results are kept in a cache by the hash of the text, the flags and the compiler.
+// Kept in the cache (cache.h) under the text, the flags and the compiler.
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -11,12 +11,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define XXH_INLINE_ALL
-#include "xxhash/xxhash.h"
-
 #include "backend/c/cache.h"
 #include "backend/c/kernel_internal.h"
 #include "backend/c/prelude.h"
+#include "base/hash.h"
 #include "runtime/team.h"
 
 extern char **environ;
@@ -154,41 +152,12 @@ static bool read_all(cg_session *s, const char *path, const void **data, size_t 
   return true;
 }
 
-// ---------------------------------------------------------------- cache
-
 // The compiler's own word of which one it is.
 static const char *identity(cg_session *s, const char *cc) {
   cg_str text = cg_str_new(s);
   child c = start(s, (char *[]){(char *)cc, "--version", NULL});
   finish(&c, &text);
   return cg_str_text(&text);
-}
-
-const char *cg_cache_folder(cg_session *s) {
-  const char *dir = getenv("CIERGE_CACHE"), *home = getenv("HOME");
-  if (dir && (!*dir || !strcmp(dir, "none"))) return NULL;
-  if (!dir && (!home || !*home)) return NULL;
-  if (!dir) {
-    const char *up = cg_format(s, "%s/.cache", home);
-    mkdir(up, 0700);
-    dir = cg_format(s, "%s/cierge", up);
-  }
-  return mkdir(dir, 0700) && errno != EEXIST ? NULL : dir;
-}
-
-static const char *cache_path(cg_session *s, const char *key_text) {
-  const char *dir = cg_cache_folder(s);
-  if (!dir) return NULL;
-  XXH128_hash_t h = XXH3_128bits(key_text, strlen(key_text));
-  return cg_format(s, "%s/%016llx%016llx.so", dir, (unsigned long long)h.high64, (unsigned long long)h.low64);
-}
-
-static void cache_put(cg_session *s, const char *path, const void *data, size_t size) {
-  const char *temporary = cg_format(s, "%s.%ld", path, (long)getpid());
-  int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-  if (fd < 0) return;
-  ssize_t n = write(fd, data, size);
-  if (close(fd) || n != (ssize_t)size || rename(temporary, path)) unlink(temporary);
 }
 
 // ---------------------------------------------------------------- all of it
@@ -276,8 +245,8 @@ void cg_c_finish(cg_emitter *e) {
   cg_str_addf(&key, "%s\n%s\n", cc, identity(s, cc));
   for (int i = 0; i < flag.n; i++) cg_str_addf(&key, "%s\n", flag.at[i]);
   cg_str_add(&key, cg_str_text(&e->kernel_source));
-  const char *kept = cache_path(s, cg_str_text(&key));
-  if (kept && read_all(s, kept, &e->kernel_object, &e->kernel_object_size)) return;
+  const char *name = cg_format(s, "%s.so", cg_hash_of(key.at, key.n).text); // what follows the shared object is not looked at by those who read such
+  if (cg_cache_get(s, name, cg_str_text(&key), &e->kernel_object, &e->kernel_object_size)) return;
   compile(e, cc, &flag, n, source, &e->kernel_object, &e->kernel_object_size);
-  if (kept) cache_put(s, kept, e->kernel_object, e->kernel_object_size);
+  cg_cache_put(s, name, cg_str_text(&key), e->kernel_object, e->kernel_object_size);
 }
