@@ -34,6 +34,14 @@ typedef struct {
   size_t size;
 } cg_emit_library;
 
+// What a kernel says of a value that it makes: `of` is the value that it may lie over, the operand that it begins as a copy of; -1:
+// over any that nobody reads any more, as the kernel cannot fail.
+typedef struct {
+  const cg_plan_fn *fn;
+  uint32_t value;
+  int of;
+} cg_emit_place_over;
+
 // The steps first … last - 1 of plan->fn[fn], which a region became.
 typedef struct {
   uint32_t fn, first, last;
@@ -49,6 +57,7 @@ struct cg_emitter {
   cg_emit_scope *scope;
   cg_emit_map states, sites;
   CG_VEC(cg_emit_span) spans;
+  CG_VEC(cg_emit_place_over) over;
   void *state[8];                  // one slot for each backend, by its index in cg_backends
   CG_VEC(cg_emit_weight) weights;
   uint64_t weights_size;
@@ -101,6 +110,8 @@ void cg_emit_bind_symbol(cg_emitter *e, const cg_symbol *y, int index);
 bool cg_emit_is_set(const cg_plan_fn *f, uint32_t value);
 // Emits f and the regions that it calls as a new function of the plan.
 cg_emitted_fn cg_emit_fn(cg_emitter *e, cg_fn *f);
+// State whose old value nobody reads any more is written where it lies (compile/in_place.c). f: main, when all of it is there.
+void cg_emit_in_place(cg_emitter *e, cg_plan_fn *f);
 // The symbols that any of these functions needs from outside become further parameters of all of them, in one order.
 // Gives how many, and the caller's values for them.
 int cg_emit_share_symbols(cg_emitter *e, const cg_emitted_fn *fn, int nfns, int **values);

@@ -86,6 +86,7 @@ static void emit(cg_emitter *e) {
   cg_emit_site(e, &(cg_node){0}); // site 0: nowhere
   cg_emitted_fn f = cg_emit_fn(e, e->m->main);
   symbols(e, &f);
+  cg_emit_in_place(e, e->plan->fn[f.index]);
   inputs(e);
   for (int i = 0; cg_backends[i]; i++)
     if (cg_backends[i]->finish) cg_backends[i]->finish(e);

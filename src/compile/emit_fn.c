@@ -68,6 +68,7 @@ cg_emitted_fn cg_emit_fn(cg_emitter *e, cg_fn *f) {
 
   e->fn->param = CG_NEW_ARRAY(s, uint32_t, f->param.n + 1);
   for (int i = 0; i < f->param.n; i++) param(e, f->param.at[i], (uint32_t)i);
+  for (int i = 0; i < f->update.n; i++) cg_emit_value(e, f->update.at[i].target); // before what may lie over it
   for (cg_node *n = f->first; n; n = n->next) {
     if (n->callee) call(e, out.index, n);
     else if (n->backend == &cg_backend_host) cg_host_lower(e, n);

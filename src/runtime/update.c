@@ -9,11 +9,14 @@ static bool in_mutable_memory(const cg_frame *f, uint32_t v) {
   return storage == CG_ST_PARAM || storage == CG_ST_STATE;
 }
 
+// Its value was written where it lies.
+static bool is_done(const cg_frame *f, const cg_plan_update *u) { return f->fn->value[u->value].root == u->target; }
+
 cierge_status *cg_save_updates(cg_frame *f) {
   const cg_plan_fn *plan = f->fn->plan;
   for (uint32_t i = 0; i < plan->n_updates; i++) {
     const cg_plan_update *u = &plan->update[i];
-    if (u->target == u->value) continue;
+    if (is_done(f, u)) continue;
     cg_view v;
     cierge_status *st = cg_view_of(f, u->value, &v);
     if (st) return st;
@@ -45,7 +48,7 @@ cierge_status *cg_write_updates(cg_frame *f) {
   for (uint32_t i = 0; i < plan->n_updates; i++) {
     const cg_plan_update *u = &plan->update[i];
     const cg_plan_value *target = &plan->value[u->target];
-    if (u->target == u->value) continue;
+    if (is_done(f, u)) continue;
     cg_view v;
     cierge_status *st = cg_view_of(f, u->value, &v);
     if (st) return st;

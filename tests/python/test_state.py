@@ -1,5 +1,6 @@
 """State that a program writes to: under two names, in overlapping parts, by strides; what each call gives and leaves behind is PyTorch's."""
 import copy
+import random
 
 from common import SCRATCH, cli, close, compile, export, main, np, torch
 import cierge
@@ -188,6 +189,109 @@ def test_repeated_heads():
     artifact, _ = compile(export(Model({}, forms["expand"]), (q, k, v, mask), "kernels"))
     assert "native kernels: 1\n" in cierge.inspect(artifact), "heads are written out"
     assert "native kernels: 1\n" in cierge.inspect(compile(export(Model({}, forms["written"]), (q, k, v, mask), "kernels", functional=True))[0])
+
+
+# ---------------------------------------------------------------- written where it lies
+
+WRITES = """
+s.{k}.index_copy_(1, i, x)
+s.{k}.index_add_(1, i, x, alpha=2)
+s.{k}.index_fill_(1, i, 3)
+s.{k}[:, i] = x
+s.{k}.index_put_((j, i), x[0], accumulate=True)
+s.{k}.scatter_(1, i.view(1, 1, 1).expand(2, 1, 4), x)
+s.{k}.scatter_add_(1, i.view(1, 1, 1).expand(2, 1, 4), x)
+s.{k}.scatter_reduce_(1, i.view(1, 1, 1).expand(2, 1, 4), x, 'amax', include_self=False)
+s.{k}.copy_(x.expand(2, 6, 4))
+s.{k}.copy_(s.{o} + 1)
+s.{k}[:, 1:3] = x
+s.{k}[:, 2].copy_(x[:, 0])
+s.{k}[1].mul_(0.5)
+s.{k}.mul_(0.5)
+s.{k}.index_copy_(1, i, s.{k}[:, :1] + 1)
+s.{k}.index_copy_(1, i, s.{o}[:, 2:3])
+s.{k}.view(-1)[:3].neg_()
+"""
+READS = """
+s.{k}.sum(1)
+s.{k} + 0
+s.{k}[:, :2] * x
+s.{k}
+s.{k}.transpose(1, 2)
+torch.nn.functional.scaled_dot_product_attention(x, s.{k}, s.{o})
+"""
+
+
+def random_program(rng, names):
+    """Lines that write to buffers and read them, before and after."""
+    lines, outputs = [], []
+    for n in range(rng.randint(3, 7)):
+        k, o = rng.sample(names, 2)
+        if rng.random() < 0.6:
+            lines.append(rng.choice(WRITES.split("\n")[1:-1]).format(k=k, o=o))
+        else:
+            text = rng.choice(READS.split("\n")[1:-1]).format(k=k, o=o)
+            lines.append(f"y{n} = {text}" + (".clone()" if rng.random() < 0.5 else ""))
+            outputs.append(f"y{n}")
+    return "def f(s, i, j, x):\n" + "".join(f"    {line}\n" for line in lines) + f"    return {', '.join(outputs + ['x.sum()'])},\n"
+
+
+def random_programs(seeds, alias):
+    for seed in seeds:
+        names = ["k", "o", "same"] if alias else ["k", "o"]
+        text, scope = random_program(random.Random(seed), names), {"torch": torch}
+        exec(text, scope)
+
+        def make():
+            b = {n: torch.arange(48.).sub(20).div(7 + m).reshape(2, 6, 4) for m, n in enumerate(("k", "o"))}
+            return {**b, "same": b["k"]} if alias else b
+        calls = [(torch.tensor([i]), torch.tensor([1]), torch.full((2, 1, 4), i / 4).cumsum(2)) for i in (3, 0, 5)]
+        try:
+            check(f"random_{seed}", make, scope["f"], calls, TRAINING if alias else (False, True), native=False)
+        except Exception:
+            print(f"seed {seed}, alias {alias}\n{text}")
+            raise
+
+
+def test_random_state():
+    random_programs(range(3), False)
+    random_programs(range(100, 105), True)
+
+
+def state_errors(f, calls, bad):
+    """A call that fails leaves whole rows behind, and a context that goes on."""
+    eager = Model({"k": torch.zeros(2, 6, 4)}, f)
+    artifact, _ = compile(export(Model({"k": torch.zeros(2, 6, 4)}, f), calls[0], "errors"), "--require-native")
+    context = cierge.load(artifact).context(threads=2)
+    for x in calls:
+        close(torch.from_dlpack(context.run(*x)[0]), eager(*x))
+        try:
+            context.run(*bad)
+            raise AssertionError("an index out of range went through")
+        except cierge.Error as e:
+            assert "out of range" in str(e), e
+
+
+def test_indices_are_looked_at_before_anything_is_written():
+    rows = [(torch.tensor([i, 0]), torch.randn(2, 2, 4)) for i in (3, 1)]
+
+    def copied(s, i, x):
+        s.k.index_copy_(1, i, x)
+        return s.k * 2
+    state_errors(copied, rows, (torch.tensor([2, 6]), torch.ones(2, 2, 4)))
+
+    def put(s, i, x):
+        s.k[:, i] = x
+        return s.k.sum(0)
+    state_errors(put, rows, (torch.tensor([2, -7]), torch.ones(2, 2, 4)))
+
+    def scattered(s, i, x):
+        s.k.scatter_add_(1, i, x)
+        return s.k + 1
+    many = [(torch.randint(0, 6, (2, 3, 4)), torch.randn(2, 3, 4)) for _ in range(2)]
+    wrong = many[0][0].clone()
+    wrong[1, 2, 3] = 6
+    state_errors(scattered, many, (wrong, torch.ones(2, 3, 4)))
 
 
 if __name__ == "__main__":

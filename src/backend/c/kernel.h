@@ -69,6 +69,9 @@ const char *cg_kernel_scalar(cg_kernel *k, const cg_arg *a, cg_dtype t);
 // Result i as a raw pointer: only for templates with epilogue == false (`float *restrict out0`).
 const char *cg_kernel_output(cg_kernel *k, int i);
 bool cg_kernel_result_used(const cg_kernel *k, int i); // whether anybody reads result i
+// Result 0 may lie where `in` does, an operand that it begins as a copy of and that the kernel reads for nothing else: then the two
+// pointers are equal, and nothing is written unless all of it will be.
+void cg_kernel_over(cg_kernel *k, const cg_kernel_input *in);
 
 // Whether result 0, or what the epilogue makes of it, lies with dimension 1 innermost in memory.
 bool cg_kernel_channels_last(const cg_kernel *k);

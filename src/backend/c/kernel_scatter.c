@@ -36,6 +36,7 @@ typedef struct {
   bool is_indexed[CG_MAX_RANK], wraps;                   // wraps: negative indices count from the end
   const cg_expr *bound[CG_MAX_RANK];                     // how far loops over dimensions that are not indexed go
   const char *value;                                     // C text of what is written, in the computation type
+  const char *from;                                      // the pointer that it is read from; NULL: a number
   const char *copied;                                    // the same as it is stored, NULL: value must be converted
   combine how;
   bool include_self;
@@ -121,7 +122,7 @@ static void index_dim(writer *w, int dim, const cg_kernel_input *in) {
 
 static void set_value(writer *w, const cg_kernel_input *in, const char *const *index) {
   const char *at = cg_rows_at(w->k, in, index);
-  w->value = cg_kernel_load(w->k, in->dtype, in->name, at);
+  w->value = cg_kernel_load(w->k, in->dtype, in->name, at), w->from = in->name;
   w->copied = in->dtype == w->t ? cg_format(w->s, "%s[%s]", in->name, at) : NULL;
 }
 
@@ -200,8 +201,16 @@ static void read_put(writer *w) {
 
 // ---------------------------------------------------------------- text
 
-static void copy_self(writer *w) {
-  cg_kernel_input in = cg_rows_read(w->k, tensor(w->n, "self"));
+// Whether self is read for nothing but the copy that the result begins as, in C order.
+static bool only_copied(const writer *w, const cg_kernel_input *self) {
+  if (!self->contiguous || !cg_type_equal(&self->value->type, &w->n->result[0]->type)) return false;
+  for (int i = 0; i < w->nindexed; i++)
+    if (!strcmp(w->ix[i].in.name, self->name)) return false;
+  return !w->from || strcmp(w->from, self->name);
+}
+
+static void copy_self(writer *w, const cg_kernel_input *self) {
+  cg_kernel_input in = *self;
   const char *count = cg_kernel_size(w->k, cg_rows_product(w->k, w->rank, w->dim, NULL));
   cg_str_add(w->o, "  {\n");
   if (in.contiguous && cg_type_equal(&in.value->type, &w->n->result[0]->type)) {
@@ -229,6 +238,20 @@ static void read_index(writer *w, int indent, const char *name, const char *text
   else cg_str_add(w->o, "_given;\n");
   cg_str_addf(w->o, "%*sif (%s < 0 || %s >= %s) {\n%*s  cg_raise(err, CG_KERNEL_INDEX, %s_given, %s, %d);\n%*s  continue;\n%*s}\n", indent, "", name, name, size, indent, "",
               name, size, cg_kernel_site(w->k), indent, "", indent, "");
+}
+
+// Written where self lies: not before all indices were looked at.
+static void check_indices(writer *w, const cg_kernel_input *self) {
+  const char *numel = cg_kernel_size(w->k, cg_rows_product(w->k, w->rank, w->dim, NULL)), *at[CG_MAX_RANK];
+  for (int d = 0; d < CG_MAX_RANK; d++) at[d] = place_name(w, "c", d);
+  cg_str_addf(w->o, "  if (%s == %s && %s > 0) {\n", w->out, self->name, numel);
+  for (int i = 0; i < w->nindexed; i++) {
+    const indexed *x = &w->ix[i];
+    int loops = cg_rows_loops(w->k, w->o, 4, x->in.rank, x->in.dim, NULL, at), indent = 4 + 2 * loops;
+    read_index(w, indent, w->name[x->dim], cg_format(w->s, "%s[%s]", x->in.name, cg_rows_at(w->k, &x->in, at)), cg_kernel_size(w->k, w->dim[x->dim]));
+    cg_rows_loops_close(w->o, 4, loops);
+  }
+  cg_str_add(w->o, "    if (err[0]) return cg_raised(err, detail);\n  }\n");
 }
 
 static void read_indices(writer *w, int indent, bool inner) {
@@ -336,8 +359,15 @@ static void emit(cg_kernel *k, const cg_node *n) {
   if (puts_by_tensors(n)) read_put(&w);
   else read_scatter(&w);
   const cg_expr *numel = cg_rows_product(k, w.rank, w.dim, NULL);
+  cg_kernel_input self = cg_rows_read(k, tensor(n, "self"));
+  bool over = only_copied(&w, &self);
   cg_str_add(w.o, "  int64_t err[4] = {0};\n");
-  copy_self(&w);
+  if (over) {
+    cg_kernel_over(k, &self);
+    check_indices(&w, &self);
+    cg_str_addf(w.o, "  if (%s != %s)\n", w.out, self.name);
+  }
+  copy_self(&w, &self);
   if (w.how == MEAN) {
     w.count = cg_kernel_scratch(k, CG_I64, numel);
     cg_str_addf(w.o, "  for (int64_t i = 0; i < %s; i++) %s[i] = 1;\n", cg_kernel_size(k, numel), w.count);
@@ -398,8 +428,9 @@ static void emit_masked(writer *w) {
 
 static void emit_serial(cg_kernel *k, const cg_node *n) {
   writer w = begin(k, n);
+  cg_kernel_input self = cg_rows_read(k, tensor(n, "self"));
   cg_str_add(w.o, "  int64_t err[4] = {0}, next = 0;\n");
-  copy_self(&w);
+  copy_self(&w, &self);
   if (is(n, "aten::put")) emit_put(&w);
   else emit_masked(&w);
   cg_str_add(w.o, "  if (err[0]) return cg_raised(err, detail);\n");
