@@ -42,6 +42,15 @@ typedef struct {
   int of;
 } cg_emit_place_over;
 
+// Operand `flag` of some kernel, None as it is made: where the memory of `of` is a state's that is written in place, a word that says
+// whether it may hold elements that are NaN or beyond CG_EMIT_TAME in size. writes: the kernel that writes the state, and keeps the word.
+typedef struct {
+  const cg_plan_fn *fn;
+  uint32_t flag, of;
+  bool writes;
+} cg_emit_wild;
+#define CG_EMIT_TAME 1e15 // products of two such numbers, and sums of thousands of them, are finite in f32
+
 // The steps first … last - 1 of plan->fn[fn], which a region became.
 typedef struct {
   uint32_t fn, first, last;
@@ -58,6 +67,7 @@ struct cg_emitter {
   cg_emit_map states, sites;
   CG_VEC(cg_emit_span) spans;
   CG_VEC(cg_emit_place_over) over;
+  CG_VEC(cg_emit_wild) wild;
   void *state[8];                  // one slot for each backend, by its index in cg_backends
   CG_VEC(cg_emit_weight) weights;
   uint64_t weights_size;

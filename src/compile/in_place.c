@@ -3,6 +3,9 @@
 //
 // That needs all of: one kernel makes the value, and either begins it as a copy of the state or cannot fail half way; every other step
 // that reads the old value comes before that kernel, and keeps no pointer to it; no output, other update or other function reads it.
+#include <math.h>
+#include <string.h>
+
 #include "compile/compile.h"
 
 typedef struct {
@@ -86,7 +89,52 @@ static bool nobody_reads(const view *x, uint32_t state, int64_t from, int64_t of
   return true;
 }
 
-static void place(const view *x, const cg_plan_update *u) {
+// ---------------------------------------------------------------- what may be among its elements
+
+static double element(const cg_constant *c, uint64_t i) {
+  float f = 0;
+  double d = 0;
+  uint16_t h;
+  const uint8_t *p = c->data + i * cg_dtypes[c->type.dtype].size;
+  switch (c->type.dtype) {
+  case CG_F64: memcpy(&d, p, 8); return d;
+  case CG_F32: memcpy(&f, p, 4); return f;
+  case CG_F16: memcpy(&h, p, 2); return (h & 0x7C00) == 0x7C00 ? INFINITY : 0; // 65504 is the largest
+  case CG_BF16: {
+    memcpy(&h, p, 2);
+    uint32_t bits = (uint32_t)h << 16;
+    memcpy(&f, &bits, 4);
+    return f;
+  }
+  default: return 0;
+  }
+}
+
+static bool may_be_wild(const cg_constant *c) {
+  for (uint64_t i = 0; c->data && i < c->size / cg_dtypes[c->type.dtype].size; i++)
+    if (!(fabs(element(c, i)) <= CG_EMIT_TAME)) return true;
+  return false;
+}
+
+// A word of state that says so, kept by the kernel that writes to the state; all who asked for it get it.
+static void keep_word(const view *x, uint32_t state, uint32_t made, const cg_constant *c) {
+  cg_emitter *e = x->e;
+  cg_plan_fn *f = (cg_plan_fn *)(uintptr_t)x->f;
+  bool kept = false, all;
+  for (int i = 0; i < e->wild.n; i++) kept |= e->wild.at[i].fn == f && e->wild.at[i].writes && e->wild.at[i].of == made;
+  if (!kept) return;
+  int64_t *word = CG_NEW(e->s, int64_t);
+  *word = may_be_wild(c);
+  int made_now = cg_emit_constant(e, "", CG_I64, 0, NULL, word, sizeof *word);
+  cg_plan_value slot = f->value[made_now];
+  slot.storage = CG_ST_STATE, slot.index = e->plan->n_states++;
+  for (int i = 0; i < e->wild.n; i++)
+    if (e->wild.at[i].fn == f && root(f, e->wild.at[i].of, &all) == state) f->value[e->wild.at[i].flag] = slot;
+}
+
+// ---------------------------------------------------------------- one update
+
+static void place(const view *x, const cg_plan_update *u, const cg_constant *c) {
   const cg_plan_fn *f = x->f;
   bool all;
   uint32_t state = u->target, made = root(f, u->value, &all);
@@ -97,9 +145,10 @@ static void place(const view *x, const cg_plan_update *u) {
   f->value[made].storage = CG_ST_ALIAS;
   f->value[made].of = state;
   f->value[made].offset_expr = -1;
+  if (of >= 0) keep_word(x, state, made, c);
 }
 
 void cg_emit_in_place(cg_emitter *e, cg_plan_fn *f) {
   view x = {e, f};
-  for (uint32_t i = 0; i < f->n_updates; i++) place(&x, &f->update[i]);
+  for (uint32_t i = 0; i < f->n_updates; i++) place(&x, &f->update[i], e->m->main->update.at[i].target->constant);
 }

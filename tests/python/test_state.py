@@ -1,6 +1,7 @@
 """State that a program writes to: under two names, in overlapping parts, by strides; what each call gives and leaves behind is PyTorch's."""
 import copy
 import random
+import time
 
 from common import SCRATCH, cli, close, compile, export, main, np, torch
 import cierge
@@ -231,7 +232,7 @@ def random_program(rng, names):
             lines.append(rng.choice(WRITES.split("\n")[1:-1]).format(k=k, o=o))
         else:
             text = rng.choice(READS.split("\n")[1:-1]).format(k=k, o=o)
-            lines.append(f"y{n} = {text}" + (".clone()" if rng.random() < 0.5 else ""))
+            lines.append(f"y{n} = ({text})" + (".clone()" if rng.random() < 0.5 else ""))
             outputs.append(f"y{n}")
     return "def f(s, i, j, x):\n" + "".join(f"    {line}\n" for line in lines) + f"    return {', '.join(outputs + ['x.sum()'])},\n"
 
@@ -292,6 +293,78 @@ def test_indices_are_looked_at_before_anything_is_written():
     wrong = many[0][0].clone()
     wrong[1, 2, 3] = 6
     state_errors(scattered, many, (wrong, torch.ones(2, 3, 4)))
+
+
+# ---------------------------------------------------------------- a cache that is longer than what is in it
+
+def cached(dtype=torch.float32, mask_of=lambda s, i: (torch.arange(40) <= i)[None], scale=None, group=True):
+    """One step of attention over a cache of 40 places; q, k, v are this step's."""
+    def make():
+        return {"k": torch.zeros(1, 2, 40, 8, dtype=dtype), "v": torch.zeros(1, 2, 40, 8, dtype=dtype)}
+
+    def f(s, i, q, k, v):
+        s.k.index_copy_(2, i, k)
+        s.v.index_copy_(2, i, v)
+        return torch.nn.functional.scaled_dot_product_attention(q, s.k, s.v, mask_of(s, i), scale=scale, enable_gqa=group)
+    return make, f
+
+
+def cache_steps(places, dtype=torch.float32, **bad):
+    """bad: by step, what is put into q, k or v."""
+    out = []
+    for n, i in enumerate(places):
+        x = {"q": torch.randn(1, 4, 1, 8), "k": torch.randn(1, 2, 1, 8), "v": torch.randn(1, 2, 1, 8)}
+        for name, (step, number) in bad.items():
+            if step == n:
+                x[name][0, 1, 0, 3] = number
+        out.append((torch.tensor([i]), *(t.to(dtype) for t in x.values())))
+    return out
+
+
+def test_valid_length():
+    """What the mask hides is not looked at, and counts as in PyTorch where it is no ordinary number."""
+    nan, inf, places = float("nan"), float("inf"), [0, 1, 7, 38, 39, 3, 5, 2]
+    make, f = cached()
+    artifact, _ = compile(export(Model(make(), f), cache_steps([0])[0], "valid"), "--require-native")
+    for bad in ({}, {"v": (3, nan)}, {"k": (3, nan)}, {"v": (4, -inf)}, {"k": (4, inf)}, {"q": (5, inf)}, {"q": (5, nan)}, {"k": (3, 3e38), "q": (5, 3e38)}):
+        eager, context = Model(make(), f), cierge.load(artifact).context(threads=2)
+        for x in cache_steps(places, **bad):
+            close(torch.from_dlpack(context.run(*x)[0]), eager(*x))
+    forms = {
+        "additive": cached(mask_of=lambda s, i: torch.where(torch.arange(40) <= i, 0.0, -torch.inf)[None]),
+        "low": cached(mask_of=lambda s, i: torch.where(torch.arange(40) <= i, 0.0, -1e30)[None]),
+        "nothing": cached(mask_of=lambda s, i: (torch.arange(40) < i)[None]),
+        "window": cached(mask_of=lambda s, i: ((torch.arange(40) <= i) & (torch.arange(40) > i - 3))[None]),
+        "each": cached(mask_of=lambda s, i: (torch.arange(40) <= i + torch.arange(4).view(4, 1, 1))[None]),
+        "double": cached(torch.float64),
+    }
+    for name, (make, f) in forms.items():
+        check("valid_" + name, make, f, cache_steps(places, torch.float64 if name == "double" else torch.float32, v=(3, nan)), (True,))
+
+
+def test_valid_length_bounds_the_time():
+    """A long cache with little in it costs what a short one does."""
+    contexts = {}
+    for capacity in (128, 8192):
+        def make():
+            return {n: torch.zeros(1, 4, capacity, 64) for n in ("k", "v")}
+
+        def f(s, i, q, k, v):
+            s.k.index_copy_(2, i, k)
+            s.v.index_copy_(2, i, v)
+            return torch.nn.functional.scaled_dot_product_attention(q, heads("expand", s.k), heads("expand", s.v), (torch.arange(capacity) <= i)[None])
+        x = (torch.tensor([100]), torch.randn(1, 12, 1, 64), torch.randn(1, 4, 1, 64), torch.randn(1, 4, 1, 64))
+        artifact, _ = compile(export(Model(make(), f), x, f"long{capacity}"), "--require-native")
+        contexts[capacity] = cierge.load(artifact).context(threads=1)
+        contexts[capacity].run(*x)
+    best = {}
+    for _ in range(40):
+        for capacity, c in contexts.items():
+            start = time.perf_counter()
+            for _ in range(5):
+                c.call()
+            best[capacity] = min(best.get(capacity, 1), time.perf_counter() - start)
+    assert best[8192] < 3 * best[128], best  # 64 times as long, 20 times as slow where it is copied or read
 
 
 if __name__ == "__main__":

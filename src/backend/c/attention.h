@@ -17,4 +17,9 @@ enum { CG_SCORES_STEPS = 4 };
 void cg_c_find_attention(cg_fn *f);
 // heads.c: attention nodes of f read key and value heads that are repeated for grouped queries where they lie.
 void cg_c_share_heads(cg_fn *f);
+// What v is a view of, in its region.
+cg_value *cg_c_behind(cg_value *v);
+// Whether an attention node reads v as its keys or values, and whether a kernel that writes rows into a tensor made v.
+bool cg_c_attended(const cg_value *v);
+bool cg_c_rows_written(const cg_value *v);
 #endif

@@ -5,6 +5,8 @@
 #include "ops/te_builder.h"
 #include "pass/pass.h"
 
+#include <string.h>
+
 enum { VIEWS = 8 }; // that a model may put between
 
 // Element idx of a view as an element of `below`.
@@ -61,4 +63,29 @@ void cg_c_share_heads(cg_fn *f) {
     }
   }
   if (any) cg_remove_dead(f);
+}
+
+// ---------------------------------------------------------------- caches
+
+cg_value *cg_c_behind(cg_value *v) {
+  while (v->def && v->def->op && v->def->op->traits & CG_OP_VIEW && v->def->nargs && cg_arg_tensor(&v->def->arg[0])) v = cg_arg_tensor(&v->def->arg[0]);
+  return v;
+}
+
+static bool is_kernel(const cg_node *n, const char *name) {
+  te_compute how = {0};
+  return n && n->op && n->op->lower && !n->op->lower(NULL, n, &how) && how.kind == TE_KERNEL && !strcmp(how.kernel, name);
+}
+
+bool cg_c_rows_written(const cg_value *v) {
+  const char *name = v->def && v->def->schema ? v->def->schema->name : "";
+  return !strcmp(name, "aten::index_copy") || !strcmp(name, "aten::index_put") || !strcmp(name, "aten::_unsafe_index_put") || !strcmp(name, "aten::scatter");
+}
+
+bool cg_c_attended(const cg_value *v) {
+  for (const cg_node *n = v->def ? v->def->next : NULL; n; n = n->next) {
+    cg_value *key = cg_arg_tensor(cg_node_arg(n, "key")), *value = cg_arg_tensor(cg_node_arg(n, "value"));
+    if (key && value && (cg_c_behind(key) == v || cg_c_behind(value) == v) && is_kernel(n, "attention")) return true;
+  }
+  return false;
 }

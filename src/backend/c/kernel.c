@@ -247,6 +247,16 @@ void cg_kernel_over(cg_kernel *k, const cg_kernel_input *in) {
   }
 }
 
+const char *cg_kernel_wild(cg_kernel *k, const char *name, bool writes) {
+  cg_emitter *e = k->c->e;
+  cg_arg none = cg_a_none();
+  cg_emit_wild x = {.fn = e->fn, .flag = (uint32_t)cg_emit_arg(e, &none), .writes = writes};
+  for (int i = 0; i < k->pointer.n; i++)
+    if (!strcmp(k->pointer.at[i].name, name)) x.of = (uint32_t)k->pointer.at[i].plan;
+  CG_PUSH(e->s, &e->wild, x);
+  return cg_kernel_point_as(k, (int)x.flag, "int64_t", false);
+}
+
 bool cg_kernel_result_used(const cg_kernel *k, int i) { return cg_c_info(k->node->result[i])->uses > 0; }
 
 bool cg_kernel_channels_last(const cg_kernel *k) {

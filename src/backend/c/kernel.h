@@ -72,6 +72,9 @@ bool cg_kernel_result_used(const cg_kernel *k, int i); // whether anybody reads 
 // Result 0 may lie where `in` does, an operand that it begins as a copy of and that the kernel reads for nothing else: then the two
 // pointers are equal, and nothing is written unless all of it will be.
 void cg_kernel_over(cg_kernel *k, const cg_kernel_input *in);
+// Name of a `const int64_t *`: whether the state that pointer `name` points to may hold elements that are NaN or beyond CG_EMIT_TAME in
+// size; NULL: not known. writes: this kernel writes to that state, and to the word (through a cast) when it wrote such an element.
+const char *cg_kernel_wild(cg_kernel *k, const char *name, bool writes);
 
 // Whether result 0, or what the epilogue makes of it, lies with dimension 1 innermost in memory.
 bool cg_kernel_channels_last(const cg_kernel *k);

@@ -6,6 +6,7 @@
 
 #include "backend/c/attention.h"
 #include "backend/c/kernel_gemm.h"
+#include "backend/c/kernel_rows.h"
 
 enum { KEYS = 512 }; // keys of a block
 
@@ -16,7 +17,7 @@ typedef struct {
   const cg_node *n;
   cg_tile tile;
   cg_kernel_input q, key, v;
-  struct { cg_scores_step kind; cg_kernel_input mask; const char *fill; } step[CG_SCORES_STEPS];
+  struct { cg_scores_step kind; cg_kernel_input mask; const char *fill; double number; } step[CG_SCORES_STEPS];
   int n_steps;
   bool causal, flash, safe; // flash: the operator that also gives the logarithm of the sums; safe: a row that is masked altogether is 0
   const cg_type *out;
@@ -72,20 +73,23 @@ static void split_batch(writer *w, cg_str *o, int indent, const char *of, const 
   }
 }
 
-// Packs B = (depth, cols) of every batch of `in` as panels: (batch, panel, depth, NR).
+// Packs B = (depth, cols) of every batch of `in` as panels: (batch, panel, depth, NR). Of the keys, one of the two, those before `bound`.
 static const char *pack(writer *w, cg_str *o, const cg_kernel_input *in, const char *what, const cg_expr *depth, const cg_expr *cols, const cg_expr *stride_depth,
                         const cg_expr *stride_col) {
+  bool keys_are_cols = in == &w->key;
   cg_expr_pool *x = &w->m->exprs;
   const cg_expr *nr = cg_x_int(x, w->tile.nr), *batches = batches_of(w, in->dim);
   const cg_expr *panels = cg_x_floordiv(x, cg_x_add(x, cols, cg_x_int(x, w->tile.nr - 1)), nr);
   const char *to = cg_kernel_scratch(w->k, w->tile.dtype, cg_x_mul(x, cg_x_mul(x, batches, panels), cg_x_mul(x, depth, nr)));
   const char *n = size(w, cols), *p = size(w, panels), *dn = size(w, depth);
   cg_str_addf(o, "  // %s as panels (batch, panel, %s, NR)\n", what, dn);
-  cg_str_addf(o, "  #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1 && %s * %s * %s > 50000)\n", size(w, batches), n, dn);
+  cg_str_addf(o, "  #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1 && %s * %s * %s > 50000)\n", size(w, batches), keys_are_cols ? "bound" : n,
+              keys_are_cols ? dn : "bound");
   cg_str_addf(o, "  for (int64_t at = 0; at < %s * %s; at++) {\n    const int64_t z = at / %s, n0 = at %% %s * NR, width = %s - n0 < NR ? %s - n0 : NR;\n    (void)z;\n", size(w, batches), p, p, p,
               n, n);
   split_batch(w, o, 4, "z", in->dim);
-  cg_str_addf(o, "    %s(%s, width, %s + %s + n0 * (%s), %s, %s, %s + at * %s * NR, width <= NR / 2 ? NR / 2 : NR);\n  }\n", cg_tile_copy(w->k, in->dtype), dn,
+  if (keys_are_cols) cg_str_add(o, "    if (n0 >= bound) continue;\n");
+  cg_str_addf(o, "    %s(%s, width, %s + %s + n0 * (%s), %s, %s, %s + at * %s * NR, width <= NR / 2 ? NR / 2 : NR);\n  }\n", cg_tile_copy(w->k, in->dtype), keys_are_cols ? dn : "bound",
               in->name, matrix_offset(w, in, true), size(w, stride_col), size(w, stride_depth), size(w, stride_col), to, dn);
   return to;
 }
@@ -131,8 +135,7 @@ static void emit_units(writer *w, cg_str *o, const char *scale) {
   int EP = (E + w->tile.nr - 1) / w->tile.nr * w->tile.nr;
   bool copy_q = w->q.dtype != w->tile.dtype || !cg_x_is(w->q.stride[r - 1], 1);
   const char *batches = size(w, batches_of(w, w->out->dim));
-  cg_str_addf(o, "  const int64_t queries = %s, keys = %s, blocks = (queries + %d) / %d, key_panels = (keys + NR - 1) / NR;\n  const %s scale = %s;\n", size(w, w->q.dim[r - 2]),
-              size(w, w->key.dim[r - 2]), height - 1, height, T, scale);
+  cg_str_addf(o, "  const int64_t queries = %s, blocks = (queries + %d) / %d, key_panels = (keys + NR - 1) / NR;\n  const %s scale = %s;\n", size(w, w->q.dim[r - 2]), height - 1, height, T, scale);
   cg_str setup = cg_str_new(w->s);
   cg_str_addf(&setup,
               "    %s scores[%d * %d] __attribute__((aligned(64))); // (queries of a block, keys of a block)\n"
@@ -140,7 +143,7 @@ static void emit_units(writer *w, cg_str *o, const char *scale) {
               "    %s most[%d], total[%d]; // of each row: its largest score, the sum of its exponentials\n",
               T, height, KEYS, T, height, EP, E, T, height, height);
   if (copy_q) cg_str_addf(&setup, "    %s copy[%d * %d] __attribute__((aligned(64))); // (queries of a block, %d)\n", T, height, D ? D : 1, D);
-  cg_tile_units(o, cg_format(w->s, "%s * blocks", batches), cg_format(w->s, "%s * queries * keys * %d", batches, D + E), cg_str_text(&setup));
+  cg_tile_units(o, cg_format(w->s, "%s * blocks", batches), cg_format(w->s, "%s * queries * bound * %d", batches, D + E), cg_str_text(&setup));
   cg_str_add(o, "      const int64_t z = unit / blocks, block = unit % blocks;\n"
                 "      const int64_t q0 = block * queries / blocks, height = (block + 1) * queries / blocks - q0;\n"
                 "      (void)z;\n");
@@ -163,7 +166,7 @@ static void emit_units(writer *w, cg_str *o, const char *scale) {
               "          const int narrow = keys - key0 - j <= NR / 2;\n"
               "          block_%s(height, narrow, %d, q, ldq, kt + (key0 + j) * %d, narrow ? NR / 2 : NR, scores + j, %d, 0);\n"
               "        }\n",
-              T, EP, w->causal ? "q0 + height < keys ? q0 + height : keys" : "keys", KEYS, KEYS, KEYS, w->tile.lanes - 1, w->tile.lanes, w->tile.lanes, N, D, D, KEYS);
+              T, EP, w->causal ? "q0 + height < keys ? q0 + height : keys" : "bound", KEYS, KEYS, KEYS, w->tile.lanes - 1, w->tile.lanes, w->tile.lanes, N, D, D, KEYS);
   cg_str_addf(o, "        for (int64_t i = 0; i < height; i++) {\n          %s *row = scores + i * %d;\n", T, KEYS);
   emit_mask(w, o);
   cg_str_addf(o,
@@ -210,6 +213,7 @@ static void read_steps(writer *w, const cg_node *n) {
     int64_t kind = 0;
     cg_arg_int_const(cg_arg_list_at(cg_node_arg(n, "kinds"), i), &kind);
     w->step[w->n_steps].kind = (cg_scores_step)kind;
+    cg_arg_double(cg_arg_list_at(cg_node_arg(n, "fills"), i), &w->step[w->n_steps].number);
     w->step[w->n_steps].fill = cg_kernel_scalar(w->k, cg_arg_list_at(cg_node_arg(n, "fills"), i), w->tile.dtype);
     w->step[w->n_steps++].mask = cg_kernel_read(w->k, cg_arg_tensor(cg_arg_list_at(masks, i)));
   }
@@ -218,6 +222,56 @@ static void read_steps(writer *w, const cg_node *n) {
   double causal = 0;
   if (mask) w->step[w->n_steps++].mask = cg_kernel_read(w->k, mask);
   w->causal = cg_arg_double(cg_node_arg(n, "is_causal"), &causal) && causal;
+}
+
+// ---------------------------------------------------------------- keys that nobody may read
+
+// Caches are longer than what is in them, and a mask hides the rest: its scores are -inf, their exponentials 0, and 0 times any value
+// that is a number adds nothing. So keys behind the last one that the mask lets somebody read need not be looked at, unless NaN, inf or
+// numbers so large that products overflow are among them: their 0 * NaN is NaN in PyTorch.
+
+// C text: whether the mask's element at `at` leaves a key readable; NULL: this mask hides no key for certain.
+static const char *readable(writer *w, const char *at) {
+  const cg_kernel_input *m = &w->step[0].mask;
+  const char *x = cg_kernel_load(w->k, m->dtype, m->name, at);
+  switch (w->step[0].kind) {
+  case CG_SCORES_FILL: return w->step[0].number == -INFINITY ? cg_format(w->s, "!(%s)", x) : NULL;
+  case CG_SCORES_KEEP: return w->step[0].number == -INFINITY ? x : NULL;
+  case CG_SCORES_ADD: break;
+  }
+  return m->dtype == CG_BOOL ? x : cg_format(w->s, "(%s) != -INFINITY", x);
+}
+
+static bool small_scale(const cg_node *n) {
+  const cg_arg *scale = cg_node_arg(n, "scale");
+  double by = 1;
+  return !scale || scale->kind == CG_A_NONE || (cg_arg_double(scale, &by) && fabs(by) <= 100);
+}
+
+static bool in_cache(const cg_kernel_input *in) { return cg_c_rows_written(cg_c_behind(in->value)); }
+
+static void loops_over(writer *w, cg_str *o, const cg_kernel_input *in, int rank, const char *stem, const char **index) {
+  for (int d = 0; d < rank; d++) {
+    index[d] = cg_format(w->s, "%s%d", stem, d);
+    cg_str_addf(o, "    for (int64_t %s = 0; %s < %s; %s++)\n", index[d], index[d], size(w, in->dim[d]), index[d]);
+  }
+}
+
+static void emit_bound(writer *w, cg_str *o) {
+  const cg_kernel_input *m = &w->step[0].mask;
+  cg_str_addf(o, "  const int64_t keys = %s;\n  int64_t bound = keys; // those behind it are not looked at\n", size(w, w->key.dim[w->rank - 2]));
+  bool masked = w->n_steps == 1 && !w->causal && m->rank && m->dim[m->rank - 1] == w->key.dim[w->rank - 2] && readable(w, "0");
+  if (!masked || !in_cache(&w->key) || !in_cache(&w->v) || !small_scale(w->n)) return;
+  const char *key = cg_kernel_wild(w->k, w->key.name, false), *value = cg_kernel_wild(w->k, w->v.name, false), *index[CG_MAX_RANK];
+  cg_str_addf(o, "  if (%s && %s && !*%s && !*%s) { // K and V hold numbers of ordinary size\n    bool tame = true;\n", key, value, key, value);
+  loops_over(w, o, &w->q, w->q.rank, "e", index);
+  cg_str_addf(o, "      tame &= fabs(%s) <= %g;\n    if (tame) bound = 0;\n", cg_kernel_load(w->k, w->q.dtype, w->q.name, cg_rows_at(w->k, &w->q, index)), CG_EMIT_TAME);
+  loops_over(w, o, m, m->rank - 1, "m", index);
+  index[m->rank - 1] = "(last - 1)";
+  cg_str_addf(o,
+              "      for (int64_t last = keys; last > bound; last--)\n"
+              "        if (%s) {\n          bound = last;\n          break;\n        }\n  }\n",
+              readable(w, cg_rows_at(w->k, m, index)));
 }
 
 static void emit(cg_kernel *k, const cg_node *n) {
@@ -234,6 +288,7 @@ static void emit(cg_kernel *k, const cg_node *n) {
   int r = w.rank;
   cg_str *o = cg_kernel_body(k);
   cg_str_addf(o, "  enum { NR = %d };\n", w.tile.nr);
+  emit_bound(&w, o);
   w.kt = pack(&w, o, &w.key, "K transposed", w.key.dim[r - 1], w.key.dim[r - 2], w.key.stride[r - 1], w.key.stride[r - 2]);
   bool in_place = w.v.dtype == w.tile.dtype && cg_x_is(w.v.stride[r - 1], 1) && w.v.dim[r - 1]->value % (w.tile.nr / 2) == 0;
   if (!in_place) w.vp = pack(&w, o, &w.v, "V", w.v.dim[r - 2], w.v.dim[r - 1], w.v.stride[r - 2], w.v.stride[r - 1]);

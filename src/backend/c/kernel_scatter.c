@@ -3,10 +3,12 @@
 // to one place stays. Work is shared between threads along dimensions that are not indexed: the order at a place is always the same.
 #include <string.h>
 
+#include "backend/c/attention.h"
 #include "backend/c/kernel_rows.h"
 
 enum { BLOCK = 256, COPY_BLOCK = 16384 };
 
+typedef enum { CLEAR, WRITE, LOOK } visit; // what is done at the places: the neutral element, the value, a look at what is there now
 typedef enum { SET, ADD, MUL, AMAX, AMIN, MEAN } combine;
 
 // One indexed dimension of the result.
@@ -40,6 +42,7 @@ typedef struct {
   const char *copied;                                    // the same as it is stored, NULL: value must be converted
   combine how;
   bool include_self;
+  const char *wild;                                      // LOOK: the word that is set
   const char *count;                                     // MEAN: how many came to each place
 } writer;
 
@@ -286,11 +289,15 @@ static const char *neutral(writer *w) {
   return most ? "INFINITY" : "-INFINITY";
 }
 
-// What is done at out[to]. first: places that are met get the neutral element.
-static void write_element(writer *w, int indent, bool first) {
+// What is done at out[to].
+static void write_element(writer *w, int indent, visit how) {
   const char *place = cg_rows_place(w->k, w->rank, w->dim, w->name), *to = cg_format(w->s, "%s[to]", w->out);
   cg_str_addf(w->o, "%*sconst int64_t to = %s;\n", indent, "", place);
-  if (first) {
+  if (how == LOOK) {
+    cg_str_addf(w->o, "%*sif (!(fabs(%s) <= %g)) *(int64_t *)(uintptr_t)%s = 1;\n", indent, "", cg_kernel_load(w->k, w->t, w->out, "to"), CG_EMIT_TAME, w->wild);
+    return;
+  }
+  if (how == CLEAR) {
     cg_str_addf(w->o, "%*s%s = %s;\n", indent, "", to, cg_kernel_convert(w->k, w->t, neutral(w)));
     if (w->count) cg_str_addf(w->o, "%*s%s[to] = 0;\n", indent, "", w->count);
     return;
@@ -306,7 +313,7 @@ static void write_element(writer *w, int indent, bool first) {
 }
 
 // Follows all indices once.
-static void follow(writer *w, bool first) {
+static void follow(writer *w, visit how) {
   int last = w->rank - 1, from = w->rank;
   bool lead[CG_MAX_RANK] = {0}, middle[CG_MAX_RANK] = {0}, split = !w->is_indexed[last];
   for (int d = w->rank - 1; d >= 0; d--)
@@ -326,7 +333,7 @@ static void follow(writer *w, bool first) {
   loops += cg_rows_loops(w->k, w->o, indent + 2 * loops, w->rank, w->bound, middle, w->name);
   if (split) cg_str_addf(w->o, "%*sfor (int64_t %s = from; %s < until; %s++) {\n", indent + 2 * loops++, "", w->name[last], w->name[last], w->name[last]);
   read_indices(w, indent + 2 * loops, true);
-  write_element(w, indent + 2 * loops, first);
+  write_element(w, indent + 2 * loops, how);
   cg_rows_loops_close(w->o, indent, loops);
   cg_rows_close(w->o);
   cg_str_add(w->o, "  }\n");
@@ -372,10 +379,14 @@ static void emit(cg_kernel *k, const cg_node *n) {
     w.count = cg_kernel_scratch(k, CG_I64, numel);
     cg_str_addf(w.o, "  for (int64_t i = 0; i < %s; i++) %s[i] = 1;\n", cg_kernel_size(k, numel), w.count);
   }
-  if (!w.include_self && w.how != SET) follow(&w, true);
-  follow(&w, false);
+  if (!w.include_self && w.how != SET) follow(&w, CLEAR);
+  follow(&w, WRITE);
   if (w.how == MEAN) divide(&w);
   cg_str_add(w.o, "  if (err[0]) return cg_raised(err, detail);\n");
+  if (!over || !cg_is_float(w.t) || !cg_c_attended(n->result[0])) return;
+  w.wild = cg_kernel_wild(k, w.out, true);
+  cg_str_addf(w.o, "  if (%s && %s == %s)\n", w.wild, w.out, self.name);
+  follow(&w, LOOK);
 }
 
 const cg_kernel_template cg_kernel_scatter = {"scatter", claim, true, false, emit};
@@ -411,7 +422,7 @@ static void emit_put(writer *w) {
   read_index(w, indent, "t0", cg_format(w->s, "%s[%s]", index.name, cg_rows_at(w->k, &index, w->p)), numel);
   take(w, indent);
   w->rank = 1, w->dim = &one, w->name[0] = "t0";
-  write_element(w, indent, false);
+  write_element(w, indent, WRITE);
   cg_rows_loops_close(w->o, 2, loops);
 }
 
@@ -422,7 +433,7 @@ static void emit_masked(writer *w) {
   cg_str_addf(w->o, "%*sif (!%s[%s]) continue;\n", indent, "", mask.name, cg_rows_at(w->k, &mask, w->name + w->rank - mask.rank));
   read_index(w, indent, "taken", "next++", cg_kernel_size(w->k, size));
   take(w, indent);
-  write_element(w, indent, false);
+  write_element(w, indent, WRITE);
   cg_rows_loops_close(w->o, 2, loops);
 }
 
