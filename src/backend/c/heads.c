@@ -68,8 +68,11 @@ void cg_c_share_heads(cg_fn *f) {
 // ---------------------------------------------------------------- caches
 
 cg_value *cg_c_behind(cg_value *v) {
-  while (v->def && v->def->op && v->def->op->traits & CG_OP_VIEW && v->def->nargs && cg_arg_tensor(&v->def->arg[0])) v = cg_arg_tensor(&v->def->arg[0]);
-  return v;
+  for (;;) {
+    cg_value *x = v->def && v->def->op && v->def->op->traits & CG_OP_VIEW && v->def->nargs ? cg_arg_tensor(&v->def->arg[0]) : NULL;
+    if (!x || x->type.dtype != v->type.dtype) return v;
+    v = x;
+  }
 }
 
 static bool is_kernel(const cg_node *n, const char *name) {
