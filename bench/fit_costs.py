@@ -8,16 +8,20 @@ Each number comes from text programs that `cierge explain --measure` runs (media
   time over the number of its tensors is a line.
 - what a fused kernel takes for a byte that it reads or stores: relu of big tensors; what putting a view in order takes: a
   transposed matrix that leaves one backend for the other, against one that is not transposed.
+- what a byte of weights takes that comes from memory: a row times a matrix larger than any cache.
 One thread: the ratio between native code and LibTorch is much the same with more, and other work on the machine disturbs less.
 
     bench/fit_costs.py            prints the table
     bench/fit_costs.py --write    writes it
+    bench/fit_costs.py --only PRODUCT,stream    measures these; the others stay what they are
+bench/check_costs.py holds the result to measurements of whole programs.
 """
 import argparse
 import json
 import os
 import pathlib
 import platform
+import re
 import struct
 import subprocess
 import tempfile
@@ -26,6 +30,7 @@ import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CIERGE = pathlib.Path(os.environ.get("BUILD", ROOT / "build")) / "cierge"
+TABLE = ROOT / "src/pass/cost_numbers.def"
 WORK = tempfile.TemporaryDirectory()
 DIR = pathlib.Path(WORK.name)
 rng = np.random.default_rng(0)
@@ -78,7 +83,7 @@ def links():
         yield "REDUCTION", f"%r: f32[{r}, 1] = aten.sum.dim_IntList(%a, [1], true)\n  %b: f32[{r}, {c}] = aten.add.Tensor(%a, %r)", {}, {}, (r, c), 4 * r * c + 4 * r, r * c
         yield "OTHER", f"%b: f32[{r}, {c}] = aten.cumsum(%a, 1)", {}, {}, (r, c), 8 * r * c, r * c
     yield "VIEW", "%r: f32[8, 8] = aten.t(%a)\n  %b: f32[8, 8] = aten.neg(%r)", {}, {}, (8, 8), 512, 64
-    for m, k in ((1, 64), (16, 64), (16, 256), (64, 256), (128, 256)):
+    for m, k in ((1, 64), (1, 256), (4, 256), (16, 64), (16, 256), (64, 256), (128, 256)):
         yield "PRODUCT", f"%b: f32[{m}, {k}] = aten.mm(%a, @w)", {}, {"w": (k, k)}, (m, k), 8 * m * k + 4 * k * k, m * k * k
     for c, s, k in ((4, 8, 3), (16, 16, 3), (16, 28, 3), (32, 28, 3), (64, 28, 3), (64, 14, 1), (128, 28, 1)):
         pad = f"[{k // 2}, {k // 2}]"
@@ -167,15 +172,45 @@ def kernel_byte(repeat):
     return ns(measure(text, {"x": array((n,))}, "--backends", "c", repeat=repeat), "c") / (8 * n)
 
 
+def stream(backend, repeat):
+    k = 4096
+    return one_link(backend, "PRODUCT", f"%b: f32[1, {k}] = aten.mm(%a, @w)", {}, {"w": (k, k)}, (1, k), repeat) / (4 * k * k)
+
+
+def boundary_numbers(rows, names, repeat):
+    lines = boundaries(repeat)
+    for b in names:
+        slope, offset = lines[b]
+        node = rows[b, "POINTWISE"][0] + (rows[b, "POINTWISE"][1] * 8 * 64 if b == "torch" else rows[b, "POINTWISE"][2] * 64)
+        rows[b, "tensor"] = max(0.0, (slope - node) / 2)
+        rows[b, "region"] = max(0.0, offset)
+        rows[b, "byte"] = kernel_byte(repeat) if b == "c" else 0.0
+        rows[b, "restride"] = max(0.0, leaving(b, True, repeat) - leaving(b, False, repeat))
+
+
+def kept(rows, names):
+    """The numbers that are there, for what is not measured."""
+    for line in TABLE.read_text().splitlines():
+        found = re.match(r"NUMBER\((?:kind\[CG_COST_(\w+)\]\.)?(\w+), (.*), (.*)\)", line)
+        for b, number in zip(names, found.groups()[2:] if found else ()):
+            kind, field = found[1], found[2]
+            if kind:
+                rows.setdefault((b, kind), [0, 0, 0])[("node", "byte", "work").index(field)] = float(number)
+            else:
+                rows[b, field] = float(number)
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--write", action="store_true")
     p.add_argument("--repeat", type=int, default=3)
+    p.add_argument("--only", default="")
     a = p.parse_args()
-    rows, names = {}, ("c", "torch")
+    rows, names, only = {}, ("c", "torch"), set(filter(None, a.only.split(",")))
+    kept(rows, names)
     samples = {b: {} for b in names}
     for kind, link, extra, weights, shape, moved, work in links():
-        for b in names:
+        for b in names if not only or kind in only else ():
             if (kind, b) in (("LINALG", "c"), ("VIEW", "c")):
                 continue
             samples[b].setdefault(kind, []).append((shape, moved, work, one_link(b, kind, link, extra, weights, shape, a.repeat)))
@@ -190,18 +225,15 @@ def main():
             features = [[columns[0], columns[1] * m, columns[2] * w] for _, m, w, _ in at]
             rows[b, kind], error = fit(features, [max(t, 0.1) for t in times])
             print(f"// {b:5} {kind:9} " + "  ".join(f"{'x'.join(map(str, s))}: {t / 1e3:.2f}" for (s, *_), t in zip(at, times)) + f" us   off by {100 * error:.0f} %", flush=True)
-    lines = boundaries(a.repeat)
-    for b in names:
-        slope, offset = lines[b]
-        node = rows[b, "POINTWISE"][0] + (rows[b, "POINTWISE"][1] * 8 * 64 if b == "torch" else rows[b, "POINTWISE"][2] * 64)
-        rows[b, "tensor"] = max(0.0, (slope - node) / 2)
-        rows[b, "region"] = max(0.0, offset)
-        rows[b, "byte"] = kernel_byte(a.repeat) if b == "c" else 0.0
-        rows[b, "restride"] = max(0.0, leaving(b, True, a.repeat) - leaving(b, False, a.repeat))
+    if not only or "boundary" in only:
+        boundary_numbers(rows, names, a.repeat)
+    for b in names if not only or "stream" in only else ():
+        rows[b, "stream"] = stream(b, a.repeat)
     text = ["// The cost model's numbers in ns, fitted by bench/fit_costs.py, which says how and writes this file.",
-            f"// Measured with one thread on {platform.machine()} ({model_name()}).",
+            *(line for line in TABLE.read_text().splitlines() if only and line.startswith("// Measured")),
+            f"// Measured with one thread on {platform.machine()} ({model_name()}){': ' + a.only if only else ''}.",
             "// NUMBER(what, native, LibTorch): fields of cg_cost (pass/cost.h)"]
-    for name in ("region", "tensor", "byte", "restride"):
+    for name in ("region", "tensor", "byte", "restride", "stream"):
         text.append(f"NUMBER({name}, {rows['c', name]:.3g}, {rows['torch', name]:.3g})")
     for kind in ("VIEW", "POINTWISE", "FUNCTION", "LIBM", "REDUCTION", "PRODUCT", "CONV", "ATTENTION", "LINALG", "OTHER"):
         for i, field in enumerate(("node", "byte", "work")):
@@ -210,7 +242,7 @@ def main():
                 text.append(f"NUMBER(kind[CG_COST_{kind}].{field}, {pair[0]:.3g}, {pair[1]:.3g})")
     print("\n".join(text))
     if a.write:
-        (ROOT / "src/pass/cost_numbers.def").write_text("\n".join(text) + "\n")
+        TABLE.write_text("\n".join(text) + "\n")
 
 
 def model_name():

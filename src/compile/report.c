@@ -122,11 +122,11 @@ static bool shows_new_size(const cg_node *n) {
 
 const char *cg_report_kind(const cg_node *n) {
   static const struct { const char *text, *kind; } kinds[] = {
-      {"the user's rule", "user's rule"}, {"not worth", "not worth it"}, {"LibTorch is faster", "not worth it"}, {"by running it", "value-dependent shape"},
+      {"the user's rule", "user's rule"}, {"not worth", "not worth it"}, {"by running it", "value-dependent shape"},
       {"dtype", "dtype"}, {"no native", "no native kernel"}, {"no kernel", "no native kernel"}};
   if (!n->why_not) return "no native backend";
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-    if (strstr(n->why_not, kinds[i].text)) return i > 4 && shows_new_size(n) ? "value-dependent shape" : kinds[i].kind;
+    if (strstr(n->why_not, kinds[i].text)) return i > 3 && shows_new_size(n) ? "value-dependent shape" : kinds[i].kind;
   return "its arguments";
 }
 

@@ -115,6 +115,14 @@ static double multiply_adds(const cg_node *n, cg_cost_kind kind, double results)
   return filters ? (x ? elements(m, x) : results) * elements(m, t) / filters : results;
 }
 
+// Bytes of what a product or a convolution multiplies its input by, as far as no cache keeps them between calls.
+static double streamed(const cg_node *n, cg_cost_kind kind, double in) {
+  enum { CACHED = 256 << 10 }; // bytes: about half of a core's second cache
+  const cg_type *x = kind == CG_COST_PRODUCT ? left_matrix(n) : NULL, *w = kind == CG_COST_CONV ? tensor_arg(n, "weight") : NULL;
+  double bytes = x ? in - cg_cost_bytes(n->fn->module, x) : w ? cg_cost_bytes(n->fn->module, w) : 0;
+  return bytes > CACHED ? bytes - CACHED : 0;
+}
+
 double cg_cost_node_ns(const cg_node *n, const cg_backend *b) {
   if (!b || !b->cost || !n->schema) return 0;
   const cg_module *m = n->fn->module;
@@ -127,7 +135,8 @@ double cg_cost_node_ns(const cg_node *n, const cg_backend *b) {
   double bytes = out + (kind == CG_COST_OTHER ? r.gathered : r.in), work = results;
   if (kind == CG_COST_REDUCTION) work = r.widest;
   if (kind >= CG_COST_PRODUCT && kind <= CG_COST_LINALG) work = multiply_adds(n, kind, results);
-  return b->cost->kind[kind].node + bytes * b->cost->kind[kind].byte + work * b->cost->kind[kind].work;
+  double far = streamed(n, kind, r.in), compute = work * b->cost->kind[kind].work, memory = far * b->cost->stream;
+  return b->cost->kind[kind].node + (bytes - far) * b->cost->kind[kind].byte + (compute > memory ? compute : memory);
 }
 
 double cg_cost_crossing_ns(const cg_module *m, const cg_value *v, const cg_backend *b, bool out) {

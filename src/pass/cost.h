@@ -1,7 +1,8 @@
 // The cost model: how long a node, a region and a crossing tensor take, estimated from shapes and fitted numbers.
 //
-// An estimate is a sum of products: per node, per byte that moves, per unit of work, by kind of operator. The numbers are in
-// cost_numbers.def, fitted to measurements by bench/fit_costs.py; nothing is measured while compiling, so that the same
+// An estimate is a sum of products: per node, per byte that moves, per unit of work, by kind of operator. What a product or a
+// convolution reads of weights that no cache holds takes no less than memory takes to give it, however few rows meet them. The
+// numbers are in cost_numbers.def, fitted to measurements by bench/fit_costs.py; nothing is measured while compiling, so that the same
 // program gives the same choice. Symbolic sizes count at their hint, else at 64 where their range allows it.
 #ifndef CG_PASS_COST_H
 #define CG_PASS_COST_H
@@ -28,6 +29,7 @@ typedef struct cg_cost {
   double tensor;   // for each tensor that goes in or comes out
   double byte;     // for each byte of those: what a fused kernel reads and stores
   double restride; // for each byte of a view's result that leaves: it is put in order
+  double stream;   // for each byte of weights that comes from memory in each call
   struct { double node, byte, work; } kind[CG_COST_KINDS]; // work: elements of the result, unless the kind says otherwise
 } cg_cost;
 

@@ -1,9 +1,14 @@
 """Who runs what never changes the result: random programs, random assignments of their operators, and the rules that steer."""
 import json
 import random
+import sys
 
 import common
 from common import SCRATCH, cli, close, export, main, np, torch
+
+sys.path.insert(0, str(common.ROOT / "bench"))
+import check_costs  # noqa: E402
+import cierge  # noqa: E402
 
 UNARY = {"relu": torch.relu, "sin": torch.sin, "neg": torch.neg, "t": torch.t, "tanh": torch.tanh, "flip": lambda x: torch.flip(x, [0]), "clone": torch.clone,
          "softmax": lambda x: torch.softmax(x, -1), "slice": lambda x: torch.cat([x[1:], x[:1]]), "cumsum": lambda x: torch.cumsum(x, 0) * 0.1,
@@ -148,6 +153,23 @@ def test_the_choice_is_the_cheapest_that_was_found():
             spared = sum("a region of its own" in n["reason"] for x in r["regions"] for n in x.get("left", []))
             estimates[rule] -= 0.5 * spared
         assert estimates[()] <= estimates[("--no-cost-drop",)] + 0.01, (seed, estimates)
+
+
+def test_one_row_costs_the_weights():
+    """Of a row times a matrix beyond any cache, LibTorch's time ÷ the native one is what the estimates say, three times off at most."""
+    x = (torch.rand(1, 2048),)
+    path = export(check_costs.Repeated(lambda: torch.nn.Linear(2048, 2048), 2), x, "row")
+    rows, _ = check_costs.checked(cierge, path, x, None, 9)
+    guess, took = (rows["torch"][k] / rows["native"][k] for k in (0, 1))
+    assert 1 / 3 < guess / took < 3, (guess, took)
+
+
+def test_products_stay_native_beside_operators_of_libtorch():
+    """However dear one row is estimated natively: an estimate of LibTorch's is no reason to give a product away."""
+    path = export(check_costs.Step(1024, 2), (torch.rand(1, 1024), torch.tensor([5])), "step")
+    report = json.loads(cli("explain", path, "--json", "--torch-ops", "aten.index_copy", check=0).stdout)
+    left = [n["op"] for r in report["regions"] for n in r.get("left", [])]
+    assert left.count("aten::index_copy") == 4 and not {"aten::linear", "aten::addmm", "aten::mm"} & set(left), left
 
 
 if __name__ == "__main__":
