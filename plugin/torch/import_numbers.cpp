@@ -32,17 +32,21 @@ A number_in(const A &a) {
   return known(a->known.toTensor().item<int64_t>());
 }
 
-namespace {
-
-A tensor_with(const A &number, int depth) {
+A counted_tensor(const A &number, const std::string &dtype, int depth) {
   auto t = std::make_shared<Abstract>();
   t->kind = Abstract::Tensor;
   t->jtype = c10::TensorType::get();
   t->number = number;
   t->depth = depth;
-  const char *word = number->jtype ? number_word(number->jtype) : nullptr;
-  t->type = dtype_of_number(word ? word : "int") + "[]";
+  t->type = dtype + "[]";
   return t;
+}
+
+namespace {
+
+A tensor_with(const A &number, int depth) {
+  const char *word = number->jtype ? number_word(number->jtype) : nullptr;
+  return counted_tensor(number, dtype_of_number(word ? word : "int"), depth);
 }
 
 bool all_numbers(const Op &o) {

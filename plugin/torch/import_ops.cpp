@@ -53,6 +53,44 @@ const std::vector<const Row *> &rows_of(const std::string &op) {
   return f == all.end() ? none : f->second;
 }
 
+// PyTorch's own function, called now; what it raises the program raises.
+IValue called(Node *n, torch::jit::Stack stack) {
+  try {
+    n->getOperation()(stack);
+  } catch (const std::exception &e) {
+    std::string what = e.what();
+    throw Raises{what.substr(0, what.find('\n')), nullptr};
+  }
+  return stack.at(0);
+}
+
+// Numbers in tensors, all of them known (a trace's sizes, its literals): PyTorch computes with them in their own dtype.
+bool fold_counted(Op &o) {
+  if (o.n->outputs().size() != 1 || o.n->hasSideEffects() || o.n->isNondeterministic() || !o.n->maybeOperator()) return false;
+  const auto &schema = o.n->getOperator().schema();
+  if (schema.is_mutable() || schema.is_vararg() || o.name().rfind("aten::", 0)) return false;
+  torch::jit::Stack stack;
+  bool counted = false;
+  for (size_t i = 0; i < o.in.size(); i++) {
+    const A &a = o.in[i];
+    if (a->kind == Abstract::Tensor && a->number && a->number->kind == Abstract::Known) {
+      counted = true;
+      stack.emplace_back(at::scalar_tensor(a->number->known.toScalar(), dtype_at(a)));
+    } else if (a->kind == Abstract::Tensor && a->attribute == "literal" && a->known.isTensor() && !a->known.toTensor().dim()) {
+      stack.emplace_back(a->known.toTensor().clone());
+    } else if (all_known(a)) {
+      stack.push_back(to_ivalue(a, o.n->input(i)->type()));
+    } else return false;
+  }
+  if (!counted || (o.result() != TypeKind::TensorType && !is_number_type(o.n->output()->type()))) return false;
+  IValue v = called(o.n, std::move(stack));
+  if (!v.isTensor()) return o.answers(v);
+  const at::Tensor &t = v.toTensor();
+  if (t.dim() || t.layout() != at::kStrided || c10::isComplexType(t.scalar_type()) || !dtype_word(t.scalar_type())) return false;
+  c10::Scalar number = t.item();
+  return o.passes(counted_tensor(known(IValue(number)), dtype_word(t.scalar_type()), o.im.open));
+}
+
 // Everything is known: PyTorch's own function answers.
 bool fold(Op &o) {
   Node *n = o.n;
@@ -69,19 +107,14 @@ bool fold(Op &o) {
   if (o.result() == TypeKind::ClassType) return false;
   torch::jit::Stack stack;
   for (size_t i = 0; i < o.in.size(); i++) stack.push_back(to_ivalue(o.in[i], n->input(i)->type()));
-  try {
-    if (schema.is_vararg()) stack.emplace_back((int64_t)o.in.size());
-    n->getOperation()(stack);
-  } catch (const std::exception &e) {
-    std::string what = e.what();
-    throw Raises{what.substr(0, what.find('\n')), nullptr};
-  }
+  if (schema.is_vararg()) stack.emplace_back((int64_t)o.in.size());
+  IValue result = called(n, std::move(stack));
   if (!makes_tensor) {
-    A v = o.im.from_ivalue(stack.at(0), n->output()->type());
+    A v = o.im.from_ivalue(result, n->output()->type());
     if (v->kind == Abstract::List || v->kind == Abstract::Dict) v->jtype = n->output()->type();
     return o.gives(v);
   }
-  A c = o.im.constant_tensor(stack.at(0).toTensor(), "", "const"); // a new one in each call
+  A c = o.im.constant_tensor(result.toTensor(), "", "const"); // a new one in each call
   return !c->ir.empty() && o.gives(o.im.call("aten.clone", c->ir, {c}));
 }
 
@@ -119,7 +152,7 @@ bool Importer::special(Node *n) {
     }
     return false;
   };
-  return ask(true) || fold(o) || ask(false);
+  return ask(true) || fold(o) || fold_counted(o) || ask(false);
 }
 
 // ---------------------------------------------------------------- values, types, effects

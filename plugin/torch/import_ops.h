@@ -29,6 +29,7 @@ namespace rules {
 
 at::ScalarType dtype_at(const A &tensor);
 A number_in(const A &tensor); // that it is made of; NULL: none
+A counted_tensor(const A &number, const std::string &dtype, int depth); // one that a number is made into
 
 } // namespace cierge::import
 #endif

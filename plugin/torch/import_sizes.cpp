@@ -151,6 +151,33 @@ Types repeated(Question &c) {
   return c.dim(c.args[2], &d) ? c.along(d, c.im.some_size()) : Types();
 }
 
+// Pieces whose ends a tensor tells.
+Types pieces(Question &c) {
+  int64_t d;
+  if (!c.dim(c.arg("dim"), &d)) return {};
+  Types out;
+  for (int64_t k = 0; k < c.count; k++) out.push_back(c.along(d, c.im.some_size())[0]);
+  return out;
+}
+
+// A batch of sequences without what lies behind their ends, and how many of them are as long as that.
+Types packed(Question &c) {
+  if (c.dims.size() < 2) return {};
+  std::vector<std::string> steps(c.dims.begin() + 1, c.dims.end());
+  steps[0] = c.im.some_size();
+  return {type_text(c.dtype, steps), "i64[" + c.im.some_size() + "]"};
+}
+
+Types padded(Question &c) {
+  const A &sizes = c.arg("batch_sizes");
+  int64_t total;
+  if (c.dims.empty() || sizes->kind != Abstract::Tensor || dims_of(sizes->type).size() != 1 || !is_int(c.arg("total_length"), &total)) return {};
+  std::string batch = c.im.some_size(), steps = total > 0 ? std::to_string(total) : dims_of(sizes->type)[0];
+  c.dims[0] = c.flag(2) ? batch : steps;
+  c.dims.insert(c.dims.begin() + 1, c.flag(2) ? steps : batch);
+  return {type_text(c.dtype, c.dims), "i64[" + batch + "]"};
+}
+
 // ---------------------------------------------------------------- sizes made of numbers
 
 Types select(Question &c) {
@@ -218,6 +245,12 @@ Types resized(Question &c) {
   return {type_text(c.dtype, c.dims)};
 }
 
+Types resized_with_places(Question &c) {
+  Types out = resized(c);
+  if (!out.empty()) out.push_back(type_text("i64", c.dims));
+  return out;
+}
+
 Types arange(Question &c) {
   int64_t code;
   std::string dtype = "i64";
@@ -257,6 +290,9 @@ const struct Rule {
     {"aten::repeat_interleave.Tensor", Data, selected},
     {"aten::repeat_interleave.self_Tensor", Data, repeated},
     {"aten::segment_reduce", Data, segments},
+    {"aten::tensor_split.tensor_indices_or_sections", Data, pieces},
+    {"aten::_pack_padded_sequence", Data, packed},
+    {"aten::_pad_packed_sequence", Data, padded},
     {"aten::select.int", Numbers, select},
     {"aten::slice.Tensor", Numbers, slice},
     {"aten::narrow", Numbers, narrow},
@@ -277,13 +313,9 @@ const struct Rule {
     {"aten::adaptive_avg_pool1d", Numbers, resized},
     {"aten::adaptive_avg_pool2d", Numbers, resized},
     {"aten::adaptive_avg_pool3d", Numbers, resized},
-    {"aten::upsample_nearest1d.vec", Numbers, resized},
-    {"aten::upsample_nearest2d.vec", Numbers, resized},
-    {"aten::upsample_nearest3d.vec", Numbers, resized},
-    {"aten::upsample_linear1d.vec", Numbers, resized},
-    {"aten::upsample_bilinear2d.vec", Numbers, resized},
-    {"aten::upsample_bicubic2d.vec", Numbers, resized},
-    {"aten::upsample_trilinear3d.vec", Numbers, resized},
+    {"aten::adaptive_max_pool1d", Numbers, resized_with_places},
+    {"aten::adaptive_max_pool2d", Numbers, resized_with_places},
+    {"aten::adaptive_max_pool3d", Numbers, resized_with_places},
     {"aten::arange", Numbers, arange},
     {"aten::arange.start", Numbers, arange},
     {"aten::arange.start_step", Numbers, arange},
@@ -298,6 +330,7 @@ std::vector<std::string> run_time_types(Importer &im, const std::string &op, con
     numbers = numbers || a->kind == Abstract::Number;
     for (const A &i : a->items) numbers = numbers || i->kind == Abstract::Number;
   }
+  if (numbers && (op.rfind("aten::upsample_", 0) == 0 || op.rfind("aten::_upsample_", 0) == 0)) return resized(c); // in all their spellings
   for (const Rule &r : questions)
     if (op == r.op && (r.from == Data ? c.tensor : numbers)) return r.types(c);
   return {};
@@ -326,6 +359,12 @@ int64_t list_length(const std::string &name, const c10::FunctionSchema &schema, 
     if (!along() || !is_int(args[1], &k) || k <= 0) return -1;
     each = (n + k - 1) / k;
     return each ? (n + each - 1) / each : k;
+  }
+  if (of({"aten::tensor_split"}) && args[1]->kind == Abstract::Tensor) { // one behind each index, or as many as the tensor says
+    auto dims = dims_of(args[1]->type);
+    if (args[1]->type.empty() || (!dims.empty() && !fixed_size(dims[0], &k))) return -1;
+    if (!dims.empty()) return k + 1;
+    return args[1]->attribute == "literal" && args[1]->known.isTensor() ? std::max<int64_t>(args[1]->known.toTensor().item<int64_t>(), 0) : -1;
   }
   if (of({"aten::tensor_split", "aten::hsplit", "aten::vsplit", "aten::dsplit"})) return listed ? (int64_t)args[1]->items.size() + 1 : is_int(args[1], &k) ? k : -1;
   if (of({"aten::histogramdd"})) { // one for each dimension of its points

@@ -110,6 +110,10 @@ const char *cg_infer_arange(cg_module *m, cg_node *n) {
 
 const char *cg_infer_linspace(cg_module *m, cg_node *n) {
   const cg_expr **dim = cg_r_new_dims(m, 1);
+  for (int i = 0; i < 2 && cg_r_is_none(n, "dtype"); i++) {
+    const cg_value *end = cg_arg_tensor(&n->arg[i]);
+    if (n->arg[i].kind == CG_A_COMPLEX || (end && cg_is_complex(end->type.dtype))) return NULL;
+  }
   if (!cg_r_int(n, "steps", &dim[0])) return NULL;
   if (cg_x_is_int(dim[0]) && dim[0]->value < 0) return "number of steps must be non-negative";
   cg_r_set(n, 0, cg_r_dtype(n, CG_F32), 1, dim);

@@ -51,3 +51,54 @@ const char *cg_infer_complex(cg_module *m, cg_node *n) {
   cg_r_set(n, 0, cg_r_complex(x->dtype), t.rank, t.dim);
   return NULL;
 }
+
+// What stft and istft share: a frame of n_fft every `hop` samples, `bins` frequencies of each.
+typedef struct { const cg_expr *n_fft, *hop, *half; } frames;
+
+static bool read_frames(cg_module *m, const cg_node *n, frames *f) {
+  if (!cg_r_int(n, "n_fft", &f->n_fft)) return false;
+  if (!cg_r_int(n, "hop_length", &f->hop)) {
+    if (!cg_r_is_none(n, "hop_length")) return false;
+    f->hop = cg_xdiv(m, f->n_fft, cg_xi(m, 4));
+  }
+  f->half = cg_xdiv(m, f->n_fft, cg_xi(m, 2));
+  return true;
+}
+
+// stft: (batch), frequencies, frames. Source, as for istft: aten/src/ATen/native/SpectralOps.cpp.
+const char *cg_infer_stft(cg_module *m, cg_node *n) {
+  const cg_type *x, *window = cg_r_type(n, "window");
+  frames f;
+  CG_RULE(cg_r_self(n, &x));
+  if (x->rank != 1 && x->rank != 2) return "a signal of one or two dimensions is expected";
+  if (!read_frames(m, n, &f) || cg_r_bool(n, "align_to_window", false)) return NULL;
+  bool complex = cg_is_complex(x->dtype) || (window && cg_is_complex(window->dtype)), to_complex = cg_r_bool(n, "return_complex", complex);
+  const cg_expr **dim = cg_r_new_dims(m, x->rank + 2), *length = x->dim[x->rank - 1];
+  if (cg_r_bool(n, "center", false)) length = cg_xadd(m, length, cg_xmul(m, f.half, cg_xi(m, 2)));
+  if (x->rank == 2) dim[0] = x->dim[0];
+  dim[x->rank - 1] = cg_r_bool(n, "onesided", !complex) ? cg_xadd(m, f.half, cg_xi(m, 1)) : f.n_fft;
+  dim[x->rank] = cg_xadd(m, cg_xdiv(m, cg_xsub(m, length, f.n_fft), f.hop), cg_xi(m, 1));
+  dim[x->rank + 1] = cg_xi(m, 2);
+  cg_dtype t = cg_r_complex(x->dtype);
+  cg_r_set(n, 0, to_complex ? t : cg_r_real(t), x->rank + !to_complex + 1, dim);
+  return NULL;
+}
+
+const char *cg_infer_istft(cg_module *m, cg_node *n) {
+  const cg_type *x;
+  frames f;
+  CG_RULE(cg_r_self(n, &x));
+  if ((x->rank != 2 && x->rank != 3) || !cg_is_complex(x->dtype)) return "a complex tensor of two or three dimensions is expected";
+  if (!read_frames(m, n, &f)) return NULL;
+  const cg_expr **dim = cg_r_new_dims(m, 2), *length;
+  if (!cg_r_int(n, "length", &length)) {
+    if (!cg_r_is_none(n, "length")) return NULL;
+    length = cg_xmul(m, f.hop, cg_xsub(m, x->dim[x->rank - 1], cg_xi(m, 1)));
+    length = cg_xadd(m, length, f.n_fft);
+    if (cg_r_bool(n, "center", true)) length = cg_xsub(m, length, cg_xmul(m, f.half, cg_xi(m, 2)));
+  }
+  dim[0] = x->rank == 3 ? x->dim[0] : length;
+  if (x->rank == 3) dim[1] = length;
+  cg_r_set(n, 0, cg_r_bool(n, "return_complex", false) ? x->dtype : cg_r_real(x->dtype), x->rank - 1, dim);
+  return NULL;
+}

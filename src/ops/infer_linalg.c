@@ -217,3 +217,35 @@ const char *cg_infer_cross_entropy(cg_module *m, cg_node *n) {
   cg_r_set(n, 0, x->dtype, r, dim);
   return NULL;
 }
+
+// nll_loss and its kin: one loss for each target, or a number; nll_loss_forward says what the weights add up to as well.
+const char *cg_infer_nll_loss(cg_module *m, cg_node *n) {
+  const cg_type *x, *y = cg_r_type(n, "target");
+  CG_RULE(cg_r_self(n, &x));
+  if (!y || !x->rank) return "an input with classes and a target are expected";
+  bool each = cg_r_int_or(n, "reduction", 1) == 0 && x->rank > 1;
+  cg_r_set(n, 0, x->dtype, each ? y->rank : 0, each ? cg_r_copy_dims(m, y) : cg_r_new_dims(m, 0));
+  if (n->nresults > 1) cg_r_set(n, 1, x->dtype, 0, cg_r_new_dims(m, 0));
+  return NULL;
+}
+
+// cosine_embedding_loss: a loss for each pair, or a number.
+const char *cg_infer_cosine_loss(cg_module *m, cg_node *n) {
+  const cg_type *x, *y = cg_r_type(n, "target");
+  CG_RULE(cg_r_self(n, &x));
+  if (!y) return "a target is expected";
+  bool each = cg_r_int_or(n, "reduction", 1) == 0;
+  cg_r_set(n, 0, cg_r_float(x->dtype), each ? y->rank : 0, each ? cg_r_copy_dims(m, y) : cg_r_new_dims(m, 0));
+  return NULL;
+}
+
+// multinomial: places, as many as are drawn from each row.
+const char *cg_infer_multinomial(cg_module *m, cg_node *n) {
+  const cg_type *x;
+  CG_RULE(cg_r_self(n, &x));
+  if (x->rank != 1 && x->rank != 2) return "one or two dimensions are expected";
+  const cg_expr **dim = cg_r_copy_dims(m, x);
+  if (!cg_r_int(n, "num_samples", &dim[x->rank - 1])) return NULL;
+  cg_r_set(n, 0, CG_I64, x->rank, dim);
+  return NULL;
+}

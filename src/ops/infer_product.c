@@ -245,3 +245,19 @@ const char *cg_infer_upsample(cg_module *m, cg_node *n) {
   cg_r_set(n, 0, x->dtype, x->rank, dim);
   return NULL;
 }
+
+// _native_multi_head_attention: the output, and the weights where they are asked for.
+const char *cg_infer_native_attention(cg_module *m, cg_node *n) {
+  const cg_type *q = cg_r_type(n, "query"), *k = cg_r_type(n, "key");
+  if (!q || !k || q->rank != 3 || k->rank != 3) return "query and key of three dimensions are expected";
+  cg_r_set(n, 0, q->dtype, 3, cg_r_copy_dims(m, q));
+  if (!cg_r_bool(n, "need_weights", true)) return NULL; // nobody says what it is then
+  bool average = cg_r_bool(n, "average_attn_weights", true);
+  const cg_expr **dim = cg_r_new_dims(m, 4);
+  int r = 0;
+  dim[r++] = q->dim[0];
+  if (!average && !cg_r_int(n, "num_head", &dim[r++])) return NULL;
+  dim[r++] = q->dim[1], dim[r++] = k->dim[1];
+  cg_r_set(n, 1, q->dtype, r, dim);
+  return NULL;
+}

@@ -15,6 +15,23 @@ const char *cg_infer_cell(cg_module *m, cg_node *n) {
   return NULL;
 }
 
+// The same for packed sequences, whose steps lie behind each other.
+const char *cg_infer_recurrent_packed(cg_module *m, cg_node *n) {
+  const cg_type *x = cg_r_type(n, "data");
+  cg_value **hx;
+  int states = cg_r_tensors(m, n, "hx", &hx);
+  if (!x || x->rank != 2) return "packed sequences are expected";
+  if (states != n->nresults - 1) return "hx does not hold the states of this kind of layer";
+  for (int i = 0; i < states; i++) {
+    if (!hx[i] || hx[i]->type.kind != CG_T_TENSOR || hx[i]->type.rank != 3) return "states of 3 dimensions are expected";
+    cg_r_set_like(n, i + 1, &hx[i]->type, x->dtype);
+  }
+  const cg_expr **dim = cg_r_copy_dims(m, x);
+  dim[1] = cg_xmul(m, hx[0]->type.dim[2], cg_xi(m, 1 + cg_r_bool(n, "bidirectional", false)));
+  cg_r_set(n, 0, x->dtype, 2, dim);
+  return NULL;
+}
+
 // output, then the last states: like the first ones.
 const char *cg_infer_recurrent(cg_module *m, cg_node *n) {
   const cg_type *x = cg_r_type(n, "input");
