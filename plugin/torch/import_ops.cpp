@@ -64,15 +64,17 @@ IValue called(Node *n, torch::jit::Stack stack) {
   return stack.at(0);
 }
 
-// Numbers in tensors, all of them known (a trace's sizes, its literals): PyTorch computes with them in their own dtype.
+// Numbers in tensors, all of them known (a trace's sizes, its literals): PyTorch computes with them in their own dtype. Of literals
+// alone only what hands them on, as torch.tensor(2.0) leaves it: what is computed of constants is the compiler's to fold.
 bool fold_counted(Op &o) {
   if (o.n->outputs().size() != 1 || o.n->hasSideEffects() || o.n->isNondeterministic() || !o.n->maybeOperator()) return false;
   const auto &schema = o.n->getOperator().schema();
   if (schema.is_mutable() || schema.is_vararg() || o.name().rfind("aten::", 0)) return false;
   torch::jit::Stack stack;
-  bool counted = false;
+  bool counted = o.name() == "aten::to" || o.name() == "aten::detach", tensor = false;
   for (size_t i = 0; i < o.in.size(); i++) {
     const A &a = o.in[i];
+    tensor = tensor || a->kind == Abstract::Tensor;
     if (a->kind == Abstract::Tensor && a->number && a->number->kind == Abstract::Known) {
       counted = true;
       stack.emplace_back(at::scalar_tensor(a->number->known.toScalar(), dtype_at(a)));
@@ -82,7 +84,7 @@ bool fold_counted(Op &o) {
       stack.push_back(to_ivalue(a, o.n->input(i)->type()));
     } else return false;
   }
-  if (!counted || (o.result() != TypeKind::TensorType && !is_number_type(o.n->output()->type()))) return false;
+  if (!counted || !tensor || (o.result() != TypeKind::TensorType && !is_number_type(o.n->output()->type()))) return false;
   IValue v = called(o.n, std::move(stack));
   if (!v.isTensor()) return o.answers(v);
   const at::Tensor &t = v.toTensor();

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "import_node.h"
+#include "import_ops.h"
 
 namespace cierge::import {
 
@@ -364,7 +365,8 @@ int64_t list_length(const std::string &name, const c10::FunctionSchema &schema, 
     auto dims = dims_of(args[1]->type);
     if (args[1]->type.empty() || (!dims.empty() && !fixed_size(dims[0], &k))) return -1;
     if (!dims.empty()) return k + 1;
-    return args[1]->attribute == "literal" && args[1]->known.isTensor() ? std::max<int64_t>(args[1]->known.toTensor().item<int64_t>(), 0) : -1;
+    A number = number_in(args[1]);
+    return number && is_int(number, &k) ? k : -1;
   }
   if (of({"aten::tensor_split", "aten::hsplit", "aten::vsplit", "aten::dsplit"})) return listed ? (int64_t)args[1]->items.size() + 1 : is_int(args[1], &k) ? k : -1;
   if (of({"aten::histogramdd"})) { // one for each dimension of its points
