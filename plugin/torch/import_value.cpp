@@ -257,7 +257,8 @@ A Importer::join(const A &a, const A &b, bool *exact) {
 
 // An input of the residual graph: the text computes it.
 Value *Importer::bridge(const A &a) {
-  if (a->kind == Abstract::Tensor && a->ir.empty() && a->number && at_top()) as_tensor(a);
+  if (a->kind == Abstract::Tensor && a->ir.empty() && a->number && at_top())
+    if (A t = as_tensor(a); t->known.isTensor()) return a->r = materialise(t);
   if (!crosses(a)) throw Refused("a value of unknown type is computed outside TorchScript");
   Value *v = residual->addInput();
   v->setType(a->kind == Abstract::Tensor ? c10::TypePtr(c10::TensorType::get()) : a->jtype);
