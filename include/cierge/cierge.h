@@ -10,7 +10,9 @@
 //            cierge_status_free(). Nothing aborts, prints or throws. After a failed call every handle is
 //            still usable and still to be freed.
 // Threads    A program is immutable and may be shared. A context belongs to one thread at a time; use one
-//            context for each thread. Statuses belong to whoever got them.
+//            context for each thread. A call on a context that another call is still using gives CIERGE_USAGE
+//            and changes nothing; cierge_context_free must not overlap another call on it.
+//            Statuses belong to whoever got them.
 // Tensors    are DLPack's DLTensor on the CPU: any strides (in elements; NULL: C order), byte_offset and alignment.
 //            Numbers (int, float, bool) travel as 0-dimensional int64, float64, bool tensors.
 #ifndef CIERGE_CIERGE_H

@@ -9,9 +9,11 @@ given to ``from_dlpack`` of whichever library is wanted. Nothing here needs torc
     y = torch.from_dlpack(outputs[0])
 """
 import ctypes as C
+import functools
 import json
 import os
 import pathlib
+import threading
 
 __all__ = ["compile", "explain", "inspect", "verify", "load", "Program", "Context", "Tensor", "Error"]
 
@@ -224,13 +226,27 @@ class Spec:
         return f"{self.name}: {self.dtype or self.kind}[{', '.join(self.dims)}]"
 
 
+def _locked(method):
+    """The context's other methods wait in other threads meanwhile: a call and its outputs are one thing."""
+    @functools.wraps(method)
+    def locked(self, *args, **kwargs):
+        with self._lock:
+            return method(self, *args, **kwargs)
+    return locked
+
+
 class Context:
-    """Runs a program; one thread at a time. State (mutated buffers) lives here."""
+    """Runs a program. State (mutated buffers) lives here.
+
+    Threads may share a context: each method waits until the others' are done, and run() gives the answer to its own inputs. Between
+    set_input(), call() and output() another thread's come in; use run() there, or a context for each thread, which do not wait.
+    """
 
     def __init__(self, program, threads=0, profile=None):
         if profile not in _PROFILE:
             raise ValueError(f"profile={profile!r}: None, 'steps' or 'trace'")
         self.program, self._keep, self._handle, self._calls = program, {}, C.c_void_p(), 0
+        self._lock = threading.RLock()
         o = _ContextOptions(C.sizeof(_ContextOptions), threads, _PROFILE[profile])
         _check(_library().cierge_context_new(program._handle, C.byref(o), C.byref(self._handle)))
 
@@ -238,17 +254,20 @@ class Context:
         if getattr(self, "_handle", None):
             _library().cierge_context_free(self._handle)
 
+    @_locked
     def set_input(self, i, x, read_only=False):
         """Input i of the calls from now on: a number, None for a recorded constant, or what has __dlpack__, whose memory is lent until it is set again."""
         keep, pointer = (None, None) if x is None else (n := _Number(x), n.pointer()) if isinstance(x, (bool, int, float)) else _borrow(x)
         _check(_library().cierge_input_set(self._handle, i, pointer, 1 if read_only else 0))
         self._keep[i] = keep
 
+    @_locked
     def call(self):
         """Runs with the inputs as they were set."""
         self._calls += 1  # what was borrowed is not the last call's any more, even where this one fails
         _check(_library().cierge_run(self._handle))
 
+    @_locked
     def run(self, *inputs, borrow=False):
         """Inputs in order (None for recorded constants), those not given as they were set before; gives the outputs (borrow: see there)."""
         for i, x in enumerate(inputs):
@@ -256,11 +275,13 @@ class Context:
         self.call()
         return [(self.borrow if borrow else self.output)(i) for i in range(_library().cierge_output_count(self.program._handle))]
 
+    @_locked
     def output(self, i):
         managed = C.c_void_p()
         _check(_library().cierge_output_take(self._handle, i, C.byref(managed)))
         return Tensor(managed.value) if managed.value else None
 
+    @_locked
     def borrow(self, i):
         """Output i where it lies, without a copy, to be read until the next call, or until output(i) takes it.
 
@@ -280,6 +301,7 @@ class Context:
         _lent[C.addressof(managed)] = managed, self
         return Tensor(C.addressof(managed), get)
 
+    @_locked
     def _text(self, function):
         text = C.c_void_p()
         _check(function(self._handle, C.byref(text)))
@@ -299,9 +321,11 @@ class Context:
         with open(path, "w", encoding="utf-8") as f:
             f.write(text)
 
+    @_locked
     def reset(self):
         _check(_library().cierge_reset(self._handle))
 
+    @_locked
     def seed(self, seed):
         _check(_library().cierge_seed(self._handle, seed))
 

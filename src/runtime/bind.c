@@ -121,8 +121,7 @@ static cierge_status *check_constant(const cg_plan_input *in, const cierge_spec 
   return same ? NULL : cg_status_format(CIERGE_BAD_INPUT, "input %s is the constant %s of the exported program; something else was given", spec->name, in->constant);
 }
 
-cierge_status *cierge_input_set(cierge_context *c, size_t i, const DLTensor *t, uint32_t flags) {
-  if (!c) return cg_status_new(CIERGE_USAGE, "cierge_input_set: the context is NULL");
+static cierge_status *set(cierge_context *c, size_t i, const DLTensor *t, uint32_t flags) {
   const cg_plan *plan = c->p->plan;
   if (i >= plan->n_inputs) return cg_status_format(CIERGE_USAGE, "cierge_input_set: there is no input %zu, the program has %u", i, plan->n_inputs);
   if (flags & ~(uint32_t)CIERGE_READ_ONLY) return cg_status_format(CIERGE_USAGE, "cierge_input_set: flags %#x are not known", flags);
@@ -142,6 +141,14 @@ cierge_status *cierge_input_set(cierge_context *c, size_t i, const DLTensor *t, 
   g->set = true;
   g->t = *t;
   return NULL;
+}
+
+cierge_status *cierge_input_set(cierge_context *c, size_t i, const DLTensor *t, uint32_t flags) {
+  cierge_status *st = cg_enter(c, "cierge_input_set");
+  if (st) return st;
+  st = set(c, i, t, flags);
+  cg_leave(c);
+  return st;
 }
 
 // ---------------------------------------------------------------- a call

@@ -12,6 +12,16 @@ static int processors(void) {
   return n > 0 ? n : 1;
 }
 
+// ---------------------------------------------------------------- one thread at a time
+
+cierge_status *cg_enter(const cierge_context *c, const char *who) {
+  if (!c) return cg_status_format(CIERGE_USAGE, "%s: the context is NULL", who);
+  if (!atomic_flag_test_and_set_explicit(&((cierge_context *)c)->in_use, memory_order_acquire)) return NULL;
+  return cg_status_format(CIERGE_USAGE, "%s: another call is using the context; make one for each thread", who);
+}
+
+void cg_leave(const cierge_context *c) { atomic_flag_clear_explicit(&((cierge_context *)c)->in_use, memory_order_release); }
+
 // ---------------------------------------------------------------- state
 
 static void reset(cierge_context *c) {
@@ -29,10 +39,17 @@ static bool make_state(cierge_context *c) {
   return c->state;
 }
 
-cierge_status *cierge_reset(cierge_context *c) {
-  if (!c) return cg_status_new(CIERGE_USAGE, "cierge_reset: the context is NULL");
+static cierge_status *reset_all(cierge_context *c) {
   reset(c);
   return cg_instances_reset(c);
+}
+
+cierge_status *cierge_reset(cierge_context *c) {
+  cierge_status *st = cg_enter(c, "cierge_reset");
+  if (st) return st;
+  st = reset_all(c);
+  cg_leave(c);
+  return st;
 }
 
 // ---------------------------------------------------------------- making and freeing
@@ -77,6 +94,7 @@ cierge_status *cierge_context_new(const cierge_program *p, const cierge_context_
   cierge_context *c = cg_heap_zalloc(1, sizeof *c);
   if (!c) return cg_no_memory();
   c->p = p;
+  atomic_flag_clear(&c->in_use);
   atomic_fetch_add(&((cierge_program *)p)->contexts, 1);
   c->threads = o.threads ? o.threads : processors();
   c->team = cg_team_new(cg_kernel_threads(c), p->torch != NULL);
@@ -103,8 +121,7 @@ void cierge_context_free(cierge_context *c) {
 
 // ---------------------------------------------------------------- a call
 
-cierge_status *cierge_run(cierge_context *c) {
-  if (!c) return cg_status_new(CIERGE_USAGE, "cierge_run: the context is NULL");
+static cierge_status *run(cierge_context *c) {
   cg_frame *f = &c->frame[0];
   c->ran = false;
   size_t event = c->trace ? cg_trace_begin(c->trace, 0, CG_WHOLE_CALL, cg_now()) : 0;
@@ -124,8 +141,18 @@ cierge_status *cierge_run(cierge_context *c) {
   return st;
 }
 
+cierge_status *cierge_run(cierge_context *c) {
+  cierge_status *st = cg_enter(c, "cierge_run");
+  if (st) return st;
+  st = run(c);
+  cg_leave(c);
+  return st;
+}
+
 cierge_status *cierge_seed(cierge_context *c, uint64_t seed) {
-  if (!c) return cg_status_new(CIERGE_USAGE, "cierge_seed: the context is NULL");
+  cierge_status *st = cg_enter(c, "cierge_seed");
+  if (st) return st;
   if (c->p->torch) c->p->torch->seed(seed);
+  cg_leave(c);
   return NULL;
 }

@@ -79,7 +79,6 @@ cierge_status *cg_outputs(cierge_context *c) {
 // ---------------------------------------------------------------- the API
 
 static cierge_status *check_index(const cierge_context *c, size_t i, const char *who) {
-  if (!c) return cg_status_format(CIERGE_USAGE, "%s: the context is NULL", who);
   if (i < c->p->plan->fn[0]->n_results) return NULL;
   return cg_status_format(CIERGE_USAGE, "%s: there is no output %zu, the program has %u", who, i, c->p->plan->fn[0]->n_results);
 }
@@ -91,7 +90,7 @@ static cierge_status *check_done(const cierge_context *c, size_t i, const char *
   return c->result[i].taken ? cg_status_format(CIERGE_USAGE, "%s: output %zu was taken", who, i) : NULL;
 }
 
-cierge_status *cierge_output_set(cierge_context *c, size_t i, const DLTensor *t) {
+static cierge_status *set(cierge_context *c, size_t i, const DLTensor *t) {
   cierge_status *st = check_index(c, i, "cierge_output_set");
   if (st) return st;
   cg_result *r = &c->result[i];
@@ -106,15 +105,31 @@ cierge_status *cierge_output_set(cierge_context *c, size_t i, const DLTensor *t)
   return NULL;
 }
 
+cierge_status *cierge_output_set(cierge_context *c, size_t i, const DLTensor *t) {
+  cierge_status *st = cg_enter(c, "cierge_output_set");
+  if (st) return st;
+  st = set(c, i, t);
+  cg_leave(c);
+  return st;
+}
+
 static bool is_none(const cierge_context *c, size_t i) { return c->p->output[i].kind == CIERGE_KIND_NONE; }
 
-cierge_status *cierge_output_get(cierge_context *c, size_t i, const DLTensor **t) {
-  if (!t) return cg_status_new(CIERGE_USAGE, "cierge_output_get: t is NULL");
-  *t = NULL;
+static cierge_status *get(const cierge_context *c, size_t i, const DLTensor **t) {
   cierge_status *st = check_done(c, i, "cierge_output_get");
   if (st || is_none(c, i)) return st;
   *t = c->result[i].has_user ? &c->result[i].user : &c->result[i].t;
   return NULL;
+}
+
+cierge_status *cierge_output_get(cierge_context *c, size_t i, const DLTensor **t) {
+  if (!t) return cg_status_new(CIERGE_USAGE, "cierge_output_get: t is NULL");
+  *t = NULL;
+  cierge_status *st = cg_enter(c, "cierge_output_get");
+  if (st) return st;
+  st = get(c, i, t);
+  cg_leave(c);
+  return st;
 }
 
 // ---------------------------------------------------------------- taking
@@ -141,9 +156,7 @@ static bool sole(const cierge_context *c, size_t i) {
   return f->fn->plan->value[v].storage == CG_ST_TORCH && f->slot[v].owned && others == 1 && !c->result[i].has_user;
 }
 
-cierge_status *cierge_output_take(cierge_context *c, size_t i, DLManagedTensorVersioned **t) {
-  if (!t) return cg_status_new(CIERGE_USAGE, "cierge_output_take: t is NULL");
-  *t = NULL;
+static cierge_status *take(cierge_context *c, size_t i, DLManagedTensorVersioned **t) {
   cierge_status *st = check_done(c, i, "cierge_output_take");
   if (st || is_none(c, i)) return st;
   cg_result *r = &c->result[i];
@@ -175,4 +188,14 @@ cierge_status *cierge_output_take(cierge_context *c, size_t i, DLManagedTensorVe
   }
   *t = &o->m;
   return NULL;
+}
+
+cierge_status *cierge_output_take(cierge_context *c, size_t i, DLManagedTensorVersioned **t) {
+  if (!t) return cg_status_new(CIERGE_USAGE, "cierge_output_take: t is NULL");
+  *t = NULL;
+  cierge_status *st = cg_enter(c, "cierge_output_take");
+  if (st) return st;
+  st = take(c, i, t);
+  cg_leave(c);
+  return st;
 }

@@ -53,9 +53,7 @@ static bool steps(cg_text *t, const cierge_context *c) {
   return true;
 }
 
-cierge_status *cierge_profile_text(const cierge_context *c, char **text) {
-  if (!c || !text) return cg_status_new(CIERGE_USAGE, "cierge_profile_text: an argument is NULL");
-  *text = NULL;
+static cierge_status *profile_text(const cierge_context *c, char **text) {
   if (!c->frame[0].ns) return cg_status_new(CIERGE_USAGE, "cierge_profile_text: the context was made without options.profile");
   cg_text t = {0};
   for (uint32_t i = 0; i < c->p->plan->n_fns; i++) {
@@ -90,9 +88,7 @@ static void step_json(cg_text *t, const cierge_context *c, const cg_frame *f, ui
   cg_text_add(t, ", \"line\": %u, \"calls\": %" PRIu64 ", \"ns\": %" PRIu64 ", \"estimate_ns\": %.0f}", at->line, f->calls[i], f->ns[i], s->estimate_ns);
 }
 
-cierge_status *cierge_profile_json(const cierge_context *c, char **text) {
-  if (!c || !text) return cg_status_new(CIERGE_USAGE, "cierge_profile_json: an argument is NULL");
-  *text = NULL;
+static cierge_status *profile_json(const cierge_context *c, char **text) {
   if (!c->frame[0].ns) return cg_status_new(CIERGE_USAGE, "cierge_profile_json: the context was made without options.profile");
   cg_text t = {0};
   cg_text_add(&t, "{\"functions\": [");
@@ -107,3 +103,18 @@ cierge_status *cierge_profile_json(const cierge_context *c, char **text) {
   cg_text_add(&t, "]}\n");
   return cg_text_give(&t, text);
 }
+
+// ---------------------------------------------------------------- the API
+
+cierge_status *cg_look(const cierge_context *c, char **text, const char *who, cierge_status *(*look)(const cierge_context *, char **)) {
+  if (!c || !text) return cg_status_format(CIERGE_USAGE, "%s: an argument is NULL", who);
+  *text = NULL;
+  cierge_status *st = cg_enter(c, who);
+  if (st) return st;
+  st = look(c, text);
+  cg_leave(c);
+  return st;
+}
+
+cierge_status *cierge_profile_text(const cierge_context *c, char **text) { return cg_look(c, text, "cierge_profile_text", profile_text); }
+cierge_status *cierge_profile_json(const cierge_context *c, char **text) { return cg_look(c, text, "cierge_profile_json", profile_json); }

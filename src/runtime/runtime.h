@@ -209,7 +209,14 @@ struct cierge_context {
   cg_trace *trace;             // NULL: off
   bool bound;                  // inputs are as they were in the last call, but for their sizes
   bool ran;                    // the last call went well
+  atomic_flag in_use;          // a function of the API is at work on it
 };
+
+// What every function of the API does first and last with its context: CIERGE_USAGE where another one is at work on it.
+cierge_status *cg_enter(const cierge_context *c, const char *who);
+void cg_leave(const cierge_context *c);
+// The same around a function that makes a text of a context.
+cierge_status *cg_look(const cierge_context *c, char **text, const char *who, cierge_status *(*look)(const cierge_context *, char **));
 
 // As many as a kernel is called with.
 static inline int cg_kernel_threads(const cierge_context *c) { return c->threads < CG_PLAN_MAX_THREADS ? c->threads : CG_PLAN_MAX_THREADS; }

@@ -94,9 +94,7 @@ static void event(cg_text *t, const cierge_context *c, const cg_event *e, uint64
   cg_text_add(t, "}}");
 }
 
-cierge_status *cierge_profile_trace(const cierge_context *c, char **text) {
-  if (!c || !text) return cg_status_new(CIERGE_USAGE, "cierge_profile_trace: an argument is NULL");
-  *text = NULL;
+static cierge_status *profile_trace(const cierge_context *c, char **text) {
   const cg_trace *trace = c->trace;
   if (!trace) return cg_status_new(CIERGE_USAGE, "cierge_profile_trace: the context was made without options.profile 2");
   cg_text t = {0};
@@ -112,3 +110,5 @@ cierge_status *cierge_profile_trace(const cierge_context *c, char **text) {
   cg_text_add(&t, "\n]}\n");
   return cg_text_give(&t, text);
 }
+
+cierge_status *cierge_profile_trace(const cierge_context *c, char **text) { return cg_look(c, text, "cierge_profile_trace", profile_trace); }

@@ -2,6 +2,7 @@
 import gc
 import json
 import re
+import threading
 
 import common
 from common import SCRATCH, main, np, torch
@@ -21,6 +22,11 @@ class Many(torch.nn.Module):
         self.count.add_(x[:3])
         y = x * 2
         return y, y[::2], self.fixed, self.count + 0, x[:0], x.sum(), x > 0, x.to(torch.float16), x.to(torch.bfloat16), x.to(torch.int8), x.to(torch.complex64), None
+
+
+class Chain(torch.nn.Module):
+    def forward(self, x):
+        return (x @ x.T).relu().sum(0) + x[:, 0]
 
 
 X = torch.tensor([1.0, -2, 3, -4])
@@ -63,6 +69,29 @@ def test_inputs_stay_set():
             torch.full((64,), 7.0)  # where the input would have been
             same(context.run()[:1], [torch.tensor([2.0, 4, 6, 8])])
         same(context.run(X)[:1], [X * 2])
+
+
+def test_threads_share_a_context():
+    """Each thread gets the answers to its own inputs, whatever their sizes."""
+    path = common.export(Chain(), (torch.randn(4, 64),), "threads", ({0: torch.export.Dim("n", min=2, max=64)},))
+    for backends in ("c,torch", "torch"):
+        cierge.compile(path, path.with_suffix(".cierge"), backends=backends)
+        context, wrong = cierge.load(path.with_suffix(".cierge")).context(threads=1), []
+
+        def work(n):
+            x = torch.full((n, 64), float(n))
+            want = Chain()(x)
+            for _ in range(50):
+                y = torch.from_dlpack(context.run(x)[0])
+                if y.shape != want.shape or not torch.allclose(y, want):
+                    wrong.append((n, y.shape))
+
+        threads = [threading.Thread(target=work, args=(n,)) for n in (2, 3, 17, 64)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        assert not wrong, wrong[:5]
 
 
 def test_borrowed_as_they_are():

@@ -56,6 +56,13 @@ static const char kernels[] =
     "  (void)threads; (void)detail;\n"
     "  for (int64_t i = 0; i < s[0]; i++) ((float *)p[0])[i] = i;\n"
     "  return 0;\n}\n"
+    "int wait(void *const *p, const int64_t *s, int threads, int64_t *detail) {\n" // a[0] = 1: here; until a[1] is set
+    "  (void)s; (void)threads; (void)detail;\n"
+    "  int *a = p[1];\n"
+    "  __atomic_store_n(&a[0], 1, __ATOMIC_SEQ_CST);\n"
+    "  while (!__atomic_load_n(&a[1], __ATOMIC_SEQ_CST)) ;\n"
+    "  *(float *)p[0] = 7;\n"
+    "  return 0;\n}\n"
     "int less(void *const *p, const int64_t *s, int threads, int64_t *detail) {\n" // bool: a[0] < s[0]
     "  (void)threads; (void)detail;\n"
     "  *(uint8_t *)p[0] = *(float *)p[1] < s[0];\n"

@@ -1,4 +1,7 @@
 // src/runtime: what is written to: mutated inputs, state, the caller's memory for outputs; constants in any order.
+#include <pthread.h>
+#include <sched.h>
+
 #include "runtime_fixture.h"
 
 // a, b: f32[2, 2]; they swap; s += a, and the old s is a result.
@@ -110,10 +113,67 @@ static void constants_out_of_order(void **u) {
   cierge_program_free(p);
 }
 
+// ---------------------------------------------------------------- a context that is in use
+
+// x: i32[2]; its kernel says that it runs, and ends when it is told to.
+static void waiting_plan(builder *b) {
+  b->source = kernels;
+  uint32_t two = b_num(b, 2), one = b_num(b, 1);
+  uint32_t x = b_input(b, b_tensor(b, "x", CG_I32, CG_ST_PARAM, 1, &two)), y = b_tensor(b, "y", CG_F32, CG_ST_ARENA, 1, &one);
+  b_kernel(b, "wait", B_LIST(x), B_LIST(y), B_LIST(one));
+  b_result(b, y);
+}
+
+static void *call(void *c) { return cierge_run(c); }
+
+static void one_thread_at_a_time(void **u) {
+  (void)u;
+  cierge_program *p = program(waiting_plan);
+  cierge_context *c;
+  good(cierge_context_new(p, &(cierge_context_options){.size = sizeof(cierge_context_options), .threads = 1, .profile = 2}, &c));
+  int flags[2] = {0, 1};
+  int64_t shape[1] = {2};
+  DLTensor x = tensor(flags, 32, kDLInt, 1, shape);
+  good(cierge_input_set(c, 0, &x, 0));
+  good(cierge_run(c));
+  flags[0] = flags[1] = 0;
+  pthread_t thread;
+  assert_int_equal(pthread_create(&thread, NULL, call, c), 0);
+  while (!__atomic_load_n(&flags[0], __ATOMIC_SEQ_CST)) sched_yield();
+  const DLTensor *y;
+  DLManagedTensorVersioned *taken;
+  char *text;
+  const char *used = "another call is using the context";
+  refused(cierge_run(c), CIERGE_USAGE, used);
+  refused(cierge_input_set(c, 0, &x, 0), CIERGE_USAGE, used);
+  refused(cierge_output_set(c, 0, NULL), CIERGE_USAGE, used);
+  refused(cierge_output_get(c, 0, &y), CIERGE_USAGE, used);
+  refused(cierge_output_take(c, 0, &taken), CIERGE_USAGE, used);
+  refused(cierge_reset(c), CIERGE_USAGE, used);
+  refused(cierge_seed(c, 1), CIERGE_USAGE, used);
+  refused(cierge_profile_text(c, &text), CIERGE_USAGE, used);
+  refused(cierge_profile_json(c, &text), CIERGE_USAGE, used);
+  refused(cierge_profile_trace(c, &text), CIERGE_USAGE, used);
+  cierge_context *d = context(p); // another context of the same program is free
+  int done[2] = {0, 1};
+  DLTensor z = tensor(done, 32, kDLInt, 1, shape);
+  good(cierge_input_set(d, 0, &z, 0));
+  good(cierge_run(d));
+  cierge_context_free(d);
+  __atomic_store_n(&flags[1], 1, __ATOMIC_SEQ_CST);
+  void *status;
+  pthread_join(thread, &status);
+  good(status);
+  assert_float_equal(at(output(c, 0), 0), 7, 0);
+  good(cierge_run(c));
+  cierge_context_free(c);
+  cierge_program_free(p);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(inputs_and_state_are_updated), cmocka_unit_test(outputs_in_the_callers_memory),
-      cmocka_unit_test(constants_out_of_order),
+      cmocka_unit_test(constants_out_of_order), cmocka_unit_test(one_thread_at_a_time),
   };
   return cmocka_run_group_tests(tests, set_up, tear_down);
 }
