@@ -15,6 +15,8 @@
 
 #define CG_PLAN_MAX_THREADS 64 // that a kernel is called with
 #define CG_PLAN_MAX_STACK 1024 // of an expression
+#define CG_PLAN_MAX_PARTS 64 // nesting of aliases; the compiler makes a few
+#define CG_PLAN_MAX_RESULTS 65536 // of main: a few bytes in a file are a description in memory
 
 // Postfix programs over int64. SYM pushes the INT or BOOL value `arg` of the function, one without an expression of its own.
 typedef enum { CG_E_INT, CG_E_SYM, CG_E_ADD, CG_E_MUL, CG_E_FLOORDIV, CG_E_MOD, CG_E_MAX, CG_E_MIN, CG_E_EQ, CG_E_NE,
@@ -168,6 +170,7 @@ typedef struct cg_plan {
   cg_plan_fn **fn; uint32_t n_fns;  // fn[0] is main
   cg_plan_symbol *symbol; uint32_t n_symbols;
   cg_plan_input *input; uint32_t n_inputs;
+  cg_plan_input **input_of;      // [n_params of main], set by reading it
   cg_plan_site *site; uint32_t n_sites;
   cg_plan_kernel *kernel; uint32_t n_kernels;
   cg_plan_region *region; uint32_t n_regions;

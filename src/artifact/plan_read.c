@@ -171,7 +171,7 @@ static bool read_value(decoder *d, cg_plan_value *v) {
   return true;
 }
 
-static bool check_value(decoder *d, const cg_plan_fn *f, uint32_t i) {
+static bool check_value(decoder *d, const cg_plan_fn *f, uint32_t i, uint8_t *depth) {
   const cg_plan_value *v = &f->value[i];
   if (v->expr < -1 || v->expr >= (int64_t)f->n_exprs) return bad(d, "function %s: expression %d of %u", f->name, v->expr, f->n_exprs);
   if (v->kind == CG_V_FLOAT && v->storage == CG_ST_CONST && (v->offset > d->weights_size || d->weights_size - v->offset < 8))
@@ -187,6 +187,8 @@ static bool check_value(decoder *d, const cg_plan_fn *f, uint32_t i) {
     return (v->index < f->n_params && f->param[v->index] == i) || bad(d, "function %s: value %u is no parameter", f->name, i);
   case CG_ST_ALIAS:
     if (v->of >= i || f->value[v->of].kind != CG_V_TENSOR) return bad(d, "function %s: value %u is a part of value %u", f->name, i, v->of);
+    depth[i] = depth[v->of] + 1;
+    if (depth[i] > CG_PLAN_MAX_PARTS) return bad(d, "function %s: value %u is a part of a part, more than %d deep", f->name, i, CG_PLAN_MAX_PARTS);
     return (v->offset_expr >= -1 && v->offset_expr < (int64_t)f->n_exprs) || bad(d, "function %s: expression %d of %u", f->name, v->offset_expr, f->n_exprs);
   default: return true;
   }
@@ -292,9 +294,10 @@ static bool check_updates(decoder *d, const cg_plan_fn *f, bool is_main) {
 
 static bool check_fn(decoder *d, uint32_t index) {
   const cg_plan_fn *f = d->p->fn[index];
-  if (!check_params(d, f)) return false;
+  uint8_t *depth = ARRAY(d, uint8_t, f->n_values); // of parts of parts
+  if (!depth || !check_params(d, f)) return false;
   for (uint32_t i = 0; i < f->n_values; i++)
-    if (!check_value(d, f, i)) return false;
+    if (!check_value(d, f, i, depth)) return false;
   for (uint32_t i = 0; i < f->n_exprs; i++)
     if (!check_expr(d, f, &f->expr[i])) return false;
   for (uint32_t i = 0; i < f->n_steps; i++)
@@ -447,17 +450,18 @@ static bool read_scripts(decoder *d) {
 
 // Every parameter of main is one user input, of the same type; symbols are integers of main.
 static bool check_main(decoder *d) {
-  const cg_plan *p = d->p;
+  cg_plan *p = d->p;
   const cg_plan_fn *f = p->fn[0];
   static const uint8_t kinds[] = {[CG_V_TENSOR] = CIERGE_KIND_TENSOR, [CG_V_INT] = CIERGE_KIND_INT, [CG_V_FLOAT] = CIERGE_KIND_FLOAT,
                                   [CG_V_BOOL] = CIERGE_KIND_BOOL, [CG_V_NONE] = CIERGE_KIND_NONE};
-  uint8_t *given = ARRAY(d, uint8_t, f->n_params);
+  cg_plan_input **given = p->input_of = ARRAY(d, cg_plan_input *, f->n_params);
   if (!given) return false;
+  if (f->n_results > CG_PLAN_MAX_RESULTS) return bad(d, "%u results, more than %d", f->n_results, CG_PLAN_MAX_RESULTS);
   for (uint32_t i = 0; i < p->n_inputs; i++) {
-    const cg_plan_input *in = &p->input[i];
+    cg_plan_input *in = &p->input[i];
     if (in->param == -1) continue;
     if (in->param < 0 || (uint32_t)in->param >= f->n_params || given[in->param]) return bad(d, "input %s is parameter %d of %u", in->name, in->param, f->n_params);
-    given[in->param] = 1;
+    given[in->param] = in;
     const cg_plan_value *v = &f->value[f->param[in->param]];
     if (kinds[v->kind] != in->kind || v->dtype != in->dtype) return bad(d, "input %s is not of its parameter's type", in->name);
   }
@@ -465,9 +469,7 @@ static bool check_main(decoder *d) {
     if (!given[i]) return bad(d, "parameter %u of main is no input", i);
   for (uint32_t i = 0; i < f->n_updates; i++) { // who writes to an input says so
     const cg_plan_value *t = &f->value[f->update[i].target];
-    bool said = t->storage != CG_ST_PARAM;
-    for (uint32_t k = 0; k < p->n_inputs; k++) said |= p->input[k].mutated && p->input[k].param == (int32_t)t->index;
-    if (!said) return bad(d, "input %u is written to and does not say so", t->index);
+    if (t->storage == CG_ST_PARAM && !given[t->index]->mutated) return bad(d, "input %u is written to and does not say so", t->index);
   }
   for (uint32_t i = 0; i < p->n_symbols; i++) {
     uint32_t v = p->symbol[i].value;

@@ -71,6 +71,7 @@ struct cg_emitter {
   void *state[8];                  // one slot for each backend, by its index in cg_backends
   CG_VEC(cg_emit_weight) weights;
   uint64_t weights_size;
+  uint64_t n_items;                // of all size expressions
   // Sections that backends fill
   CG_VEC(cg_str) torch_programs;   // by region index
   CG_VEC(const cg_blob *) blobs;   // of plan->script, each content once

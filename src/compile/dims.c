@@ -66,7 +66,7 @@ static void read_dim(const reader *r) {
     if (!strncmp(at, "..", 2)) hi = number(r, at + 2, &at);
     if (lo > hi || lo < y->lo || hi > y->hi)
       cg_fail(s, CIERGE_USAGE, "--dim '%s': the model allows %lld..%lld", r->text, (long long)y->lo, (long long)y->hi);
-    y->lo = lo, y->hi = hi;
+    cg_symbol_range(y, lo, hi);
     if (y->hint && (y->hint < lo || y->hint > hi)) y->hint = lo;
     if (*at == ',') at++;
   }

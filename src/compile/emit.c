@@ -194,6 +194,8 @@ void cg_emit_bind_symbol(cg_emitter *e, const cg_symbol *y, int index) { *find(e
 int cg_emit_symbol(cg_emitter *e, const cg_symbol *y) { return symbol_value(e, y); }
 
 typedef CG_VEC(cg_plan_expr_item) item_vec;
+// Operations in all size expressions of a plan, which holds each as a list: a million, and 64 for each value.
+enum { MOST_ITEMS = 1 << 20, ITEMS_A_VALUE = 64 };
 
 static void postfix(cg_emitter *e, const cg_expr *x, item_vec *out) {
   static const uint8_t ops[] = {[CG_X_ADD] = CG_E_ADD, [CG_X_MUL] = CG_E_MUL, [CG_X_FLOORDIV] = CG_E_FLOORDIV, [CG_X_MOD] = CG_E_MOD,
@@ -219,6 +221,9 @@ int cg_emit_expr(cg_emitter *e, const cg_expr *x) {
   if (*have >= 0) return *have;
   item_vec items = {0};
   postfix(e, x, &items);
+  e->n_items += (uint64_t)items.n;
+  if (e->n_items > MOST_ITEMS + ITEMS_A_VALUE * (uint64_t)e->fn->n_values)
+    cg_fail(e->s, CIERGE_BAD_MODEL, "the sizes of the program's tensors are too long as expressions: %llu operations", (unsigned long long)e->n_items);
   cg_plan_expr *p = APPEND(e->s, e->fn->expr, e->fn->n_exprs);
   p->item = items.at, p->n = (uint32_t)items.n;
   int i = (int)e->fn->n_exprs - 1;

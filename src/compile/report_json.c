@@ -41,7 +41,7 @@ static void add_values(cg_str *b, const char *name, const cg_report *r, const cg
     cg_str_addf(b, "%s{\"name\": ", i ? ", " : "");
     cg_str_add_json(b, v ? v->name : "");
     cg_str type = cg_str_new(r->m->s);
-    if (v) cg_print_type(&type, &v->type);
+    if (v) cg_print_type_short(&type, &v->type);
     add_field(b, "type", cg_str_text(&type));
     cg_str_addf(b, ", \"bytes\": %.0f}", v ? cg_cost_bytes(r->m, &v->type) : 0);
   }
@@ -117,7 +117,7 @@ static void add_node(cg_str *b, const cg_report *r, const cg_node *n, const cg_f
   cg_str type = cg_str_new(r->m->s);
   for (int i = 0; i < n->nresults; i++) {
     if (i) cg_str_add(&type, ", ");
-    cg_print_type(&type, &n->result[i]->type);
+    cg_print_type_short(&type, &n->result[i]->type);
   }
   add_field(b, "type", cg_str_text(&type));
   add_place(b, n);

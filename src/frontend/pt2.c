@@ -102,6 +102,7 @@ static void read_program(cg_pt2 *r) {
   *source = (cg_json_source){r->s, r->path, name};
   r->program = CG_NEW(r->s, cg_json);
   *r->program = cg_json_read(source, cg_zip_data(r->zip, m), m->size);
+  cg_expr_pool_limit(&r->m->exprs, m->size);
   cg_json torch, version = cg_json_get(r->program, "schema_version"), major = cg_json_get(&version, "major");
   r->torch = cg_json_find(r->program, "torch_version", &torch) ? cg_format(r->s, "%.100s", cg_json_text(&torch)) : "of an unknown version";
   if (cg_json_int(&major) != SCHEMA_MAJOR)

@@ -21,8 +21,8 @@ static void range(cg_pt2 *r, const cg_json *entry) {
   cg_symbol *y = cg_py_symbol(r->m, entry->key);
   if (!y) return; // of a float symbol, or of an expression: says nothing that sizes need
   cg_json min, max;
-  y->lo = cg_json_find(entry, "min_val", &min) ? cg_json_int(&min) : INT64_MIN;
-  y->hi = cg_json_find(entry, "max_val", &max) ? cg_json_int(&max) : INT64_MAX;
+  int64_t lo = cg_json_find(entry, "min_val", &min) ? cg_json_int(&min) : INT64_MIN;
+  cg_symbol_range(y, lo, cg_json_find(entry, "max_val", &max) ? cg_json_int(&max) : INT64_MAX);
   if (y->lo > y->hi) cg_json_fail(entry, CIERGE_BAD_MODEL, "the range of %s is empty", y->name);
 }
 

@@ -41,7 +41,7 @@ static const cg_expr *unbacked(cg_module *m) {
 static void name_number(cg_module *m, cg_type *t) {
   if (t->kind != CG_T_INT || t->value) return;
   t->value = unbacked(m);
-  t->value->symbol->lo = INT64_MIN / 4, t->value->symbol->hi = INT64_MAX / 4;
+  cg_symbol_range(t->value->symbol, INT64_MIN / 4, INT64_MAX / 4);
 }
 
 static void feed(cg_session *s, void *u) {

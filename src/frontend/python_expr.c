@@ -202,7 +202,22 @@ static X shift_factor(parser *p, X n) {
   return integer(number(p, (int64_t)1 << n.num->value));
 }
 
+// Integers, a few operands at a time: what is between two steps is interned, and stays.
+static X fold_integers(parser *p, cg_expr_kind kind, const X *a, int n) {
+  enum { AT_A_TIME = 32 };
+  const cg_expr *x[AT_A_TIME + 1] = {a[0].num};
+  for (int i = 1; i < n;) {
+    int m = 1;
+    while (m <= AT_A_TIME && i < n) x[m++] = a[i++].num;
+    x[0] = cg_x_op(p->pool, kind, m, x);
+  }
+  return integer(x[0]);
+}
+
 static X fold(parser *p, function f, const X *a, int n) {
+  bool integers = n && (f == F_ADD || f == F_MUL || f == F_MAX || f == F_MIN);
+  for (int i = 0; i < n; i++) integers &= is_int(&a[i]);
+  if (integers) return fold_integers(p, f == F_ADD ? CG_X_ADD : f == F_MUL ? CG_X_MUL : f == F_MAX ? CG_X_MAX : CG_X_MIN, a, n);
   X r = n ? a[0] : integer(number(p, f == F_MUL));
   if ((f == F_MAX || f == F_MIN) && r.kind == CG_PY_REAL) return unknown(p, "a maximum or minimum of floats");
   for (int i = 1; i < n; i++)

@@ -6,7 +6,12 @@
 
 // ---------------------------------------------------------------- the pool
 
-void cg_expr_pool_init(cg_expr_pool *p, cg_session *s) { *p = (cg_expr_pool){.s = s}; }
+void cg_expr_pool_init(cg_expr_pool *p, cg_session *s) { *p = (cg_expr_pool){.s = s, .ranges = 1}; }
+
+void cg_expr_pool_limit(cg_expr_pool *p, uint64_t text) {
+  const uint64_t some = 8 << 20; // bytes; a node of a model has a few sizes, and takes hundreds of bytes in its file
+  p->limit = p->bytes + some + 4 * text;
+}
 
 cg_symbol *cg_symbol_find(cg_expr_pool *p, const char *name) { return cg_map_get(&p->symbols, name); }
 
@@ -18,6 +23,11 @@ cg_symbol *cg_symbol_get(cg_expr_pool *p, const char *name) {
   cg_map_set(p->s, &p->symbols, name, y);
   y->expr = cg_x_intern(p, CG_X_SYM, 0, NULL, 0, y);
   return y;
+}
+
+void cg_symbol_range(cg_symbol *y, int64_t lo, int64_t hi) {
+  y->lo = lo, y->hi = hi;
+  ((cg_expr_pool *)y->expr->pool)->ranges++;
 }
 
 static uint64_t mix(uint64_t h, uint64_t v) {
@@ -56,13 +66,21 @@ const cg_expr *cg_x_intern(cg_expr_pool *p, cg_expr_kind kind, int n, const cg_e
   uint64_t hash = hash_of(kind, n, arg, value, y), mask = (uint64_t)(p->cap - 1), k = hash & mask;
   for (; p->table[k]; k = (k + 1) & mask)
     if (same(p->table[k], hash, kind, n, arg, value, y)) return p->table[k];
-  int depth = 0;
-  for (int i = 0; i < n; i++)
+  int depth = 0, size = 1;
+  bool symbol = y, unbacked = y && y->unbacked;
+  for (int i = 0; i < n; i++) {
     if (arg[i]->depth >= depth) depth = arg[i]->depth + 1;
+    if (size <= CG_X_MAX_SIZE) size += arg[i]->size; // each is at most that large
+    symbol |= arg[i]->has_symbol, unbacked |= cg_x_has_unbacked(arg[i]);
+  }
   if (depth > CG_X_MAX_DEPTH) cg_fail(p->s, CIERGE_BAD_MODEL, "a size expression is nested deeper than %d", CG_X_MAX_DEPTH);
   if (n > CG_X_MAX_TERMS) cg_fail(p->s, CIERGE_BAD_MODEL, "a size expression has more than %d terms", CG_X_MAX_TERMS);
+  if (size > CG_X_MAX_SIZE) cg_fail(p->s, CIERGE_BAD_MODEL, "a size expression has more than %d parts", CG_X_MAX_SIZE);
+  p->bytes += sizeof(cg_expr) + (size_t)n * sizeof *arg;
+  if (p->limit && p->bytes > p->limit) cg_fail(p->s, CIERGE_BAD_MODEL, "size expressions take more memory than a file of this length may ask for");
   cg_expr *e = CG_NEW(p->s, cg_expr);
-  *e = (cg_expr){.kind = kind, .nargs = n, .value = value, .symbol = y, .hash = hash, .id = p->n, .depth = depth};
+  *e = (cg_expr){.kind = kind, .nargs = n, .value = value, .symbol = y, .hash = hash, .id = p->n, .depth = depth, .size = size,
+                 .has_symbol = symbol, .has_unbacked = unbacked, .pool = p};
   if (n) e->arg = cg_memdup(p->s, arg, (size_t)n * sizeof *arg);
   p->table[k] = e;
   p->n++;
@@ -182,11 +200,11 @@ static cg_x_interval interval_extreme(const cg_expr *e) {
   return r;
 }
 
-cg_x_interval cg_x_interval_of(const cg_expr *e) {
+static cg_x_interval interval(const cg_expr *e) {
   cg_x_interval r;
   switch (e->kind) {
-  case CG_X_INT: return (cg_x_interval){e->value, e->value};
-  case CG_X_SYM: return (cg_x_interval){e->symbol->lo, e->symbol->hi};
+  case CG_X_INT:
+  case CG_X_SYM: break;
   case CG_X_ADD:
   case CG_X_MUL:
     r = cg_x_interval_of(e->arg[0]);
@@ -212,6 +230,17 @@ cg_x_interval cg_x_interval_of(const cg_expr *e) {
   return (cg_x_interval){INT64_MIN, INT64_MAX};
 }
 
+cg_x_interval cg_x_interval_of(const cg_expr *e) {
+  if (e->kind == CG_X_INT) return (cg_x_interval){e->value, e->value};
+  if (e->kind == CG_X_SYM) return (cg_x_interval){e->symbol->lo, e->symbol->hi};
+  if (e->known != e->pool->ranges) {
+    cg_x_interval r = interval(e);
+    cg_expr *known = (cg_expr *)e;
+    known->lo = r.lo, known->hi = r.hi, known->known = e->pool->ranges;
+  }
+  return (cg_x_interval){e->lo, e->hi};
+}
+
 void cg_x_range(const cg_expr *e, int64_t *lo, int64_t *hi) {
   cg_x_interval r = cg_x_interval_of(e);
   *lo = r.lo, *hi = r.hi;
@@ -219,26 +248,17 @@ void cg_x_range(const cg_expr *e, int64_t *lo, int64_t *hi) {
 
 // ---------------------------------------------------------------- looking inside
 
-bool cg_x_has_unbacked(const cg_expr *e) {
-  if (e->kind == CG_X_SYM) return e->symbol->unbacked;
-  for (int i = 0; i < e->nargs; i++)
-    if (cg_x_has_unbacked(e->arg[i])) return true;
-  return false;
-}
+bool cg_x_has_unbacked(const cg_expr *e) { return e->kind == CG_X_SYM ? e->symbol->unbacked : e->has_unbacked; }
 
 bool cg_x_has_symbol(const cg_expr *e, const cg_symbol *y) {
   if (e->kind == CG_X_SYM) return e->symbol == y;
+  if (!e->has_symbol || (y->unbacked && !e->has_unbacked)) return false;
   for (int i = 0; i < e->nargs; i++)
     if (cg_x_has_symbol(e->arg[i], y)) return true;
   return false;
 }
 
-bool cg_x_is_static(const cg_expr *e) {
-  if (e->kind == CG_X_SYM) return false;
-  for (int i = 0; i < e->nargs; i++)
-    if (!cg_x_is_static(e->arg[i])) return false;
-  return true;
-}
+bool cg_x_is_static(const cg_expr *e) { return !e->has_symbol; }
 
 static int64_t typical(const cg_symbol *y) { return y->hint ? y->hint : y->lo == INT64_MIN ? 0 : y->lo; }
 

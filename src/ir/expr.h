@@ -27,7 +27,7 @@ typedef struct cg_expr cg_expr;
 // A symbol: `s0`, bound by an input's size; or `u0` (unbacked), bound by the node that makes it.
 typedef struct cg_symbol {
   const char *name;
-  int64_t lo, hi;    // inclusive range; hi INT64_MAX: no bound
+  int64_t lo, hi;    // inclusive range; hi INT64_MAX: no bound. Set by cg_symbol_range
   int64_t hint;      // a typical value, 0: unknown
   bool unbacked;     // its value appears only while the program runs
   int index;         // in the pool
@@ -43,6 +43,11 @@ struct cg_expr {
   uint64_t hash;
   int id;             // order of creation
   int depth;          // of nesting, limited so that recursion over expressions is safe
+  int size;           // nodes of the tree that it is as text, limited so that whatever walks or prints it is quick
+  bool has_symbol, has_unbacked;
+  const struct cg_expr_pool *pool;
+  int64_t lo, hi;     // its bounds by the symbols' ranges, where `known` is the pool's `ranges`
+  int known;
 };
 
 typedef struct cg_expr_pool {
@@ -50,11 +55,19 @@ typedef struct cg_expr_pool {
   cg_map symbols;     // name -> cg_symbol*, in order of index
   const cg_expr **table;
   int n, cap;
+  int ranges;         // changes whenever a symbol's range does
+  uint64_t bytes;     // of all expressions
+  uint64_t limit;     // of bytes; 0: none. cg_expr_pool_limit
+  struct cg_expr_scratch *scratch, *scratch_at; // expr_simplify.c
+  size_t scratch_used;
 } cg_expr_pool;
 
 void cg_expr_pool_init(cg_expr_pool *p, cg_session *s);
+// Expressions that are made from now on may take so much memory as fits a text of that many bytes; more fails the session.
+void cg_expr_pool_limit(cg_expr_pool *p, uint64_t text);
 cg_symbol *cg_symbol_get(cg_expr_pool *p, const char *name); // made if absent: lo 0, no upper bound; unbacked if it starts with 'u'
 cg_symbol *cg_symbol_find(cg_expr_pool *p, const char *name);
+void cg_symbol_range(cg_symbol *y, int64_t lo, int64_t hi);
 
 const cg_expr *cg_x_int(cg_expr_pool *p, int64_t v);
 const cg_expr *cg_x_sym(cg_expr_pool *p, const char *name);
@@ -81,6 +94,7 @@ const cg_expr *cg_x_substitute(cg_expr_pool *p, const cg_expr *e, const cg_expr 
 
 // Text: `2*s0 + 1`, `s0//2`, `s0%4`, `max(s0, 1)`, `min(..)`, `eq(a, b)` …
 void cg_x_print(cg_str *b, const cg_expr *e);
+void cg_x_print_short(cg_str *b, const cg_expr *e); // for people: a long one is "…"
 // Reads that text; *end is set behind it. NULL (and *end at the offending character) where it does not read.
 const cg_expr *cg_x_parse(cg_expr_pool *p, const char *text, const char **end);
 // The same inside a module's text: symbols must be declared (but `make_unbacked` makes those that begin with u), comments

@@ -6,6 +6,8 @@
 enum {
   CG_X_MAX_DEPTH = 512,  // nesting of an expression
   CG_X_MAX_TERMS = 1024, // terms of a sum, factors of a product
+  CG_X_MAX_SIZE = 131072, // nodes of an expression as a tree; as a graph it may be far smaller (cat([x, x[:3]]) again and again)
+  CG_X_SHORT = 64,       // the same, of what people are shown
 };
 
 // The one expression with these parts, which must be canonical already.

@@ -16,6 +16,57 @@ typedef struct {
   bool overflow; // some coefficient does not fit int64: nothing else here counts
 } poly;
 
+// ---------------------------------------------------------------- scratch memory
+
+// Polynomials live until the operation that made them has interned its result: a stack of blocks, kept for the next one.
+typedef struct cg_expr_scratch block;
+struct cg_expr_scratch {
+  block *next;
+  size_t size;
+  char at[];
+};
+
+enum {
+  BLOCK = 64 << 10,   // bytes of scratch memory taken at a time
+  MAX_COMPARED = 64,  // parts of a maximum that are compared with each other
+};
+
+static void *scratch(cg_expr_pool *p, size_t count, size_t size) {
+  size_t bytes = (count * size + 15) / 16 * 16; // counts are of terms in memory: no overflow
+  block *b = p->scratch_at;
+  if (b && p->scratch_used + bytes <= b->size) {
+    p->scratch_used += bytes;
+    return b->at + p->scratch_used - bytes;
+  }
+  block **next = b ? &b->next : &p->scratch;
+  if (!*next || (*next)->size < bytes) {
+    block *more = cg_alloc(p->s, sizeof *more + (bytes < BLOCK ? BLOCK : bytes));
+    more->size = bytes < BLOCK ? BLOCK : bytes;
+    more->next = *next;
+    *next = more;
+  }
+  p->scratch_at = *next;
+  p->scratch_used = bytes;
+  return p->scratch_at->at;
+}
+#define SCRATCH(p, T, n) ((T *)scratch((p), (size_t)(n), sizeof(T)))
+
+typedef struct {
+  block *at;
+  size_t used;
+} mark;
+static mark scratch_begin(const cg_expr_pool *p) { return (mark){p->scratch_at, p->scratch_used}; }
+static void scratch_end(cg_expr_pool *p, mark m) { p->scratch_at = m.at, p->scratch_used = m.used; }
+
+// An operation whose operands and result are interned: what it takes meanwhile is given back.
+#define OPERATION(name, work)                                                                 \
+  const cg_expr *name(cg_expr_pool *p, const cg_expr *a, const cg_expr *b) {                   \
+    mark m = scratch_begin(p);                                                                \
+    const cg_expr *e = work(p, a, b);                                                         \
+    scratch_end(p, m);                                                                        \
+    return e;                                                                                 \
+  }
+
 static _Noreturn void fail_overflow(cg_expr_pool *p) {
   cg_fail(p->s, CIERGE_BAD_MODEL, "a size expression overflows 64-bit integers");
 }
@@ -45,7 +96,7 @@ static int mono_compare(const cg_expr *a, const cg_expr *b) {
 static const cg_expr *mono_mul(cg_expr_pool *p, const cg_expr *a, const cg_expr *b) {
   int na, nb, n = 0;
   const cg_expr *const *fa = factors(&a, &na), *const *fb = factors(&b, &nb);
-  const cg_expr **f = CG_NEW_ARRAY(p->s, const cg_expr *, na + nb + 1);
+  const cg_expr **f = SCRATCH(p, const cg_expr *, na + nb + 1);
   for (int i = 0, k = 0; i < na || k < nb;)
     f[n++] = k == nb || (i < na && cg_x_compare(fa[i], fb[k]) <= 0) ? fa[i++] : fb[k++];
   return mono_of(p, n, f);
@@ -55,7 +106,7 @@ static const cg_expr *mono_mul(cg_expr_pool *p, const cg_expr *a, const cg_expr 
 static bool mono_div(cg_expr_pool *p, const cg_expr *a, const cg_expr *b, const cg_expr **q) {
   int na, nb, n = 0, k = 0;
   const cg_expr *const *fa = factors(&a, &na), *const *fb = factors(&b, &nb);
-  const cg_expr **f = CG_NEW_ARRAY(p->s, const cg_expr *, na + 1);
+  const cg_expr **f = SCRATCH(p, const cg_expr *, na + 1);
   for (int i = 0; i < na; i++)
     if (k < nb && fa[i] == fb[k]) k++;
     else f[n++] = fa[i];
@@ -79,7 +130,7 @@ static term term_of(cg_expr_pool *p, const cg_expr *e) {
 static poly poly_of(cg_expr_pool *p, const cg_expr *e) {
   bool sum = e->kind == CG_X_ADD;
   poly r = {.n = sum ? e->nargs : 1};
-  r.at = CG_NEW_ARRAY(p->s, term, r.n);
+  r.at = SCRATCH(p, term, r.n);
   for (int i = 0; i < r.n; i++) r.at[i] = term_of(p, sum ? e->arg[i] : e);
   if (r.n == 1 && !r.at[0].coef) r.n = 0;
   return r;
@@ -88,7 +139,7 @@ static poly poly_of(cg_expr_pool *p, const cg_expr *e) {
 static const cg_expr *expr_of(cg_expr_pool *p, poly a) {
   if (a.overflow) fail_overflow(p);
   if (!a.n) return cg_x_int(p, 0);
-  const cg_expr **arg = CG_NEW_ARRAY(p->s, const cg_expr *, a.n);
+  const cg_expr **arg = SCRATCH(p, const cg_expr *, a.n);
   for (int i = 0; i < a.n; i++) {
     int n;
     const cg_expr *const *f = factors(&a.at[i].mono, &n);
@@ -96,7 +147,7 @@ static const cg_expr *expr_of(cg_expr_pool *p, poly a) {
       arg[i] = n ? a.at[i].mono : cg_x_int(p, a.at[i].coef);
       continue;
     }
-    const cg_expr **with = CG_NEW_ARRAY(p->s, const cg_expr *, n + 1);
+    const cg_expr **with = SCRATCH(p, const cg_expr *, n + 1);
     with[0] = cg_x_int(p, a.at[i].coef);
     for (int k = 0; k < n; k++) with[k + 1] = f[k];
     arg[i] = cg_x_intern(p, CG_X_MUL, n + 1, with, 0, NULL);
@@ -106,7 +157,7 @@ static const cg_expr *expr_of(cg_expr_pool *p, poly a) {
 
 // a + scale * b
 static poly poly_add(cg_expr_pool *p, poly a, poly b, int64_t scale) {
-  poly r = {.at = CG_NEW_ARRAY(p->s, term, a.n + b.n + 1), .overflow = a.overflow || b.overflow};
+  poly r = {.at = SCRATCH(p, term, a.n + b.n + 1), .overflow = a.overflow || b.overflow};
   for (int i = 0, k = 0; i < a.n || k < b.n;) {
     int c = i == a.n ? 1 : k == b.n ? -1 : mono_compare(a.at[i].mono, b.at[k].mono);
     term t = c <= 0 ? a.at[i] : (term){0, b.at[k].mono};
@@ -120,7 +171,7 @@ static poly poly_add(cg_expr_pool *p, poly a, poly b, int64_t scale) {
 }
 
 static poly poly_times(cg_expr_pool *p, poly a, term t) {
-  poly r = {.at = CG_NEW_ARRAY(p->s, term, a.n + 1), .overflow = a.overflow};
+  poly r = {.at = SCRATCH(p, term, a.n + 1), .overflow = a.overflow};
   for (int i = 0; i < a.n; i++) {
     term *out = &r.at[r.n++];
     out->mono = mono_mul(p, a.at[i].mono, t.mono);
@@ -182,7 +233,7 @@ static poly with_constant(poly a, int64_t c) { // a has none, and room for one
 }
 
 static poly divide_coefs(cg_expr_pool *p, poly a, int64_t g) { // g divides every coefficient but perhaps the constant's
-  poly r = {.at = CG_NEW_ARRAY(p->s, term, a.n + 1)};
+  poly r = {.at = SCRATCH(p, term, a.n + 1)};
   for (int i = 0; i < a.n; i++) {
     term t = {cg_x_floor_div(a.at[i].coef, g), a.at[i].mono};
     if (t.coef) r.at[r.n++] = t;
@@ -192,21 +243,24 @@ static poly divide_coefs(cg_expr_pool *p, poly a, int64_t g) { // g divides ever
 
 // ---------------------------------------------------------------- sums and products
 
-const cg_expr *cg_x_add(cg_expr_pool *p, const cg_expr *a, const cg_expr *b) {
+static const cg_expr *add(cg_expr_pool *p, const cg_expr *a, const cg_expr *b) {
   if (cg_x_is(a, 0)) return b;
   if (cg_x_is(b, 0)) return a;
   return expr_of(p, poly_add(p, poly_of(p, a), poly_of(p, b), 1));
 }
+OPERATION(cg_x_add, add)
 
-const cg_expr *cg_x_sub(cg_expr_pool *p, const cg_expr *a, const cg_expr *b) {
+static const cg_expr *sub(cg_expr_pool *p, const cg_expr *a, const cg_expr *b) {
   return cg_x_is(b, 0) ? a : expr_of(p, difference(p, a, b));
 }
+OPERATION(cg_x_sub, sub)
 
-const cg_expr *cg_x_mul(cg_expr_pool *p, const cg_expr *a, const cg_expr *b) {
+static const cg_expr *mul(cg_expr_pool *p, const cg_expr *a, const cg_expr *b) {
   if (cg_x_is(a, 1)) return b;
   if (cg_x_is(b, 1)) return a;
   return expr_of(p, poly_mul(p, poly_of(p, a), poly_of(p, b)));
 }
+OPERATION(cg_x_mul, mul)
 
 // ---------------------------------------------------------------- division
 
@@ -222,8 +276,8 @@ static const cg_expr *raw2(cg_expr_pool *p, cg_expr_kind kind, const cg_expr *a,
 
 // a = k*q + r with the terms that k divides in q, and the constant's remainder in [0, k).
 static void split_by_int(cg_expr_pool *p, poly a, int64_t k, poly *q, poly *r) {
-  *q = (poly){.at = CG_NEW_ARRAY(p->s, term, a.n + 1)};
-  *r = (poly){.at = CG_NEW_ARRAY(p->s, term, a.n + 1)};
+  *q = (poly){.at = SCRATCH(p, term, a.n + 1)};
+  *r = (poly){.at = SCRATCH(p, term, a.n + 1)};
   for (int i = 0; i < a.n; i++) {
     term t = a.at[i];
     if (t.mono && t.coef % k) {
@@ -268,8 +322,8 @@ static const cg_expr *floordiv_int(cg_expr_pool *p, poly a, int64_t k) { // k >=
 
 // b is one term: a = b*q + r with every term that b divides in q.
 static void split_by_term(cg_expr_pool *p, poly a, term b, poly *q, poly *r) {
-  *q = (poly){.at = CG_NEW_ARRAY(p->s, term, a.n + 1)};
-  *r = (poly){.at = CG_NEW_ARRAY(p->s, term, a.n + 1)};
+  *q = (poly){.at = SCRATCH(p, term, a.n + 1)};
+  *r = (poly){.at = SCRATCH(p, term, a.n + 1)};
   for (int i = 0; i < a.n; i++) {
     const cg_expr *m;
     bool by = b.coef != -1 && a.at[i].coef % b.coef == 0 && mono_div(p, a.at[i].mono, b.mono, &m);
@@ -280,7 +334,7 @@ static void split_by_term(cg_expr_pool *p, poly a, term b, poly *q, poly *r) {
 
 // Whether b divides a, as polynomials; then *q is the quotient. (Long division by the leading term.)
 static bool divides(cg_expr_pool *p, poly a, poly b, poly *q) {
-  *q = (poly){.at = CG_NEW_ARRAY(p->s, term, 1)};
+  *q = (poly){.at = SCRATCH(p, term, 1)};
   for (int steps = 0; a.n && steps < 64; steps++) {
     term t;
     if (a.overflow || b.at[0].coef == -1 || a.at[0].coef % b.at[0].coef) return false;
@@ -318,7 +372,7 @@ static int64_t reduce_fraction(cg_expr_pool *p, poly *a, poly *b, bool atoms) {
   return scale;
 }
 
-const cg_expr *cg_x_floordiv(cg_expr_pool *p, const cg_expr *a, const cg_expr *b) {
+static const cg_expr *floordiv(cg_expr_pool *p, const cg_expr *a, const cg_expr *b) {
   if (cg_x_is(b, 1)) return a;
   if (cg_x_is(b, 0)) return raw2(p, CG_X_FLOORDIV, a, b); // no value: whoever evaluates it is told
   poly pa = poly_of(p, a), pb = poly_of(p, b);
@@ -343,9 +397,10 @@ const cg_expr *cg_x_floordiv(cg_expr_pool *p, const cg_expr *a, const cg_expr *b
   cg_x_interval i = cg_x_interval_of(e);
   return nonzero(b) && cg_x_is_point(i) ? cg_x_int(p, i.lo) : e;
 }
+OPERATION(cg_x_floordiv, floordiv)
 
 static const cg_expr *mod_int(cg_expr_pool *p, poly a, int64_t k) { // k >= 1
-  poly r = {.at = CG_NEW_ARRAY(p->s, term, a.n + 1)};
+  poly r = {.at = SCRATCH(p, term, a.n + 1)};
   for (int i = 0; i < a.n; i++) {
     int64_t c = cg_x_floor_mod(a.at[i].coef, k);
     if (c) r.at[r.n++] = (term){c, a.at[i].mono};
@@ -368,7 +423,7 @@ static const cg_expr *mod_int(cg_expr_pool *p, poly a, int64_t k) { // k >= 1
   return raw2(p, CG_X_MOD, e, cg_x_int(p, k));
 }
 
-const cg_expr *cg_x_mod(cg_expr_pool *p, const cg_expr *a, const cg_expr *b) {
+static const cg_expr *mod(cg_expr_pool *p, const cg_expr *a, const cg_expr *b) {
   if (cg_x_is(b, 1) || cg_x_is(b, -1)) return cg_x_int(p, 0);
   if (cg_x_is(b, 0)) return raw2(p, CG_X_MOD, a, b);
   poly pa = poly_of(p, a), pb = poly_of(p, b);
@@ -394,43 +449,51 @@ const cg_expr *cg_x_mod(cg_expr_pool *p, const cg_expr *a, const cg_expr *b) {
   if (!e) e = raw2(p, CG_X_MOD, a, b);
   return scale == 1 ? e : cg_x_mul(p, cg_x_int(p, scale), e);
 }
+OPERATION(cg_x_mod, mod)
 
 // ---------------------------------------------------------------- maximum and minimum
 
-// The arguments of nested nodes of the same kind, sorted, each once.
-static const cg_expr **flatten(cg_expr_pool *p, cg_expr_kind kind, int n, const cg_expr *const *arg, int *out_n) {
+// The arguments of nested nodes of the same kind, sorted, each once; of[i] says of which argument x[i] is a part.
+static const cg_expr **flatten(cg_expr_pool *p, cg_expr_kind kind, int n, const cg_expr *const *arg, int *out_n, int **of) {
   int total = 0, m = 0;
   for (int i = 0; i < n; i++) total += arg[i]->kind == kind ? arg[i]->nargs : 1;
-  const cg_expr **out = CG_NEW_ARRAY(p->s, const cg_expr *, total + 1);
+  const cg_expr **out = SCRATCH(p, const cg_expr *, total + 1);
+  int *from = SCRATCH(p, int, total + 1);
   for (int i = 0; i < n; i++) {
-    const cg_expr *const *from = arg[i]->kind == kind ? arg[i]->arg : &arg[i];
+    const cg_expr *const *part = arg[i]->kind == kind ? arg[i]->arg : &arg[i];
     for (int k = 0; k < (arg[i]->kind == kind ? arg[i]->nargs : 1); k++) {
       int at = m;
-      while (at > 0 && cg_x_compare(out[at - 1], from[k]) > 0) at--;
-      if (at > 0 && out[at - 1] == from[k]) continue;
+      while (at > 0 && cg_x_compare(out[at - 1], part[k]) > 0) at--;
+      if (at > 0 && out[at - 1] == part[k]) continue;
       if (m == CG_X_MAX_TERMS) cg_fail(p->s, CIERGE_BAD_MODEL, "a size expression has more than %d terms", CG_X_MAX_TERMS);
-      for (int j = m; j > at; j--) out[j] = out[j - 1];
-      out[at] = from[k];
+      for (int j = m; j > at; j--) out[j] = out[j - 1], from[j] = from[j - 1];
+      out[at] = part[k], from[at] = i;
       m++;
     }
   }
   *out_n = m;
+  if (of) *of = from;
   return out;
 }
 
 // Whether a >= b for certain.
 static bool at_least(cg_expr_pool *p, const cg_expr *a, const cg_expr *b) {
-  return cg_x_interval_of(a).lo >= cg_x_interval_of(b).hi ? cg_x_interval_of(b).hi != INT64_MAX
-                                                         : poly_interval(difference(p, a, b)).lo >= 0;
+  cg_x_interval x = cg_x_interval_of(a), y = cg_x_interval_of(b);
+  if (x.lo >= y.hi) return y.hi != INT64_MAX;
+  mark m = scratch_begin(p);
+  bool yes = poly_interval(difference(p, a, b)).lo >= 0;
+  scratch_end(p, m);
+  return yes;
 }
 
+// Parts that another part makes useless are left out. Those of one nested argument were compared when that was made.
 static const cg_expr *extreme(cg_expr_pool *p, cg_expr_kind kind, int n, const cg_expr *const *arg) {
-  int m, kept = 0;
-  const cg_expr **x = flatten(p, kind, n, arg, &m);
-  for (int i = 0; i < m && m <= 64; i++) {
+  int m, kept = 0, *of;
+  const cg_expr **x = flatten(p, kind, n, arg, &m, &of);
+  for (int i = 0; i < m && m <= MAX_COMPARED; i++) {
     bool useless = false;
     for (int k = 0; k < m && !useless; k++) {
-      if (k == i || !x[k]) continue;
+      if (of[k] == of[i] || !x[k]) continue;
       useless = kind == CG_X_MAX ? at_least(p, x[k], x[i]) : at_least(p, x[i], x[k]);
     }
     if (useless) x[i] = NULL;
@@ -451,7 +514,7 @@ static const cg_expr *boolean(cg_expr_pool *p, bool b) { return cg_x_int(p, b); 
 
 // The two sides of d ? 0: what is positive on the left, what is negative on the right.
 static const cg_expr *compare_sides(cg_expr_pool *p, cg_expr_kind kind, poly d) {
-  poly left = {.at = CG_NEW_ARRAY(p->s, term, d.n + 1)}, right = {.at = CG_NEW_ARRAY(p->s, term, d.n + 1)};
+  poly left = {.at = SCRATCH(p, term, d.n + 1)}, right = {.at = SCRATCH(p, term, d.n + 1)};
   for (int i = 0; i < d.n; i++) {
     term t = d.at[i];
     if (t.coef > 0) left.at[left.n++] = t;
@@ -517,7 +580,7 @@ static const cg_expr *negation(cg_expr_pool *p, const cg_expr *e) {
 }
 
 static const cg_expr *logic(cg_expr_pool *p, cg_expr_kind kind, int n, const cg_expr *const *arg) {
-  const cg_expr **t = CG_NEW_ARRAY(p->s, const cg_expr *, n + 1);
+  const cg_expr **t = SCRATCH(p, const cg_expr *, n + 1);
   bool neutral = kind == CG_X_AND; // what changes nothing; the other value decides
   int m = 0;
   for (int i = 0; i < n; i++) {
@@ -527,7 +590,7 @@ static const cg_expr *logic(cg_expr_pool *p, cg_expr_kind kind, int n, const cg_
     if (!cg_x_is_point(r)) t[m++] = e;
   }
   if (!m) return boolean(p, neutral);
-  const cg_expr **x = flatten(p, kind, m, t, &m);
+  const cg_expr **x = flatten(p, kind, m, t, &m, NULL);
   return m == 1 ? x[0] : cg_x_intern(p, kind, m, x, 0, NULL);
 }
 
@@ -548,7 +611,12 @@ static const cg_expr *where(cg_expr_pool *p, const cg_expr *c, const cg_expr *a,
 
 // ---------------------------------------------------------------- any operation
 
-const cg_expr *cg_x_op(cg_expr_pool *p, cg_expr_kind kind, int n, const cg_expr *const *arg) {
+static poly sum_of(cg_expr_pool *p, int n, const cg_expr *const *arg) {
+  if (n == 1) return poly_of(p, arg[0]);
+  return poly_add(p, sum_of(p, n / 2, arg), sum_of(p, n - n / 2, arg + n / 2), 1);
+}
+
+static const cg_expr *operation(cg_expr_pool *p, cg_expr_kind kind, int n, const cg_expr *const *arg) {
   static const struct { int min, max; } count[] = {
       [CG_X_ADD] = {1, CG_X_MAX_TERMS}, [CG_X_MUL] = {1, CG_X_MAX_TERMS}, [CG_X_FLOORDIV] = {2, 2}, [CG_X_MOD] = {2, 2},
       [CG_X_MAX] = {1, CG_X_MAX_TERMS}, [CG_X_MIN] = {1, CG_X_MAX_TERMS}, [CG_X_EQ] = {2, 2}, [CG_X_NE] = {2, 2},
@@ -558,9 +626,7 @@ const cg_expr *cg_x_op(cg_expr_pool *p, cg_expr_kind kind, int n, const cg_expr 
     cg_fail(p->s, CIERGE_BAD_MODEL, "a size expression has an operation with %d arguments", n);
   const cg_expr *e = arg[0];
   switch (kind) {
-  case CG_X_ADD:
-    for (int i = 1; i < n; i++) e = cg_x_add(p, e, arg[i]);
-    return e;
+  case CG_X_ADD: return expr_of(p, sum_of(p, n, arg));
   case CG_X_MUL:
     for (int i = 1; i < n; i++) e = cg_x_mul(p, e, arg[i]);
     return e;
@@ -576,4 +642,11 @@ const cg_expr *cg_x_op(cg_expr_pool *p, cg_expr_kind kind, int n, const cg_expr 
   case CG_X_WHERE: return where(p, arg[0], arg[1], arg[2]);
   default: return extreme(p, kind, n, arg);
   }
+}
+
+const cg_expr *cg_x_op(cg_expr_pool *p, cg_expr_kind kind, int n, const cg_expr *const *arg) {
+  mark m = scratch_begin(p);
+  const cg_expr *e = operation(p, kind, n, arg);
+  scratch_end(p, m);
+  return e;
 }

@@ -84,6 +84,11 @@ void cg_x_print(cg_str *b, const cg_expr *e) {
   cg_str_addc(b, ')');
 }
 
+void cg_x_print_short(cg_str *b, const cg_expr *e) {
+  if (e->size > CG_X_SHORT) cg_str_add(b, "…");
+  else cg_x_print(b, e);
+}
+
 // ---------------------------------------------------------------- parsing
 
 typedef struct {

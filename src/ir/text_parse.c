@@ -388,11 +388,12 @@ static void symbol(cg_text_parser *p) {
   p->l.at += strlen(name);
   cg_symbol *y = cg_symbol_get(&p->m->exprs, name);
   cg_lex_need(&p->l, '=');
-  y->lo = cg_lex_int(&p->l, "the lowest value");
+  int64_t lo = cg_lex_int(&p->l, "the lowest value"), hi = y->hi;
   if (cg_lex_peek(&p->l) != '.' || p->l.at[1] != '.') cg_lex_expected(&p->l, "'..'");
   p->l.at += 2;
   char c = cg_lex_peek(&p->l);
-  if (c == '-' || (c >= '0' && c <= '9')) y->hi = cg_lex_int(&p->l, "the highest value");
+  if (c == '-' || (c >= '0' && c <= '9')) hi = cg_lex_int(&p->l, "the highest value");
+  cg_symbol_range(y, lo, hi);
   if (y->hi < y->lo) cg_lex_fail(&p->l, at, "%s has no value: %lld..%lld", name, (long long)y->lo, (long long)y->hi);
   if (cg_lex_take_word(&p->l, "hint")) {
     cg_lex_blanks(&p->l);
@@ -562,6 +563,7 @@ static void finish_inputs(cg_text_parser *p) {
 
 cg_module *cg_parse_module(cg_session *s, const char *file, const char *text, size_t size) {
   cg_text_parser p = {.l = cg_lexer_new(s, cg_strdup(s, file), text, size), .s = s, .m = cg_module_new(s), .own_places = true};
+  cg_expr_pool_limit(&p.m->exprs, size);
   while (declaration(&p)) {}
   if (cg_lex_peek(&p.l) || p.l.at != p.l.end)
     cg_lex_expected(&p.l, "module, sym, schema, origin, param, buffer, const, blob, input or fn");

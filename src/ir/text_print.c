@@ -45,6 +45,16 @@ static void add_operator(cg_str *b, const cg_module *m, const char *key) {
 
 // ---------------------------------------------------------------- types
 
+void cg_print_type_short(cg_str *b, const cg_type *t) {
+  if (t->kind != CG_T_TENSOR) return cg_print_type(b, t);
+  cg_str_addf(b, "%s[", cg_dtypes[t->dtype].text);
+  for (int i = 0; i < t->rank; i++) {
+    if (i) cg_str_add(b, ", ");
+    cg_x_print_short(b, t->dim[i]);
+  }
+  cg_str_addc(b, ']');
+}
+
 static void add_exprs(cg_str *b, int n, const cg_expr *const *e) {
   for (int i = 0; i < n; i++) {
     if (i) cg_str_add(b, ", ");

@@ -185,7 +185,7 @@ const char *cg_r_shape(cg_module *m, int rank, const cg_expr *const *dim) {
   cg_str_addc(&b, '[');
   for (int i = 0; i < rank; i++) {
     if (i) cg_str_add(&b, ", ");
-    cg_x_print(&b, dim[i]);
+    cg_x_print_short(&b, dim[i]);
   }
   cg_str_addc(&b, ']');
   return cg_str_text(&b);

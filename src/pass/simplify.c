@@ -112,6 +112,29 @@ static void remove_identities(cg_fn *f) {
 
 // ---------------------------------------------------------------- common subexpressions
 
+// What two nodes share that compute the same. Sizes are interned: the number of one stands for it, its text may be long.
+static void add_size(cg_str *key, const cg_expr *e) { cg_str_addf(key, "#%d", e->id); }
+
+static void add_argument(cg_str *key, const cg_arg *a) {
+  if (a->kind == CG_A_INT) add_size(key, a->i);
+  else if (a->kind != CG_A_LIST) cg_print_arg(key, a);
+  else {
+    cg_str_addc(key, '[');
+    for (int i = 0; i < a->list.n; i++) add_argument(key, &a->list.at[i]), cg_str_addc(key, ',');
+    cg_str_addc(key, ']');
+  }
+}
+
+static void add_type(cg_str *key, const cg_type *t) {
+  if (t->kind != CG_T_TENSOR) return cg_print_type(key, t);
+  cg_str_addf(key, "%s[", cg_dtypes[t->dtype].text);
+  for (int i = 0; i < t->rank; i++) add_size(key, t->dim[i]);
+  cg_str_addc(key, '|');
+  for (int i = 0; t->stride && i < t->rank; i++) add_size(key, t->stride[i]);
+  if (t->offset) cg_str_addc(key, '@'), add_size(key, t->offset);
+  cg_str_addc(key, ']');
+}
+
 static void merge_equal(cg_pipeline *p, cg_fn *f) {
   cg_map seen = {0};
   replace_none(f);
@@ -123,9 +146,9 @@ static void merge_equal(cg_pipeline *p, cg_fn *f) {
     cg_str_add(&key, n->schema->key);
     for (int i = 0; i < n->nargs; i++) {
       cg_str_addc(&key, '|');
-      cg_print_arg(&key, &n->arg[i]);
+      add_argument(&key, &n->arg[i]);
     }
-    for (int i = 0; i < n->nresults; i++) cg_print_type(&key, &n->result[i]->type);
+    for (int i = 0; i < n->nresults; i++) add_type(&key, &n->result[i]->type);
     cg_node *first = cg_map_get(&seen, cg_str_text(&key));
     if (!first) {
       cg_map_set(p->s, &seen, cg_str_text(&key), n);

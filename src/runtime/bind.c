@@ -194,19 +194,13 @@ static cierge_status *take_numbers(cierge_context *c, bool *same) {
   return NULL;
 }
 
-static const char *input_name(const cierge_context *c, uint32_t param, uint32_t *index) {
-  for (*index = 0; *index < c->p->plan->n_inputs; ++*index)
-    if (c->p->plan->input[*index].param == (int32_t)param) return c->p->plan->input[*index].name;
-  return "";
-}
-
 static cierge_status *solve(cierge_context *c) {
   const cg_plan *plan = c->p->plan;
   for (uint32_t i = 0; i < plan->n_symbols; i++) {
     const cg_solution *s = &c->p->solution[i];
     const cg_plan_symbol *y = &plan->symbol[i];
-    uint32_t k;
-    const char *name = input_name(c, s->param, &k);
+    uint32_t k = (uint32_t)(plan->input_of[s->param] - plan->input);
+    const char *name = plan->input[k].name;
     int64_t size = c->given[k].t.shape[s->dim], rest, n;
     const char *dim = c->p->input[k].dims[s->dim];
     if (__builtin_sub_overflow(size, s->offset, &rest) || (s->factor == -1 && rest == INT64_MIN) || rest % s->factor)

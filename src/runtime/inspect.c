@@ -4,13 +4,20 @@
 
 #include "runtime/runtime.h"
 
+enum { MAX_TYPE = 400 }; // bytes of a type's sizes; what follows is left out
+
 static void type(cg_text *t, const cierge_spec *s) {
   if (s->constant) cg_text_add(t, "constant %s", s->constant);
   else if (s->kind == CIERGE_KIND_NONE) cg_text_add(t, "None");
   else if (s->kind != CIERGE_KIND_TENSOR) cg_text_add(t, "%s", s->kind == CIERGE_KIND_INT ? "int" : s->kind == CIERGE_KIND_FLOAT ? "float" : "bool");
   else {
     cg_text_add(t, "%s[", s->dtype);
-    for (int d = 0; d < s->rank; d++) cg_text_add(t, "%s%s", d ? ", " : "", s->dims[d]);
+    size_t start = t->n;
+    for (int d = 0; d < s->rank; d++) {
+      bool long_already = t->n - start > MAX_TYPE;
+      cg_text_add(t, "%s%s", d ? ", " : "", long_already ? "…" : s->dims[d]);
+      if (long_already) break;
+    }
     cg_text_add(t, "]");
   }
 }

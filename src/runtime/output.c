@@ -10,11 +10,11 @@ static bool is_own(const cg_frame *f, uint32_t v) {
 }
 
 static void describe(cg_result *r, const int64_t *size, void *data) {
-  int64_t n = 1;
+  uint64_t n = 1; // wraps where an empty tensor's other sizes are huge; nobody steps by it
   for (int32_t d = r->t.ndim; d-- > 0;) {
     r->shape[d] = size[d];
-    r->stride[d] = n;
-    n *= size[d] > 0 ? size[d] : 1;
+    r->stride[d] = (int64_t)n;
+    n *= size[d] > 0 ? (uint64_t)size[d] : 1;
   }
   r->t.data = data;
 }

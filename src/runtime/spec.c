@@ -44,7 +44,10 @@ cierge_status *cg_text_give(cg_text *t, char **out) {
 
 // ---------------------------------------------------------------- expressions
 
-enum { MAX_PRINTED = 256 }; // items; longer ones are not for people
+enum {
+  MAX_PRINTED = 256, // items; longer ones are not for people
+  MAX_TEXT = 255,    // bytes of what is kept, for the same reason
+};
 
 static const struct {
   const char *text;
@@ -72,7 +75,7 @@ static void print(cg_text *t, const cg_plan_fn *f, const cg_plan_expr *x, uint32
   }
   if (i->op == CG_E_SYM) {
     const char *name = f->value[i->arg].name;
-    if (*name) cg_text_add(t, "%s", name);
+    if (*name) cg_text_add(t, "%.64s", name);
     else cg_text_add(t, "v%" PRId64, i->arg);
     return;
   }
@@ -113,6 +116,7 @@ static const char *pooled(cg_pool *pool, cg_text *t) {
 static const char *dim_text(cg_pool *pool, const cg_plan_fn *f, const cg_plan_expr *x) {
   cg_text t = {0};
   cg_expr_text(&t, f, x);
+  if (!t.failed && t.n > MAX_TEXT) memcpy(t.at, "?", 2), t.n = 1;
   return pooled(pool, &t);
 }
 
@@ -122,63 +126,88 @@ static bool set_dtype(cierge_spec *s, uint8_t dtype) {
   return true;
 }
 
-static bool set_value(cierge_program *p, cierge_spec *s, const cg_plan_value *v) {
-  static const cierge_kind kinds[] = {[CG_V_TENSOR] = CIERGE_KIND_TENSOR, [CG_V_INT] = CIERGE_KIND_INT, [CG_V_FLOAT] = CIERGE_KIND_FLOAT,
-                                      [CG_V_BOOL] = CIERGE_KIND_BOOL, [CG_V_NONE] = CIERGE_KIND_NONE};
+// What values of main share: the text of a size, and the sizes of a value, are made once, however often an artifact names them.
+typedef struct {
+  const char **text;           // [n_exprs]
+  const cierge_spec **as;      // [n_values] a spec of that value
+} shared;
+
+static bool set_sizes(cierge_program *p, cierge_spec *s, const cg_plan_value *v, shared *done) {
   const cg_plan_fn *f = p->plan->fn[0];
-  s->kind = kinds[v->kind];
-  if (v->kind == CG_V_NONE) return true;
-  set_dtype(s, v->dtype);
-  if (v->kind != CG_V_TENSOR) return true;
-  s->rank = (int)v->rank;
   int64_t *sizes = cg_pool_alloc(&p->pool, v->rank, sizeof *sizes);
   const char **dims = cg_pool_alloc(&p->pool, v->rank, sizeof *dims);
   if (!sizes || !dims) return false;
   for (uint32_t d = 0; d < v->rank; d++) {
     const cg_plan_expr *x = &f->expr[v->dim[d]];
     sizes[d] = x->n == 1 && x->item[0].op == CG_E_INT ? x->item[0].arg : -1;
-    if (!(dims[d] = dim_text(&p->pool, f, x))) return false;
+    const char **text = &done->text[v->dim[d]];
+    if (!*text && !(*text = dim_text(&p->pool, f, x))) return false;
+    dims[d] = *text;
   }
   s->sizes = sizes;
   s->dims = dims;
   return true;
 }
 
-static bool input_spec(cierge_program *p, uint32_t i) {
+static bool set_value(cierge_program *p, cierge_spec *s, uint32_t index, shared *done) {
+  static const cierge_kind kinds[] = {[CG_V_TENSOR] = CIERGE_KIND_TENSOR, [CG_V_INT] = CIERGE_KIND_INT, [CG_V_FLOAT] = CIERGE_KIND_FLOAT,
+                                      [CG_V_BOOL] = CIERGE_KIND_BOOL, [CG_V_NONE] = CIERGE_KIND_NONE};
+  const cg_plan_value *v = &p->plan->fn[0]->value[index];
+  s->kind = kinds[v->kind];
+  if (v->kind == CG_V_NONE) return true;
+  set_dtype(s, v->dtype);
+  if (v->kind != CG_V_TENSOR) return true;
+  s->rank = (int)v->rank;
+  const cierge_spec **same = &done->as[index];
+  if (!*same) {
+    *same = s;
+    return set_sizes(p, s, v, done);
+  }
+  s->sizes = (*same)->sizes;
+  s->dims = (*same)->dims;
+  return true;
+}
+
+static bool input_spec(cierge_program *p, uint32_t i, shared *done) {
   const cg_plan_input *in = &p->plan->input[i];
   cierge_spec *s = &p->input[i];
   s->name = in->name;
-  if (in->param >= 0) return set_value(p, s, &p->plan->fn[0]->value[p->plan->fn[0]->param[in->param]]);
+  if (in->param >= 0) return set_value(p, s, p->plan->fn[0]->param[in->param], done);
   s->kind = (cierge_kind)in->constant_kind;
   s->constant = in->constant;
   return s->kind >= CIERGE_KIND_NONE || set_dtype(s, in->dtype);
 }
 
-static bool output_spec(cierge_program *p, uint32_t i) {
+static bool output_spec(cierge_program *p, uint32_t i, shared *done) {
   cg_text name = {0};
   cg_text_add(&name, "output_%u", i);
   cierge_spec *s = &p->output[i];
   s->name = pooled(&p->pool, &name);
-  return s->name && set_value(p, s, &p->plan->fn[0]->value[p->plan->fn[0]->result[i]]);
+  return s->name && set_value(p, s, p->plan->fn[0]->result[i], done);
 }
 
-static bool make(cierge_program *p) {
+static bool make(cierge_program *p, shared *done) {
   const cg_plan *plan = p->plan;
   p->input = cg_pool_alloc(&p->pool, plan->n_inputs, sizeof *p->input);
   p->output = cg_pool_alloc(&p->pool, plan->fn[0]->n_results, sizeof *p->output);
   p->mutated = cg_pool_alloc(&p->pool, plan->n_inputs, sizeof *p->mutated);
   if (!p->input || !p->output || !p->mutated) return false;
   for (uint32_t i = 0; i < plan->n_inputs; i++) {
-    if (!input_spec(p, i)) return false;
+    if (!input_spec(p, i, done)) return false;
     if (plan->input[i].mutated) p->mutated[p->n_mutated++] = i;
   }
   for (uint32_t i = 0; i < plan->fn[0]->n_results; i++)
-    if (!output_spec(p, i)) return false;
+    if (!output_spec(p, i, done)) return false;
   return true;
 }
 
 bool cg_specs_make(cierge_program *p, cg_failure *f) {
-  if (make(p)) return true;
+  const cg_plan_fn *main_fn = p->plan->fn[0];
+  shared done = {cg_heap_zalloc(main_fn->n_exprs + 1, sizeof *done.text), cg_heap_zalloc(main_fn->n_values + 1, sizeof *done.as)};
+  bool ok = done.text && done.as && make(p, &done);
+  cg_heap_free(done.text);
+  cg_heap_free(done.as);
+  if (ok) return true;
   *f = (cg_failure){CIERGE_NO_MEMORY, "out of memory"};
   return false;
 }

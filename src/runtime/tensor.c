@@ -42,8 +42,8 @@ static uint32_t make_loops(loop *out, const int64_t *to_stride, const int64_t *f
   int64_t dense = 1;
   loop reversed[CG_PLAN_MAX_RANK];
   for (uint32_t d = rank; d-- > 0; dense *= size[d]) {
+    if (size[d] == 1) continue; // its stride may be anything
     loop l = {size[d], (to_stride ? to_stride[d] : dense) * es, (from_stride ? from_stride[d] : dense) * es};
-    if (l.n == 1) continue;
     loop *in = n ? &reversed[n - 1] : NULL;
     if (in && l.to == in->to * in->n && l.from == in->from * in->n) in->n *= l.n;
     else reversed[n++] = l;

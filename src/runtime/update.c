@@ -29,16 +29,9 @@ cierge_status *cg_save_updates(cg_frame *f) {
   return NULL;
 }
 
-static const cg_plan_input *input_of(const cierge_context *c, uint32_t param, uint32_t *index) {
-  for (*index = 0; *index < c->p->plan->n_inputs; ++*index)
-    if (c->p->plan->input[*index].param == (int32_t)param) return &c->p->plan->input[*index];
-  return NULL;
-}
-
 static void write_input(cg_frame *f, const cg_plan_value *target, const void *from) {
-  uint32_t k;
-  if (!input_of(f->c, target->index, &k)) return;
-  const DLTensor *t = &f->c->given[k].t;
+  const cg_plan *plan = f->c->p->plan;
+  const DLTensor *t = &f->c->given[plan->input_of[target->index] - plan->input].t;
   if (!t->data) return; // empty
   cg_copy_strided((char *)t->data + t->byte_offset, t->strides, from, NULL, t->shape, target->rank, cg_dtypes[target->dtype].size);
 }

@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "ir/text.h"
 #include "backend/c/kernel_internal.h"
 #include "backend/c/prelude.h"
 
@@ -435,22 +436,13 @@ static const char *kernel_stem(cg_kernel *k, const char *sep) {
   return cg_str_text(&b);
 }
 
-static void add_type(cg_str *b, const cg_type *t) {
-  cg_str_addf(b, "%s[", cg_dtypes[t->dtype].text);
-  for (int i = 0; i < t->rank; i++) {
-    if (i) cg_str_add(b, ", ");
-    cg_x_print(b, t->dim[i]);
-  }
-  cg_str_addc(b, ']');
-}
-
 // Which nodes it computes, for the reader.
 static void add_comment(cg_kernel *k, cg_str *b) {
   for (int i = 0; i < k->g->member.n; i++) {
     cg_info *x = k->g->member.at[i];
     const cg_node *n = x->compute->node;
     cg_str_addf(b, "//   %%%s = %s ", x->value->name, op_name(n));
-    add_type(b, &x->value->type);
+    cg_print_type_short(b, &x->value->type);
     if (!x->stored) cg_str_add(b, ", not stored");
     if (n->module_path && *n->module_path) cg_str_addf(b, "  in %s", n->module_path);
     cg_str_addc(b, '\n');
@@ -507,7 +499,7 @@ static int function(cg_kernel *k, const char *text) {
   f.text = cg_str_text(&named);
   cg_str note = cg_str_new(e->s);
   cg_str_addf(&note, "%s ", kernel_stem(k, "+"));
-  add_type(&note, &k->g->member.at[k->g->member.n - 1]->value->type);
+  cg_print_type_short(&note, &k->g->member.at[k->g->member.n - 1]->value->type);
   if (k->note) cg_str_addf(&note, ", %s", k->note);
   return add_function(e, f, cg_str_text(&note));
 }
