@@ -90,7 +90,7 @@ def test_many_great_expressions():
 
 def test_a_maximum_of_many_sums():
     """As Python writes it in a .pt2."""
-    path = common.export(common.module(lambda x: x + 1), (torch.randn(3, 4),), "maximum", ({0: torch.export.Dim("n", max=64)},))
+    path = common.export(common.module(lambda x: x + 1), (torch.randn(3, 4),), "maximum", (({0: torch.export.Dim("n", max=64)},),))
     for terms in (500, 4000):
         text = "Max(" + ", ".join(f"Add(Integer({i}), Symbol('s{i % 50}', integer=True))" for i in range(terms)) + ")"
         great = SCRATCH / f"maximum_{terms}.pt2"
