@@ -56,7 +56,7 @@ static const char *whole_in_torch(cg_session *s, const bench_args *a, const char
 
 static void report(const contender *x, int n) {
   double middle = cg_median(x->ms, n);
-  printf("%-10s median %9.4f ms   quartiles %9.4f … %9.4f   least %9.4f   (%d calls)\n", x->name, middle, x->ms[n / 4], x->ms[3 * n / 4], x->ms[0], n);
+  cg_print(stdout, "%-10s median %9.4f ms   quartiles %9.4f … %9.4f   least %9.4f   (%d calls)\n", x->name, middle, x->ms[n / 4], x->ms[3 * n / 4], x->ms[0], n);
 }
 
 static void bench(cg_session *s, void *u) {
@@ -82,7 +82,7 @@ static void bench(cg_session *s, void *u) {
   double middle = cg_median(ratio, a->rounds);
   int low = (int)floor(a->rounds / 2.0 - 0.98 * sqrt(a->rounds)), high = a->rounds - 1 - low; // 95 % interval of the median
   if (low < 0) low = 0, high = a->rounds - 1;
-  printf("ratio      median %.3f   95 %% interval %.3f … %.3f   (cierge's time in units of LibTorch's, round by round)\n", middle, ratio[low], ratio[high]);
+  cg_print(stdout, "ratio      median %.3f   95 %% interval %.3f … %.3f   (cierge's time in units of LibTorch's, round by round)\n", middle, ratio[low], ratio[high]);
 }
 
 int cg_cmd_bench(int argc, char **argv) {

@@ -30,7 +30,7 @@ static void add(cg_session *s, const char *folder, const char *path) {
   char *word = cg_strndup(s, name, strcspn(name, "."));
   for (char *p = word; *p; p++)
     if (!isalnum((unsigned char)*p)) *p = '_';
-  printf("blob @%s = \"%s\" size %zu\n", *word ? word : "_", h.text, f.size);
+  cg_print(stdout, "blob @%s = \"%s\" size %zu\n", *word ? word : "_", h.text, f.size);
 }
 
 static void run(cg_session *s, void *u) {

@@ -1,6 +1,8 @@
 // The command line program: one function for each command, and what they share.
 #ifndef CG_CLI_CLI_H
 #define CG_CLI_CLI_H
+#include <stdio.h>
+
 #include "base/session.h"
 #include "cierge/cierge.h"
 
@@ -29,6 +31,8 @@ void cg_progress(const char *text);
 
 void cg_profile_write(cg_session *s, cierge_context *c, const char *path); // profile.c: of a context with profile 2
 
+// printf for what people read: control characters of a file's names and texts are shown, not sent to the terminal.
+void cg_print(FILE *to, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 // "cierge: message" on stderr; gives the exit code and frees the status (NULL: 0).
 int cg_finish(cierge_status *status);
 int cg_usage(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -10,11 +10,11 @@
 #include "ops/op.h"
 
 static void help(const char *command, int n, const cg_cli_option *more) {
-  printf("cierge %s: its options are\n", command);
-  for (int i = 0; i < n; i++) printf("  --%s%s%s\n        %s\n", more[i].name, more[i].argument ? " " : "", more[i].argument ? more[i].argument : "", more[i].help);
+  cg_print(stdout, "cierge %s: its options are\n", command);
+  for (int i = 0; i < n; i++) cg_print(stdout, "  --%s%s%s\n        %s\n", more[i].name, more[i].argument ? " " : "", more[i].argument ? more[i].argument : "", more[i].help);
   for (int i = 0; i < cg_option_count; i++) {
     const cg_option_row *r = &cg_option_rows[i];
-    printf("  --%s%s%s\n        %s\n", r->name, r->argument ? " " : "", r->argument ? r->argument : "", r->help);
+    cg_print(stdout, "  --%s%s%s\n        %s\n", r->name, r->argument ? " " : "", r->argument ? r->argument : "", r->help);
   }
 }
 
@@ -37,7 +37,7 @@ static int parse_with(const struct option *all, int argc, char **argv, cierge_op
 
 int cg_compile_args(int argc, char **argv, cierge_options *o, int n, const cg_cli_option *more) {
   struct option *all = calloc((size_t)(cg_option_count + n) + 2, sizeof *all);
-  if (!all) return cg_usage(argv[0], "out of memory");
+  if (!all) return cg_print(stderr, "cierge: out of memory\n"), 4;
   int count = 0;
   for (int i = 0; i < n; i++) all[count++] = (struct option){more[i].name, !!more[i].argument, NULL, 0};
   for (int i = 0; i < cg_option_count; i++) all[count++] = (struct option){cg_option_rows[i].name, !!cg_option_rows[i].argument, NULL, 0};
@@ -60,8 +60,8 @@ static void compile(cg_session *s, void *u) {
   cg_compilation c = cg_compile_to(s, j->o, j->model, j->out);
   cg_progress(NULL);
   const char *summary = cg_report_summary(c.report);
-  if (*summary) fprintf(stderr, "cierge: note: %s%s\n", summary, c.report->torch ? "; `cierge explain` says which and why" : "");
-  for (int i = 0; i < c.pipeline->notes.n; i++) fprintf(stderr, "cierge: note: %s\n", c.pipeline->notes.at[i]);
+  if (*summary) cg_print(stderr, "cierge: note: %s%s\n", summary, c.report->torch ? "; `cierge explain` says which and why" : "");
+  for (int i = 0; i < c.pipeline->notes.n; i++) cg_print(stderr, "cierge: note: %s\n", c.pipeline->notes.at[i]);
 }
 
 int cg_cmd_compile(int argc, char **argv) {
@@ -90,7 +90,7 @@ int cg_cmd_inspect(int argc, char **argv) {
   if (argc != 2) return cg_usage(argv[0], "one artifact or model is expected");
   char *text = NULL;
   int code = cg_finish(cierge_inspect(argv[1], &text));
-  if (text) fputs(text, stdout);
+  if (text) cg_print(stdout, "%s", text);
   cierge_text_free(text);
   return code;
 }
@@ -98,7 +98,7 @@ int cg_cmd_inspect(int argc, char **argv) {
 int cg_cmd_verify(int argc, char **argv) {
   if (argc != 2) return cg_usage(argv[0], "one artifact is expected");
   int code = cg_finish(cierge_verify(argv[1]));
-  if (!code) printf("%s: all checksums hold\n", argv[1]);
+  if (!code) cg_print(stdout, "%s: all checksums hold\n", argv[1]);
   return code;
 }
 
@@ -111,9 +111,9 @@ int cg_cmd_ops(int argc, char **argv) {
   for (size_t i = 0; i < cg_op_count(); i++) {
     const cg_op *op = cg_op_at(i);
     bool native = op->lower || op->decompose || op->body_float || op->body_int || op->body_bool;
-    printf("%-52s %s %s", op->key, native ? "native" : "typed ", op->infer ? "rule" : "    ");
+    cg_print(stdout, "%-52s %s %s", op->key, native ? "native" : "typed ", op->infer ? "rule" : "    ");
     for (size_t k = 0; k < sizeof traits / sizeof *traits; k++)
-      if (op->traits & traits[k].trait) printf(" %s", traits[k].name);
+      if (op->traits & traits[k].trait) cg_print(stdout, " %s", traits[k].name);
     putchar('\n');
   }
   return 0;

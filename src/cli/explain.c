@@ -99,7 +99,7 @@ static void explain(cg_session *s, void *u) {
     cg_save_text(s, a->html, cg_str_text(&html));
   }
   cg_report_text(&b, c.report);
-  fputs(a->json ? cg_str_text(&json) : cg_str_text(&b), stdout);
+  cg_print(stdout, "%s", a->json ? cg_str_text(&json) : cg_str_text(&b));
 }
 
 int cg_cmd_explain(int argc, char **argv) {

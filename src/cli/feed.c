@@ -146,8 +146,8 @@ void cg_feed_collect(cg_feed *f, cierge_context *c, const char *prefix, cg_array
 void cg_feed_print(const cg_array_vec *arrays) {
   for (int i = 0; i < arrays->n; i++) {
     const cg_array *a = &arrays->at[i];
-    printf("%s: %s[", a->name, cg_dtypes[a->dtype].text);
-    for (int k = 0; k < a->rank; k++) printf("%s%lld", k ? ", " : "", (long long)a->size[k]);
-    puts("]");
+    cg_print(stdout, "%s: %s[", a->name, cg_dtypes[a->dtype].text);
+    for (int k = 0; k < a->rank; k++) cg_print(stdout, "%s%lld", k ? ", " : "", (long long)a->size[k]);
+    cg_print(stdout, "]\n");
   }
 }

@@ -1,6 +1,9 @@
 // cierge COMMAND …: the table of commands.
+#include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/cli.h"
@@ -26,26 +29,50 @@ static const struct {
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
+// Of a file's text, what would steer the terminal stands as \x1b. Also the control characters that UTF-8 has above ASCII.
+static void put(FILE *to, const char *text) {
+  for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
+    bool high = p[0] == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0;
+    if (high) fprintf(to, "\\x%02x\\x%02x", p[0], p[1]), p++;
+    else if ((*p < 32 && *p != '\n' && *p != '\t') || *p == 127) fprintf(to, "\\x%02x", *p);
+    else putc(*p, to);
+  }
+}
+
+static void print_list(FILE *to, const char *fmt, va_list ap) {
+  char *text;
+  if (vasprintf(&text, fmt, ap) < 0) return;
+  put(to, text);
+  free(text);
+}
+
+void cg_print(FILE *to, const char *fmt, ...) {
+  va_list ap;
+  va_start(ap, fmt);
+  print_list(to, fmt, ap);
+  va_end(ap);
+}
+
 static void usage(FILE *out) {
-  fputs("cierge " CIERGE_VERSION ": compiles PyTorch programs to one file that a C program runs\n\n", out);
-  for (int i = 0; i < COMMANDS; i++) fprintf(out, "  cierge %s %s\n", commands[i].name, commands[i].usage);
+  cg_print(out, "cierge " CIERGE_VERSION ": compiles PyTorch programs to one file that a C program runs\n\n");
+  for (int i = 0; i < COMMANDS; i++) cg_print(out, "  cierge %s %s\n", commands[i].name, commands[i].usage);
 }
 
 int cg_usage(const char *command, const char *fmt, ...) {
   va_list ap;
   va_start(ap, fmt);
-  fprintf(stderr, "cierge: %s: ", command);
-  vfprintf(stderr, fmt, ap);
-  fputc('\n', stderr);
+  cg_print(stderr, "cierge: %s: ", command);
+  print_list(stderr, fmt, ap);
+  putc('\n', stderr);
   va_end(ap);
   for (int i = 0; i < COMMANDS; i++)
-    if (!strcmp(commands[i].name, command)) fprintf(stderr, "usage: cierge %s %s\n", command, commands[i].usage);
+    if (!strcmp(commands[i].name, command)) cg_print(stderr, "usage: cierge %s %s\n", command, commands[i].usage);
   return 2;
 }
 
 int cg_finish(cierge_status *status) {
   if (!status) return 0;
-  fprintf(stderr, "cierge: %s\n", cierge_status_message(status));
+  cg_print(stderr, "cierge: %s\n", cierge_status_message(status));
   int code = cierge_status_exit_code(status);
   cierge_status_free(status);
   return code;
@@ -79,14 +106,14 @@ int cg_in_session(void (*f)(cg_session *, void *), void *u) {
   int code = 0;
   if (cg_try(&s, f, u) != CIERGE_OK) {
     cg_progress(NULL);
-    fprintf(stderr, "cierge: %s\n", s.message);
+    cg_print(stderr, "cierge: %s\n", s.message);
     code = exit_codes[s.code];
   }
   cg_session_end(&s);
   return code;
 }
 
-int main(int argc, char **argv) {
+static int run(int argc, char **argv) {
   if (argc < 2) {
     usage(stderr);
     return 2;
@@ -96,12 +123,20 @@ int main(int argc, char **argv) {
     return 0;
   }
   if (!strcmp(argv[1], "--version")) {
-    puts("cierge " CIERGE_VERSION);
+    cg_print(stdout, "cierge %s\n", CIERGE_VERSION);
     return 0;
   }
   for (int i = 0; i < COMMANDS; i++)
     if (!strcmp(commands[i].name, argv[1])) return commands[i].run(argc - 1, argv + 1);
-  fprintf(stderr, "cierge: there is no command '%s'\n", argv[1]);
+  cg_print(stderr, "cierge: there is no command '%s'\n", argv[1]);
   usage(stderr);
   return 2;
+}
+
+int main(int argc, char **argv) {
+  int code = run(argc, argv);
+  errno = 0;
+  if (!fflush(stdout) && !ferror(stdout)) return code;
+  cg_print(stderr, "cierge: standard output cannot be written%s%s\n", errno ? ": " : "", errno ? strerror(errno) : "");
+  return code ? code : 4;
 }

@@ -55,14 +55,14 @@ static void table(cg_session *s, const char *trace) {
     r->us += us, r->calls++;
   }
   if (all.n) qsort(all.at, (size_t)all.n, sizeof *all.at, costliest_first);
-  fprintf(stderr, "%12s %8s %12s %7s  kernels, LibTorch's regions and (once more) the operators called in these\n", "us", "calls", "us a call", "share");
+  cg_print(stderr, "%12s %8s %12s %7s  kernels, LibTorch's regions and (once more) the operators called in these\n", "us", "calls", "us a call", "share");
   for (int k = 0; k < all.n && k < ROWS; k++) {
     const row *r = all.at[k];
-    fprintf(stderr, "%12.1f %8ld %12.3f %5.1f %%  %-6s %s  %s\n", r->us, r->calls, r->us / (double)r->calls, total > 0 ? 100 * r->us / total : 0, r->kind, r->name, r->source);
+    cg_print(stderr, "%12.1f %8ld %12.3f %5.1f %%  %-6s %s  %s\n", r->us, r->calls, r->us / (double)r->calls, total > 0 ? 100 * r->us / total : 0, r->kind, r->name, r->source);
   }
-  if (all.n > ROWS) fprintf(stderr, "%d more are in the trace\n", all.n - ROWS);
+  if (all.n > ROWS) cg_print(stderr, "%d more are in the trace\n", all.n - ROWS);
   long dropped = (long)yyjson_get_int(yyjson_obj_get(yyjson_obj_get(yyjson_doc_get_root(d), "otherData"), "dropped"));
-  if (dropped) fprintf(stderr, "cierge: note: the trace holds the first million events; %ld more are not in it\n", dropped);
+  if (dropped) cg_print(stderr, "cierge: note: the trace holds the first million events; %ld more are not in it\n", dropped);
 }
 
 void cg_profile_write(cg_session *s, cierge_context *c, const char *path) {

@@ -188,7 +188,7 @@ static void study(cg_session *s, void *u) {
   }
   cg_str text = cg_str_new(s);
   cg_study_table(&text, &y);
-  fputs(cg_str_text(&text), stdout);
+  cg_print(stdout, "%s", cg_str_text(&text));
   const struct { const char *path; void (*write)(cg_str *, const cg_study *); } files[] = {{a->json, cg_study_json}, {a->html, cg_study_html}, {a->svg, cg_study_svg}};
   for (int i = 0; i < 3; i++) {
     cg_str b = cg_str_new(s);

@@ -140,7 +140,7 @@ static void decide(cg_session *s, cg_tuning *t, const choices *open, const candi
       double ns = time_of(&x[w], c->problem, w);
       if (ns < least) best = w, least = ns;
     }
-    fprintf(stderr, "cierge: tune: %s: %s%s\n", c->problem, c->names[best], best == c->predicted ? ", as predicted" : cg_format(s, ", %.2f of what was predicted", least / predicted));
+    cg_print(stderr, "cierge: tune: %s: %s%s\n", c->problem, c->names[best], best == c->predicted ? ", as predicted" : cg_format(s, ", %.2f of what was predicted", least / predicted));
     cg_map_set(s, &t->best, c->problem, (void *)c->names[best]);
   }
 }

@@ -531,5 +531,20 @@ def test_explain_counts_the_nodes_of_a_text():
     assert cli("explain", path, check=0).stdout.startswith("2 nodes: 2 native"), cli("explain", path).stdout
 
 
+def test_output_that_cannot_be_written():
+    with open("/dev/full", "w") as full:
+        r = subprocess.run([common.CIERGE, "ops"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert r.returncode == 4 and "standard output cannot be written" in r.stderr, r
+
+
+def test_control_characters_of_a_file():
+    """Names of a file do not steer the terminal."""
+    path = common.SCRATCH / "control.cir"
+    for name, shown in (("\x1b[31mred", "\\x1b[31mred"), ("\x9b31m", "\\xc2\\x9b31m"), ("\x7f", "\\x7f")):
+        path.write_text(f'fn @main(%x: f32[2]) -> f32[2] {{\n  %y = "aten::{name}"(%x)\n  return %y\n}}\n')
+        r = subprocess.run([common.CIERGE, "explain", path], capture_output=True, text=True)
+        assert r.returncode == 3 and shown in r.stderr and name not in r.stderr, r
+
+
 if __name__ == "__main__":
     common.main(globals())
