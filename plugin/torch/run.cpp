@@ -190,8 +190,16 @@ void clone_mutated(IValue &v, std::vector<IValue> &clones) {
   clones.push_back(v);
 }
 
+// A register holds numbers as they are: what PyTorch would conjugate or negate later is done now, so that it does not matter which of
+// a program's copies, which would have done it, are left out, and no view of bits meets it.
 void keep(const Call &c, size_t &at, IValue v, Registers &regs) {
-  if (at < c.results.size() && c.results[at] != 0xffffffffu) regs[c.results[at]] = std::move(v);
+  if (at < c.results.size() && c.results[at] != 0xffffffffu) {
+    if (v.isTensor() && v.toTensor().defined()) {
+      const at::Tensor &t = v.toTensor();
+      if (t.is_conj() || t.is_neg()) v = t.resolve_conj().resolve_neg();
+    }
+    regs[c.results[at]] = std::move(v);
+  }
   at++;
 }
 

@@ -192,6 +192,8 @@ class Tensor:
 
 def _borrow(x):
     """(capsule, pointer to the DLTensor in it): valid while the capsule lives."""
+    if getattr(x, "is_neg", bool)():  # as torch says of a conjugated tensor; of this one it would lend the bits as they lie
+        raise BufferError("Can't export tensors with the negative bit set: give x.resolve_neg()")
     capsule = x.__dlpack__()
     if _api.PyCapsule_IsValid(capsule, b"dltensor_versioned"):
         p = _api.PyCapsule_GetPointer(capsule, b"dltensor_versioned")

@@ -36,6 +36,8 @@ typedef struct {
   symbol_vec needed;         // unbacked symbols that arguments use
   symbol_vec direct;         // unbacked symbols that are a dimension or the value of an output
   CG_VEC(uint32_t) reads;    // registers that the current call reads
+  const cg_value *packed;    // the value that the current call reads in C order; NULL: none
+  uint32_t packed_register;
   int *last_use;             // [registers]: the call that reads it last; -1: none; INT_MAX: an output
   uint32_t next_register, ncalls, call;
 } lowering;
@@ -82,7 +84,7 @@ static uint32_t symbol_register(lowering *l, const cg_expr *x) {
 
 static void write_value(cg_torch_writer *w, cg_value *v) {
   lowering *l = (lowering *)w;
-  uint32_t reg = value_register(l, v);
+  uint32_t reg = v == l->packed ? l->packed_register : value_register(l, v);
   cg_write_u8(&w->out, CG_TA_REGISTER);
   cg_write_u32(&w->out, reg);
   read_register(l, reg);
@@ -169,16 +171,17 @@ static void write_result(lowering *l, uint32_t reg) {
   cg_write_u32(&l->w.out, dropped ? CG_TORCH_DROPPED : reg);
 }
 
-// A register that holds dimension d of v.
-static uint32_t write_size_call(lowering *l, const cg_node *n, cg_value *v, int d) {
+// A call that the region's nodes do not have, of v and a number, for n: its result's register.
+static uint32_t write_helper_call(lowering *l, const cg_node *n, const char *op, const char *overload, cg_value *v, uint8_t tag, int64_t number) {
   begin_call(l);
   cg_str *b = &l->w.out;
-  cg_write_text(b, "aten::sym_size");
-  cg_write_text(b, "int");
+  cg_write_text(b, op);
+  cg_write_text(b, overload);
   cg_write_u32(b, 2);
   write_value(&l->w, v);
-  cg_write_u8(b, CG_TA_INT);
-  cg_write_i64(b, d);
+  cg_write_u8(b, tag);
+  if (tag == CG_TA_MEMORY_FORMAT) cg_write_u8(b, (uint8_t)number);
+  else cg_write_i64(b, number);
   cg_write_u32(b, 0);
   cg_write_u32(b, 1);
   uint32_t reg = l->next_register++;
@@ -186,6 +189,21 @@ static uint32_t write_size_call(lowering *l, const cg_node *n, cg_value *v, int 
   cg_write_u32(b, (uint32_t)cg_emit_site(l->e, n));
   write_frees(l);
   return reg;
+}
+
+static uint32_t write_size_call(lowering *l, const cg_node *n, cg_value *v, int d) {
+  return write_helper_call(l, n, "aten::sym_size", "int", v, CG_TA_INT, d);
+}
+
+// What takes bits for those of another type wants neighbours side by side, and the copy that saw to it may be gone.
+static void pack_bits(lowering *l, const cg_node *n) {
+  static const char *const views[] = {"aten::view.dtype", "aten::view_copy.dtype", "aten::view_as_complex", "aten::view_as_complex_copy"};
+  cg_value *v = n->nargs ? cg_arg_tensor(&n->arg[0]) : NULL;
+  bool is_view = false;
+  for (size_t i = 0; i < sizeof views / sizeof *views && v; i++) is_view = is_view || cg_node_is_op(n, views[i]);
+  if (!is_view) return;
+  l->packed_register = write_helper_call(l, n, "aten::contiguous", "", v, CG_TA_MEMORY_FORMAT, 0);
+  l->packed = v;
 }
 
 static bool is_unbacked(const cg_expr *x) { return x && x->kind == CG_X_SYM && x->symbol->unbacked; }
@@ -234,9 +252,11 @@ static void show_symbols(lowering *l, const cg_node *n) {
 }
 
 static void write_node(lowering *l, const cg_node *n) {
+  pack_bits(l, n);
   begin_call(l);
   cg_str *b = &l->w.out;
   int clones = cg_torch_write_call(&l->w, n), own = cg_torch_own_results(n, clones);
+  l->packed = NULL;
   cg_write_u32(b, (uint32_t)(own + clones));
   for (int i = 0; i < own + clones; i++) {
     if (i >= n->nresults) {

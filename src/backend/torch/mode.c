@@ -59,6 +59,7 @@ static const char *unfit_node(cg_session *s, const cg_node *n) {
   }
   for (int i = 0; i < n->nresults; i++) {
     const cg_type *t = &n->result[i]->type;
+    if (t->kind == CG_T_TENSOR && cg_is_complex(t->dtype)) return "its result may be one that PyTorch conjugates later";
     if (t->kind == CG_T_OTHER || t->kind == CG_T_UNKNOWN || t->kind == CG_T_STR) return "it gives something that is no tensor and no number";
     if (unbacked(t->value)) return "it gives a number that appears while the region runs";
     for (int d = 0; t->kind == CG_T_TENSOR && d < t->rank; d++)
