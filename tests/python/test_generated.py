@@ -1,4 +1,6 @@
-"""The C that is generated: names; what C leaves undefined."""
+"""The C that is generated: names; what C leaves undefined; how much of it is given to the C compiler at once."""
+import resource
+
 import torch
 import torch.nn.functional as F
 
@@ -55,6 +57,21 @@ def test_conversions():
     x = tuple(inputs(1))
     for i, (got, want) in enumerate(zip(run(common.export(common.module(known), x, "known"), *x), known(*x))):
         assert torch.equal(got, want), (i, got, want)
+
+
+def test_growth():
+    """A chain twice as long takes twice the time: kernels, and C files, have a bounded size."""
+    def spent(n):
+        path = common.SCRATCH / f"chain{n}.cir"
+        steps = ("aten.mul.Scalar(%x{}, 1.0001)", "aten.add.Scalar(%x{}, 0.5)", "aten.relu(%x{})", "aten.sub.Scalar(%x{}, 0.25)")
+        path.write_text("fn @main(%x0: f32[100]) -> f32[100] {\n" + "".join(f"  %x{i + 1} = {steps[i % 4].format(i)}\n" for i in range(n))
+                        + f"  return %x{n}\n}}\n")
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        common.compile(path, "--require-native", env={"CIERGE_CACHE": "none"})
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    short, long = spent(400), spent(1600)
+    assert long < 6 * short + 0.5, (short, long)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-// Kernels become a shared object: one C file (two for large programs), the machine's C compiler, its output's bytes.
+// Kernels become a shared object: C files of a bounded size, the machine's C compiler on each processor, its output's bytes.
 // Kept in the cache (cache.h) under the text, the flags and the compiler.
 #include <dirent.h>
 #include <errno.h>
@@ -178,23 +178,32 @@ static void flags(cg_emitter *e, texts *v) {
   if (target && strstr(target, "v4")) CG_PUSH(s, v, "-mprefer-vector-width=512");
 }
 
+enum { MOST_COMPILERS = 16 }; // at a time: each takes some 100 MB
+
+static int processors(void) {
+  long n = sysconf(_SC_NPROCESSORS_ONLN);
+  return n < 1 ? 1 : n > MOST_COMPILERS ? MOST_COMPILERS : (int)n;
+}
+
+// Runs these commands, as many at a time as there are processors.
 static void run_all(cg_emitter *e, const char *cc, int n, texts *argv) {
   cg_session *s = e->s;
-  child c[2];
-  for (int i = 0; i < n; i++) {
-    CG_PUSH(s, &argv[i], NULL);
-    c[i] = start(s, (char *const *)argv[i].at);
-  }
-  int bad = 0;
+  child c[MOST_COMPILERS];
+  int bad = 0, most = processors();
   cg_str text = cg_str_new(s);
-  for (int i = 0; i < n; i++) bad |= finish(&c[i], &text);
+  for (int i = 0; i < n + most; i++) {
+    if (i >= most && i - most < n) bad |= finish(&c[i % most], &text);
+    if (i >= n) continue;
+    CG_PUSH(s, &argv[i], NULL);
+    c[i % most] = start(s, (char *const *)argv[i].at);
+  }
   if (bad) cg_fail(s, CIERGE_INTERNAL, "the C compiler %s refused the generated kernels:\n%.3000s", cc, cg_str_text(&text));
 }
 
 static void compile(cg_emitter *e, const char *cc, const texts *flag, int n, const char **source, const void **data, size_t *size) {
   cg_session *s = e->s;
   const char *dir = folder(s), *object = cg_format(s, "%s/kernels.so", dir);
-  texts argv[2] = {{0}}, link = {0};
+  texts *argv = CG_NEW_ARRAY(s, texts, n), link = {0};
   for (int i = 0; i < n; i++) {
     const char *c = cg_format(s, "%s/kernels%d.c", dir, i), *o = cg_format(s, "%s/kernels%d.o", dir, i);
     write_text(s, c, source[i], strlen(source[i]));
@@ -205,7 +214,7 @@ static void compile(cg_emitter *e, const char *cc, const texts *flag, int n, con
     CG_PUSH(s, &argv[i], "-o");
     CG_PUSH(s, &argv[i], o);
   }
-  cg_tell(e->pipeline->opt, s, "%d kernels, %.0f kB of C, by %s%s", cg_c_state_of(e)->function.n, (double)e->kernel_source.n / 1e3, cc, n > 1 ? ", two at a time" : "");
+  cg_tell(e->pipeline->opt, s, "%d kernels, %.0f kB of C, by %s in %d file%s", cg_c_state_of(e)->function.n, (double)e->kernel_source.n / 1e3, cc, n, n > 1 ? "s" : "");
   run_all(e, cc, n, argv);
   CG_PUSH(s, &link, cc);
   CG_PUSH(s, &link, "-shared");
@@ -221,20 +230,19 @@ static void compile(cg_emitter *e, const char *cc, const texts *flag, int n, con
   if (!read_all(s, object, data, size)) cg_fail(s, CIERGE_INTERNAL, "the C compiler %s made no shared object", cc);
 }
 
-enum { LARGE = 120000 }; // bytes of C from which two compilers run side by side
+enum { UNIT = 60000 }; // bytes of kernels in a C file, about: what all of them need comes on top
 
 void cg_c_finish(cg_emitter *e) {
   cg_session *s = e->s;
   cg_c_state *st = cg_c_state_of(e);
   if (!st->function.n) return;
-  size_t total = 0, half = 0;
-  for (int i = 0; i < st->function.n; i++) total += strlen(st->function.at[i].text);
-  int cut = 0;
-  while (total > LARGE && half < total / 2) half += strlen(st->function.at[cut++].text);
-  const char *source[2] = {unit(e, st, 0, cut ? cut : st->function.n)};
-  int n = 1;
-  if (cut && cut < st->function.n) source[n++] = unit(e, st, cut, st->function.n);
-  for (int i = 0; i < n; i++) cg_str_add(&e->kernel_source, source[i]);
+  const char **source = CG_NEW_ARRAY(s, const char *, st->function.n);
+  int n = 0;
+  for (int from = 0, to = 0; from < st->function.n; from = to) {
+    for (size_t size = 0; to < st->function.n && size < UNIT; to++) size += strlen(st->function.at[to].text);
+    source[n] = unit(e, st, from, to);
+    cg_str_add(&e->kernel_source, source[n++]);
+  }
   e->plan->target = target_of(e);
   const cg_options *opt = e->pipeline->opt;
   const char *cc = opt->cc && *opt->cc ? opt->cc : getenv("CIERGE_CC");

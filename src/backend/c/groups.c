@@ -134,6 +134,7 @@ typedef struct {
   CG_VEC(cg_info *) roots;          // of this region
   CG_VEC(const cg_value *) values;  // everything loaded
   bool index_check;
+  int work;
 } reads;
 
 static void collect(cg_sched *c, const te_expr *e, reads *r) {
@@ -144,6 +145,7 @@ static void collect(cg_sched *c, const te_expr *e, reads *r) {
     CG_PUSH(c->s, &r->values, e->value);
   }
   if (te_may_raise(e)) r->index_check = true;
+  r->work += cg_c_own_cost(e);
   for (int i = 0; i < e->nargs; i++) collect(c, e->arg[i], r);
 }
 
@@ -189,7 +191,7 @@ static reads reads_alone(cg_sched *c, cg_info *x) {
 
 // ---------------------------------------------------------------- joining
 
-enum { LOOK_BACK = 24, MOST = 64 }; // groups that a root is tried in, members of a group: a C compiler takes their square's time
+enum { LOOK_BACK = 24 }; // groups that a root is tried in
 
 static bool shares(const cg_group *g, const reads *r, cg_sched *c) {
   for (int i = 0; i < r->roots.n; i++)
@@ -262,7 +264,7 @@ static bool empty(int n, const cg_expr *const *dim) {
 }
 
 static bool try_join(cg_sched *c, cg_group *g, cg_info *x, const reads *r) {
-  if (g->member.n >= MOST) return false;
+  if (g->work + r->work > CG_WORK_KERNEL) return false;
   if (empty(g->rank, g->dim) || empty(x->value->type.rank, x->value->type.dim) || empty(x->rank, x->dim)) return false;
   cg_c_place_members(c, g);
   c->joining = x;
@@ -281,6 +283,7 @@ static bool try_join(cg_sched *c, cg_group *g, cg_info *x, const reads *r) {
     return false;
   }
   x->group = g;
+  g->work += r->work;
   CG_PUSH(c->s, &g->member, x);
   return true;
 }
@@ -370,7 +373,7 @@ static void assign(cg_sched *c, cg_info *x) {
   }
   for (int i = c->group.n - 1, tries = 0; i >= least && tries < LOOK_BACK; i--, tries++)
     if ((shares(c->group.at[i], &r, c) || beside(c, c->group.at[i], x)) && try_join(c, c->group.at[i], x, &r)) return;
-  new_group(c, x);
+  new_group(c, x)->work = r.work;
 }
 
 static void store(cg_info *x) {

@@ -10,6 +10,7 @@ typedef struct {
   cg_sched *c;
   double *evals;  // [node results] by index in c->info: evaluations for each element
   int *cost;      // of one element, with what is certainly inlined
+  int *own;       // without what it reads
   bool *force;
 } roots;
 
@@ -92,6 +93,18 @@ static void count_evals(cg_value *v, void *u) {
   if (d->heavy_to_inline && d->r->cost[i] >= 8 && !x->view) d->r->force[i] = true;
 }
 
+// What computing an element costs if all that it reads is stored.
+static int own_cost(cg_sched *c, cg_info *x) {
+  te_expr **idx = cg_c_anywhere(c, x->value->type.rank, x->value->type.dim);
+  c->tracing = true;
+  te_forget(c->t);
+  te_expr *e = x->compute->element(c->t, x->compute->node, x->k, idx);
+  c->tracing = false;
+  te_forget(c->t);
+  cg_c_begin(c);
+  return cg_c_cost(c, e);
+}
+
 static void estimate_costs(roots *r) {
   cg_sched *c = r->c;
   for (int i = 0; i < c->info.n; i++) {
@@ -102,7 +115,8 @@ static void estimate_costs(roots *r) {
     cg_c_begin(c);
     r->cost[i] = cg_c_cost(c, e);
     // For the estimate of what follows: values of one reader will be inlined, others of some cost will not.
-    x->root = x->uses > 1 && !x->view && r->cost[i] > 3;
+    x->root = !x->view && ((x->uses > 1 && r->cost[i] > 3) || r->cost[i] > CG_WORK_VALUE);
+    r->own[i] = own_cost(c, x);
   }
   for (int i = 0; i < c->info.n; i++) c->info.at[i]->root = false;
   te_forget(c->t);
@@ -121,9 +135,22 @@ static void decide(roots *r, int i) {
   else if (!x->view && (r->evals[i] - 1) * r->cost[i] > 4 + r->evals[i]) x->root = true;
 }
 
+static void add_inlined(cg_value *v, void *u) {
+  cg_info *x = v->type.kind == CG_T_TENSOR ? cg_c_info(v) : NULL;
+  if (x && !x->root && !x->alias_of) *(int *)u += x->work;
+}
+
+// Long chains are cut: what is inlined in one value stays below a bound, and so does the depth of its expression.
+static void cut(roots *r, cg_info *x) {
+  x->work = r->own[x->index];
+  if (x->compute->kind != TE_MAP || x->root) return;
+  cg_node_each_input(x->compute->node, add_inlined, &x->work);
+  if (x->work > CG_WORK_VALUE && !x->view) x->root = true;
+}
+
 void cg_c_roots(cg_sched *c) {
   int n = c->info.n;
-  roots r = {c, CG_NEW_ARRAY(c->s, double, n + 1), CG_NEW_ARRAY(c->s, int, n + 1), CG_NEW_ARRAY(c->s, bool, n + 1)};
+  roots r = {c, CG_NEW_ARRAY(c->s, double, n + 1), CG_NEW_ARRAY(c->s, int, n + 1), CG_NEW_ARRAY(c->s, int, n + 1), CG_NEW_ARRAY(c->s, bool, n + 1)};
   estimate_costs(&r);
   for (int i = n - 1; i >= 0; i--) {
     cg_info *x = c->info.at[i];
@@ -141,4 +168,5 @@ void cg_c_roots(cg_sched *c) {
     d.heavy_to_inline = x->compute->kind == TE_MAP && !x->view && !(op->traits & CG_OP_POINTWISE);
     cg_node_each_input(x->compute->node, count_evals, &d);
   }
+  for (int i = 0; i < n; i++) cut(&r, c->info.at[i]);
 }

@@ -46,6 +46,7 @@ struct cg_info {
   te_expr *element;         // reductions: what is reduced
   te_expr *final;           // its value (reductions: of the accumulator)
   int level;                // after how many passes over the inner loops its value is known
+  int work;                 // what computing one element costs, with all that is inlined (cg_c_cost)
   // Reductions: the iteration space
   int rank;
   const cg_expr **dim;      // [rank], none of them 1
@@ -59,6 +60,7 @@ struct cg_group {
   int rank;
   const cg_expr **dim;      // [rank] the iteration space, none of them 1
   bool *reduced;            // [rank]
+  int work;                 // of its members, together
   bool idle;                // nobody reads what it would store: no kernel
   bool reduces;             // some member is a reduction (over `reduced`, which may be all size 1)
   te_expr **at;             // [rank] index of each dim, from the loop variables
@@ -118,6 +120,9 @@ int cg_c_plan_result(cg_sched *c, cg_info *x);
 // Strides in which a stored value lies (constants and pieces of a concatenation may be strided), in elements.
 const cg_expr *cg_c_stride(cg_sched *c, const cg_value *v, int dim);
 te_expr *cg_c_offset(cg_sched *c, const cg_value *v, te_expr *const *idx); // place of an element in v's memory, in elements
+
+// How much is inlined in one value, and computed in one kernel, at most (cg_c_cost): the C compiler's time grows faster than a function.
+enum { CG_WORK_VALUE = 128, CG_WORK_KERNEL = 512 };
 
 // Walks over expressions without repeating any: begin, then true the first time an expression is met.
 void cg_c_begin(cg_sched *c);
