@@ -54,6 +54,7 @@ class Results:
         self.file = self.folder / "results.json"
         self.r = json.loads(self.file.read_text()) if self.file.exists() else {"versions": {}, "work": {}, "threads": {}, "start": {}, "sizes": {}, "dynamic": {}}
         self.r.setdefault("native", {})
+        self.r.setdefault("commits", {})
 
     def keep(self):
         tables = [(t["models"], "FAMILIES") for t in self.r["threads"].values()] + [(self.r["native"], "FAMILIES"), (self.r["start"], "FAMILIES"), (self.r["sizes"], "SIZES"), (self.r["dynamic"], "DYNAMIC")]
@@ -83,7 +84,7 @@ def measure(a, results):
     r.update(date=time.strftime("%Y-%m-%d"), cpu=limits.cpu(), engines=asked, sizes_threads=most)
     models, now = a.models.split(",") if a.models else names("FAMILIES"), commit()
     for part in parts:
-        before = r.setdefault("commits", {}).get(part, []) if a.models else []
+        before = r["commits"].get(part, []) if a.models else []
         r["commits"][part] = [c for c in before if c != now] + [now]
     fits = lambda name: name.split(",")[0] in models
 

@@ -82,6 +82,12 @@ _Noreturn static void only_python(const cg_json *target, const char *key) {
                key);
 }
 
+_Noreturn static void unregistered(const cg_json *target, const char *key) {
+  cg_json_fail(target, CIERGE_MISSING,
+               "no library here registers '%.200s': name the one that does (--torch-library); if it exists only in Python, decompose it before saving (ep.run_decompositions()), or compile and run from Python (import cierge), where it is registered",
+               key);
+}
+
 _Noreturn static void unknown(const cg_json *target, const char *key) {
   cg_json_fail(target, CIERGE_MISSING,
                "the schema of '%.200s' is needed: LibTorch must be here (--libtorch), with the library that registers the operator (--torch-library)", key);
@@ -113,7 +119,7 @@ const cg_schema *cg_pt2_schema_of(cg_pt2_graph *g, const cg_json *target, const 
   if (!strstr(key, "::") || !strncmp(key, "prims::", 7)) only_python(target, key);
   cg_torch *torch = g->r->p->torch;
   const char *text = torch ? torch->schema(torch, g->r->s, key) : NULL;
-  if (torch && !text) only_python(target, key);
+  if (torch && !text) unregistered(target, key);
   if (text) {
     c = cg_schema_parse(g->r->s, text);
     cg_map_set(g->r->s, &g->r->m->schemas, key, (void *)(uintptr_t)c);
