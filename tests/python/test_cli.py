@@ -546,5 +546,24 @@ def test_control_characters_of_a_file():
         assert r.returncode == 3 and shown in r.stderr and name not in r.stderr, r
 
 
+def test_a_c_compiler_that_fails():
+    """Whose fault it is: the compiler's (exit 4), or that of the C it was given (1)."""
+    program = SCRATCH / "cc.cir"
+    program.write_text("fn @main(%x: f32[37]) -> f32[37] {\n  %y = aten.tanh(%x)\n  return %y\n}\n")
+    ways = {
+        "silent": ("exit 1", 4, "ended with exit code 1 and said nothing"),
+        "killed": ("kill -9 $$", 4, "was ended by signal 9"),
+        "talks": ("head -c 50000000 /dev/zero | tr '\\0' x; exit 1", 4, "does not work here"),
+        "broken": ("echo no such option; exit 1", 4, "does not work here:\nno such option"),
+        "bug": ('case "$*" in *kernels0*) echo "kernels0.c:1: error: no"; exit 1;; esac; exec cc "$@"', 1, "refused the generated kernels"),
+    }
+    for name, (script, code, text) in ways.items():
+        cc = SCRATCH / name
+        cc.write_text(f'#!/bin/sh\n[ "$1" = --version ] && exit 0\n{script}\n')
+        cc.chmod(0o755)
+        r = cli("compile", program, "-o", SCRATCH / "cc.cierge", env={"CIERGE_CC": str(cc), "CIERGE_CACHE": "none"})
+        assert r.returncode == code and text in r.stderr, (name, r.returncode, r.stderr[:300])
+
+
 if __name__ == "__main__":
     common.main(globals())

@@ -3,21 +3,18 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "backend/c/cache.h"
+#include "backend/c/cc.h"
 #include "backend/c/kernel_internal.h"
 #include "backend/c/prelude.h"
 #include "base/hash.h"
 #include "runtime/team.h"
-
-extern char **environ;
 
 // ---------------------------------------------------------------- source
 
@@ -57,46 +54,7 @@ static const char *unit(cg_emitter *e, const cg_c_state *st, int from, int to) {
   return cg_str_text(&all);
 }
 
-// ---------------------------------------------------------------- running the compiler
-
-typedef struct {
-  pid_t pid;
-  int err;       // its stderr
-} child;
-
-static child start(cg_session *s, char *const *argv) {
-  int fd[2];
-  if (pipe(fd)) cg_fail(s, CIERGE_IO, "cannot make a pipe for the C compiler: %s", strerror(errno));
-  posix_spawn_file_actions_t a;
-  posix_spawn_file_actions_init(&a);
-  posix_spawn_file_actions_adddup2(&a, fd[1], 1);
-  posix_spawn_file_actions_adddup2(&a, fd[1], 2);
-  posix_spawn_file_actions_addclose(&a, fd[0]);
-  posix_spawn_file_actions_addclose(&a, fd[1]);
-  child c = {.err = fd[0]};
-  int rc = posix_spawnp(&c.pid, argv[0], &a, NULL, argv, environ);
-  posix_spawn_file_actions_destroy(&a);
-  close(fd[1]);
-  if (rc) {
-    close(fd[0]);
-    cg_fail(s, CIERGE_MISSING, "the C compiler %s cannot be run (%s); set CIERGE_CC or --cc", argv[0], strerror(rc));
-  }
-  return c;
-}
-
-static int finish(child *c, cg_str *text) {
-  char buffer[4096];
-  for (;;) {
-    ssize_t n = read(c->err, buffer, sizeof buffer);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) break;
-    cg_str_addn(text, buffer, (size_t)n);
-  }
-  close(c->err);
-  int status = 0;
-  while (waitpid(c->pid, &status, 0) < 0 && errno == EINTR) {}
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
-}
+// ---------------------------------------------------------------- files
 
 // A private folder, removed with what is in it when the session ends.
 static void remove_folder(void *p) {
@@ -152,19 +110,9 @@ static bool read_all(cg_session *s, const char *path, const void **data, size_t 
   return true;
 }
 
-// The compiler's own word of which one it is.
-static const char *identity(cg_session *s, const char *cc) {
-  cg_str text = cg_str_new(s);
-  child c = start(s, (char *[]){(char *)cc, "--version", NULL});
-  finish(&c, &text);
-  return cg_str_text(&text);
-}
-
 // ---------------------------------------------------------------- all of it
 
-typedef CG_VEC(const char *) texts;
-
-static void flags(cg_emitter *e, texts *v) {
+static void flags(cg_emitter *e, cg_cc_command *v) {
   cg_session *s = e->s;
   const char *target = e->pipeline->opt->target;
   static const char *const fixed[] = {"-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-fwrapv", "-fopenmp",
@@ -178,56 +126,49 @@ static void flags(cg_emitter *e, texts *v) {
   if (target && strstr(target, "v4")) CG_PUSH(s, v, "-mprefer-vector-width=512");
 }
 
-enum { MOST_COMPILERS = 16 }; // at a time: each takes some 100 MB
-
-static int processors(void) {
-  long n = sysconf(_SC_NPROCESSORS_ONLN);
-  return n < 1 ? 1 : n > MOST_COMPILERS ? MOST_COMPILERS : (int)n;
+static cg_cc_command compiling(cg_session *s, const char *cc, const cg_cc_command *flag, const char *c, const char *o) {
+  cg_cc_command command = {0};
+  CG_PUSH(s, &command, cc);
+  for (int k = 0; k < flag->n; k++) CG_PUSH(s, &command, flag->at[k]);
+  CG_PUSH(s, &command, "-c");
+  CG_PUSH(s, &command, c);
+  CG_PUSH(s, &command, "-o");
+  CG_PUSH(s, &command, o);
+  return command;
 }
 
-// Runs these commands, as many at a time as there are processors.
-static void run_all(cg_emitter *e, const char *cc, int n, texts *argv) {
-  cg_session *s = e->s;
-  child c[MOST_COMPILERS];
-  int bad = 0, most = processors();
-  cg_str text = cg_str_new(s);
-  for (int i = 0; i < n + most; i++) {
-    if (i >= most && i - most < n) bad |= finish(&c[i % most], &text);
-    if (i >= n) continue;
-    CG_PUSH(s, &argv[i], NULL);
-    c[i % most] = start(s, (char *const *)argv[i].at);
-  }
-  if (bad) cg_fail(s, CIERGE_INTERNAL, "the C compiler %s refused the generated kernels:\n%.3000s", cc, cg_str_text(&text));
+// gcc's kernels need no OpenMP runtime: --as-needed.
+static cg_cc_command linking(cg_session *s, const char *cc, int n, const char *const *o, const char *object) {
+  static const char *const fixed[] = {"-shared", "-Wl,--as-needed", "-fopenmp", "-s", "-Wl,--build-id=none"};
+  cg_cc_command command = {0};
+  CG_PUSH(s, &command, cc);
+  for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) CG_PUSH(s, &command, fixed[i]);
+  for (int i = 0; i < n; i++) CG_PUSH(s, &command, o[i]);
+  CG_PUSH(s, &command, "-lm");
+  CG_PUSH(s, &command, "-o");
+  CG_PUSH(s, &command, object);
+  return command;
 }
 
-static void compile(cg_emitter *e, const char *cc, const texts *flag, int n, const char **source, const void **data, size_t *size) {
+static void compile(cg_emitter *e, const char *cc, const cg_cc_command *flag, int n, const char **source, const void **data, size_t *size) {
   cg_session *s = e->s;
   const char *dir = folder(s), *object = cg_format(s, "%s/kernels.so", dir);
-  texts *argv = CG_NEW_ARRAY(s, texts, n), link = {0};
+  const char *nothing = cg_format(s, "%s/nothing.c", dir), *nothing_o = cg_format(s, "%s/nothing.o", dir);
+  cg_cc_command *command = CG_NEW_ARRAY(s, cg_cc_command, n);
+  const char **o = CG_NEW_ARRAY(s, const char *, n);
   for (int i = 0; i < n; i++) {
-    const char *c = cg_format(s, "%s/kernels%d.c", dir, i), *o = cg_format(s, "%s/kernels%d.o", dir, i);
+    const char *c = cg_format(s, "%s/kernels%d.c", dir, i);
+    o[i] = cg_format(s, "%s/kernels%d.o", dir, i);
     write_text(s, c, source[i], strlen(source[i]));
-    CG_PUSH(s, &argv[i], cc);
-    for (int k = 0; k < flag->n; k++) CG_PUSH(s, &argv[i], flag->at[k]);
-    CG_PUSH(s, &argv[i], "-c");
-    CG_PUSH(s, &argv[i], c);
-    CG_PUSH(s, &argv[i], "-o");
-    CG_PUSH(s, &argv[i], o);
+    command[i] = compiling(s, cc, flag, c, o[i]);
   }
+  write_text(s, nothing, "int cg_nothing;\n", 16);
+  cg_cc_command probe = compiling(s, cc, flag, nothing, nothing_o), link = linking(s, cc, n, o, object);
   cg_tell(e->pipeline->opt, s, "%d kernels, %.0f kB of C, by %s in %d file%s", cg_c_state_of(e)->function.n, (double)e->kernel_source.n / 1e3, cc, n, n > 1 ? "s" : "");
-  run_all(e, cc, n, argv);
-  CG_PUSH(s, &link, cc);
-  CG_PUSH(s, &link, "-shared");
-  CG_PUSH(s, &link, "-Wl,--as-needed"); // gcc's kernels need no OpenMP runtime
-  CG_PUSH(s, &link, "-fopenmp");
-  CG_PUSH(s, &link, "-s");
-  CG_PUSH(s, &link, "-Wl,--build-id=none");
-  for (int i = 0; i < n; i++) CG_PUSH(s, &link, cg_format(s, "%s/kernels%d.o", dir, i));
-  CG_PUSH(s, &link, "-lm");
-  CG_PUSH(s, &link, "-o");
-  CG_PUSH(s, &link, object);
-  run_all(e, cc, 1, &link);
-  if (!read_all(s, object, data, size)) cg_fail(s, CIERGE_INTERNAL, "the C compiler %s made no shared object", cc);
+  cg_cc_run(s, n, command, &probe);
+  cg_cc_command link_nothing = linking(s, cc, 0, NULL, nothing_o);
+  cg_cc_run(s, 1, &link, &link_nothing);
+  if (!read_all(s, object, data, size)) cg_fail(s, CIERGE_MISSING, "the C compiler %s made no shared object", cc);
 }
 
 enum { UNIT = 60000 }; // bytes of kernels in a C file, about: what all of them need comes on top
@@ -247,10 +188,10 @@ void cg_c_finish(cg_emitter *e) {
   const cg_options *opt = e->pipeline->opt;
   const char *cc = opt->cc && *opt->cc ? opt->cc : getenv("CIERGE_CC");
   if (!cc || !*cc) cc = "cc";
-  texts flag = {0};
+  cg_cc_command flag = {0};
   flags(e, &flag);
   cg_str key = cg_str_new(s);
-  cg_str_addf(&key, "%s\n%s\n", cc, identity(s, cc));
+  cg_str_addf(&key, "%s\n%s\n", cc, cg_cc_version(s, cc));
   for (int i = 0; i < flag.n; i++) cg_str_addf(&key, "%s\n", flag.at[i]);
   cg_str_add(&key, cg_str_text(&e->kernel_source));
   const char *name = cg_format(s, "%s.so", cg_hash_of(key.at, key.n).text); // what follows the shared object is not looked at by those who read such
