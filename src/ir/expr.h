@@ -58,7 +58,7 @@ typedef struct cg_expr_pool {
   int ranges;         // changes whenever a symbol's range does
   uint64_t bytes;     // of all expressions
   uint64_t limit;     // of bytes; 0: none. cg_expr_pool_limit
-  struct cg_expr_scratch *scratch, *scratch_at; // expr_simplify.c
+  struct cg_expr_scratch *scratch, *scratch_at; // expr_scratch.h
   size_t scratch_used;
 } cg_expr_pool;
 

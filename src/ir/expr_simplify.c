@@ -4,6 +4,9 @@
 // (an atom is a symbol or anything that is no sum, product or number). Terms are ordered by degree, then by their
 // factors, the constant last. Everything else simplifies where the symbols' ranges prove that it may.
 #include "ir/expr_internal.h"
+#include "ir/expr_scratch.h"
+
+enum { MAX_COMPARED = 64 }; // parts of a maximum that are compared with each other
 
 typedef struct {
   int64_t coef;
@@ -16,54 +19,12 @@ typedef struct {
   bool overflow; // some coefficient does not fit int64: nothing else here counts
 } poly;
 
-// ---------------------------------------------------------------- scratch memory
-
-// Polynomials live until the operation that made them has interned its result: a stack of blocks, kept for the next one.
-typedef struct cg_expr_scratch block;
-struct cg_expr_scratch {
-  block *next;
-  size_t size;
-  char at[];
-};
-
-enum {
-  BLOCK = 64 << 10,   // bytes of scratch memory taken at a time
-  MAX_COMPARED = 64,  // parts of a maximum that are compared with each other
-};
-
-static void *scratch(cg_expr_pool *p, size_t count, size_t size) {
-  size_t bytes = (count * size + 15) / 16 * 16; // counts are of terms in memory: no overflow
-  block *b = p->scratch_at;
-  if (b && p->scratch_used + bytes <= b->size) {
-    p->scratch_used += bytes;
-    return b->at + p->scratch_used - bytes;
-  }
-  block **next = b ? &b->next : &p->scratch;
-  if (!*next || (*next)->size < bytes) {
-    block *more = cg_alloc(p->s, sizeof *more + (bytes < BLOCK ? BLOCK : bytes));
-    more->size = bytes < BLOCK ? BLOCK : bytes;
-    more->next = *next;
-    *next = more;
-  }
-  p->scratch_at = *next;
-  p->scratch_used = bytes;
-  return p->scratch_at->at;
-}
-#define SCRATCH(p, T, n) ((T *)scratch((p), (size_t)(n), sizeof(T)))
-
-typedef struct {
-  block *at;
-  size_t used;
-} mark;
-static mark scratch_begin(const cg_expr_pool *p) { return (mark){p->scratch_at, p->scratch_used}; }
-static void scratch_end(cg_expr_pool *p, mark m) { p->scratch_at = m.at, p->scratch_used = m.used; }
-
 // An operation whose operands and result are interned: what it takes meanwhile is given back.
 #define OPERATION(name, work)                                                                 \
   const cg_expr *name(cg_expr_pool *p, const cg_expr *a, const cg_expr *b) {                   \
-    mark m = scratch_begin(p);                                                                \
+    cg_x_mark m = cg_x_scratch_begin(p);                                                                \
     const cg_expr *e = work(p, a, b);                                                         \
-    scratch_end(p, m);                                                                        \
+    cg_x_scratch_end(p, m);                                                                        \
     return e;                                                                                 \
   }
 
@@ -480,9 +441,9 @@ static const cg_expr **flatten(cg_expr_pool *p, cg_expr_kind kind, int n, const 
 static bool at_least(cg_expr_pool *p, const cg_expr *a, const cg_expr *b) {
   cg_x_interval x = cg_x_interval_of(a), y = cg_x_interval_of(b);
   if (x.lo >= y.hi) return y.hi != INT64_MAX;
-  mark m = scratch_begin(p);
+  cg_x_mark m = cg_x_scratch_begin(p);
   bool yes = poly_interval(difference(p, a, b)).lo >= 0;
-  scratch_end(p, m);
+  cg_x_scratch_end(p, m);
   return yes;
 }
 
@@ -645,8 +606,8 @@ static const cg_expr *operation(cg_expr_pool *p, cg_expr_kind kind, int n, const
 }
 
 const cg_expr *cg_x_op(cg_expr_pool *p, cg_expr_kind kind, int n, const cg_expr *const *arg) {
-  mark m = scratch_begin(p);
+  cg_x_mark m = cg_x_scratch_begin(p);
   const cg_expr *e = operation(p, kind, n, arg);
-  scratch_end(p, m);
+  cg_x_scratch_end(p, m);
   return e;
 }
