@@ -141,11 +141,14 @@ const char *cg_infer_tensordot(cg_module *m, cg_node *n) {
   return NULL;
 }
 
+// Sums of small integers, but not their products, are int64 to PyTorch: which of them an equation is made of it says itself.
 const char *cg_infer_einsum(cg_module *m, cg_node *n) {
   cg_value **x;
   equation q;
   int count = cg_r_tensors(m, n, "tensors", &x);
   CG_RULE(read(m, cg_r_text(n, "equation"), count, x, &q));
+  cg_dtype t = x[0]->type.dtype;
+  if ((cg_is_integral(t) && t != CG_I64) || t == CG_BOOL) return NULL;
   set_type(m, n, x, &q);
   return NULL;
 }

@@ -33,7 +33,7 @@ bool cg_decompose_var(cg_module *m, cg_node *n) {
   cg_dtype t = x->type.dtype;
   const cg_type *out = &n->result[0]->type;
   cg_arg over = cg_make_ints(&r, nd, dims), yes = cg_a_bool(true);
-  cg_value *v = cg_make_cast(&r, x, cg_r_wide(t));
+  cg_value *v = cg_make_cast(&r, x, t == CG_F32 ? CG_F64 : cg_r_wide(t)); // as PyTorch: 1e20 squared is no f32
   cg_value *mean = cg_make(&r, "aten::mean.dim", 3, cg_av(v), over, yes);
   cg_value *d = cg_make(&r, "aten::sub.Tensor", 2, cg_av(v), cg_av(mean));
   cg_value *sum = cg_make(&r, "aten::sum.dim_IntList", 3, cg_av(cg_make(&r, "aten::mul.Tensor", 2, cg_av(d), cg_av(d))), over, yes);

@@ -64,7 +64,7 @@ bool cg_decompose_safe_softmax(cg_module *m, cg_node *n) {
   return cg_rewrite_by(&r, cg_make_cast(&r, y, n->result[0]->type.dtype));
 }
 
-// log(sum(exp(x))) around the maximum, which counts as 0 where it is infinite.
+// log(sum(exp(x))) around the maximum, which counts as 0 where it is no finite number: infinite, or of no elements.
 bool cg_decompose_logsumexp(cg_module *m, cg_node *n) {
   cg_rewrite r = cg_rewrite_begin(m, n);
   cg_value *x = cg_self(n);
@@ -76,8 +76,8 @@ bool cg_decompose_logsumexp(cg_module *m, cg_node *n) {
   x = cg_make_cast(&r, x, cg_r_wide(to));
   const cg_arg dims = n->arg[1];
   cg_value *most = cg_make(&r, "aten::amax", 3, cg_av(x), dims, cg_a_bool(true));
-  cg_value *infinite = cg_make(&r, "aten::isinf", 1, cg_av(most));
-  most = cg_make(&r, "aten::masked_fill.Scalar", 3, cg_av(most), cg_av(infinite), cg_a_int(m, 0));
+  cg_value *none = cg_make(&r, "aten::logical_not", 1, cg_av(cg_make(&r, "aten::isfinite", 1, cg_av(most))));
+  most = cg_make(&r, "aten::masked_fill.Scalar", 3, cg_av(most), cg_av(none), cg_a_int(m, 0));
   cg_value *e = cg_make(&r, "aten::exp", 1, cg_av(cg_make(&r, "aten::sub.Tensor", 2, cg_av(x), cg_av(most))));
   cg_value *s = cg_make(&r, "aten::sum.dim_IntList", 3, cg_av(e), dims, cg_a_bool(true));
   cg_value *y = cg_make(&r, "aten::add.Tensor", 2, cg_av(cg_make(&r, "aten::log", 1, cg_av(s))), cg_av(most));

@@ -4,7 +4,7 @@
 
 #include "ops/rules.h"
 
-typedef struct { te_expr *low, *high, *weight; } tap; // weight: of `high`
+typedef struct { te_expr *low, *high, *weight; } tap; // weight: of `high`; NULL: the size stays
 
 // Where element i of `to` falls among `size` elements. Corners are aligned, or the pixels' areas are.
 static te_expr *place(te *t, const cg_node *n, te_expr *i, const cg_expr *size, const cg_expr *to, double scale, cg_dtype c) {
@@ -23,6 +23,12 @@ static tap find(te *t, const cg_node *n, te_expr *i, const cg_expr *size, const 
   p.low = te_op(t, TE_MAX, te_op(t, TE_MIN, te_cast(t, at, CG_I64), last), te_int(t, 0));
   p.high = te_op(t, TE_MIN, te_add(t, p.low, te_int(t, 1)), last);
   p.weight = te_body(t, n, c, "x - y > 1 ? 1 : x - y", 2, pair, (te_expr *[]){at, te_cast(t, p.low, c)});
+  int64_t least, most;
+  cg_x_range(cg_xsub(m, to, size), &least, &most);
+  if (least <= 0 && most >= 0) { // one may turn out to be the other
+    te_expr *same = te_op(t, TE_EQ, te_size(t, size), te_size(t, to));
+    p.low = te_select(t, same, i, p.low), p.high = te_select(t, same, i, p.high), p.weight = te_select(t, same, te_number(t, 0, c), p.weight);
+  }
   return p;
 }
 
@@ -31,7 +37,7 @@ static te_expr *blend(te *t, const cg_node *n, cg_value *x, const tap *taps, int
   if (d == x->type.rank) return te_cast(t, te_at(t, x, in), c);
   in[d] = taps[d].low;
   te_expr *a = blend(t, n, x, taps, d + 1, in, c);
-  if (taps[d].low == taps[d].high) return a;
+  if (!taps[d].weight) return te_body(t, n, c, "a + 0 * a", 1, names, &a); // as PyTorch weighs it: what is infinite becomes NaN
   in[d] = taps[d].high;
   te_expr *b = blend(t, n, x, taps, d + 1, in, c);
   return te_body(t, n, c, "(1 - w) * a + w * b", 3, names, (te_expr *[]){a, b, taps[d].weight});
@@ -46,7 +52,7 @@ static te_expr *linear_element(te *t, const cg_node *n, int k, te_expr **idx) {
   (void)k;
   for (int i = 0; i < 2; i++) in[i] = idx[i];
   for (int i = 2; i < x->type.rank; i++) {
-    if (x->type.dim[i] == to->dim[i] && (cg_r_bool(n, "align_corners", false) || !cg_r_scale(n, i - 2, x->type.rank - 2))) taps[i] = (tap){idx[i], idx[i], NULL};
+    if (x->type.dim[i] == to->dim[i]) taps[i] = (tap){idx[i], idx[i], NULL}; // whatever scale is given
     else taps[i] = find(t, n, idx[i], x->type.dim[i], to->dim[i], cg_r_scale(n, i - 2, x->type.rank - 2), c);
   }
   return te_cast(t, blend(t, n, x, taps, 2, in, c), to->dtype);

@@ -55,6 +55,25 @@ def test_negative_indices():
     indexed("index_copy", lambda x, i: x.index_copy(0, i, row), False)
 
 
+def test_least_integers():
+    """The least number by -1: quotients wrap, remainders are 0. Quotients that are truncated end PyTorch's process from 32 bits on."""
+    def divided(*pairs):
+        out = []
+        for x, y in zip(pairs[::2], pairs[1::2]):
+            out += [x // y, x.floor_divide(-1), torch.div(x, y, rounding_mode="floor"), x % y, torch.fmod(x, y), torch.fmod(x, -1), x.remainder(-1)]
+            if x.dtype in (torch.int8, torch.int16):
+                out += [torch.div(x, y, rounding_mode="trunc")]
+        return out
+
+    kinds = [torch.int8, torch.int16, torch.int32, torch.int64]
+    pairs = [torch.tensor(v, dtype=t) for t in kinds for v in ([torch.iinfo(t).min, 7, -7] * 9, [-1, 2, 2] * 9)]
+    artifact, _ = compile(export(Call(divided), tuple(pairs), "least"), "--require-native")
+    r, got = run(artifact, {f"x_{i}": x for i, x in enumerate(pairs)})
+    assert not r.returncode, r.stderr
+    for g, w in zip(got, divided(*pairs), strict=True):
+        close(g, w)
+
+
 def test_indices_into_dimensions_of_size_1():
     x, i = torch.randn(1, 4), torch.zeros(3, dtype=torch.int64)
     cases = {

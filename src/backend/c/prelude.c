@@ -46,9 +46,10 @@ static const typed typed_functions[] = {
   {"truncdiv", "static inline T NAME(T a, T b, int64_t *err, int64_t site) {\n" DIVISOR
                "  if (b == (T)-1 && (T)-1 < 0) {\n    if (sizeof(T) >= 4 && a && (T)(0 - a) == a) cg_raise(err, CG_KERNEL_DIV_OVERFLOW, a, b, site);\n"
                "    return (T)(0 - a);\n  }\n  return (T)(a / b);\n}\n"},
+  // As in PyTorch, the least number by -1 wraps; truncdiv's, of 32 bits and more, ends PyTorch's process and is an error here.
   {"floordiv", "static inline T NAME(T a, T b, int64_t *err, int64_t site) {\n" DIVISOR
-               "  if (b == (T)-1 && (T)-1 < 0) {\n    if (sizeof(T) >= 4 && a && (T)(0 - a) == a) cg_raise(err, CG_KERNEL_DIV_OVERFLOW, a, b, site);\n"
-               "    return (T)(0 - a);\n  }\n  return (T)(a / b - (a % b != 0 && (a < 0) != (b < 0)));\n}\n"},
+               "  if (b == (T)-1 && (T)-1 < 0) return (T)(0 - (uint64_t)a);\n"
+               "  return (T)(a / b - (a % b != 0 && (a < 0) != (b < 0)));\n}\n"},
   {"remainder", "static inline T NAME(T a, T b, int64_t *err, int64_t site) {\n" DIVISOR
                 "  if (b == (T)-1 && (T)-1 < 0) return 0;\n  const T r = (T)(a % b);\n  return r != 0 && (r < 0) != (b < 0) ? (T)(r + b) : r;\n}\n"},
   {"fmod", "static inline T NAME(T a, T b, int64_t *err, int64_t site) {\n" DIVISOR

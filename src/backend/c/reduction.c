@@ -25,7 +25,7 @@ const char *cg_reduction_initial(const cg_reduction *r) {
   case TE_SUM: case TE_ANY: return "0";
   case TE_PROD: case TE_ALL: return "1";
   default:
-    if (r->ordered) return limit(CG_I32, is_max(k->combine));
+    if (r->ordered) return is_max(k->combine) ? "-2139095041" : "2139095040"; // cg_order(-INFINITY), cg_order(INFINITY)
     return limit(k->accumulate, is_max(k->combine));
   }
 }
