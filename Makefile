@@ -67,7 +67,7 @@ $(PLUGIN_UNITS): $(B)/obj/plugin/%.o: $(B)/gen/plugin/%.cpp
 	  -isystem $(TORCH)/include -isystem $(TORCH)/include/torch/csrc/api/include -c $< -o $@
 plugin: $(B)/libcierge_torch.so
 # Archives of TorchScript are checked by the project's own reader, in C.
-PLUGIN_C := $(addprefix src/base/,script_check.c zip.c session.c alloc.c number.c str.c map.c vec.c)
+PLUGIN_C := $(addprefix src/base/,script_check.c script_runs.c zip.c session.c alloc.c number.c str.c map.c vec.c) src/artifact/unsafe.c
 $(B)/libcierge_torch.so: $(PLUGIN_UNITS) $(call obj,$(PLUGIN_C))
 	$(CXX) $(SAN) $(CXXFLAGS) $(LTO) -shared -Wl,-soname,libcierge_torch.so -Wl,-z,defs -o $@ $^ -L$(TORCH)/lib -ltorch_cpu -lc10 -lz
 

@@ -6,6 +6,7 @@
 #include <memory>
 #include <sstream>
 
+#include "checks.h"
 #include "import_face.h"
 #include "library.h"
 #include "script.h"
@@ -29,6 +30,7 @@ void say(cierge_torch_error *e, const char *text) {
 // f's result; -1 and a text where it throws.
 template <class F> int guarded(cierge_torch_error *e, F f) noexcept {
   try {
+    Checking here;
     return f();
   } catch (const Unsafe &x) {
     say(e, x.what());

@@ -1,18 +1,16 @@
 // Looks for operators that reach beyond tensors, in names, in archives, in graphs.
 #include "unsafe.h"
 
-#include <caffe2/serialize/inline_container.h>
-#include <caffe2/serialize/read_adapter_interface.h>
 #include <torch/csrc/jit/api/function_impl.h>
 #include <torch/csrc/jit/ir/ir.h>
 
 #include <malloc.h>
 
 #include <cstdio>
-#include <functional>
 #include <unordered_set>
 
 #include "artifact/unsafe.h"
+#include "base/script_check.h"
 
 namespace cierge {
 namespace {
@@ -25,44 +23,6 @@ using namespace torch::jit;
   throw Unsafe(text);
 }
 
-// ---------------------------------------------------------------- archives
-
-struct Archive_bytes : caffe2::serialize::ReadAdapterInterface {
-  const char *at;
-  size_t n;
-  Archive_bytes(const void *bytes, size_t size) : at((const char *)bytes), n(size) {}
-  size_t size() const override { return n; }
-  size_t read(uint64_t pos, void *buf, size_t want, const char *) const override {
-    if (pos >= n) return 0;
-    want = std::min(want, (size_t)(n - pos));
-    memcpy(buf, at + pos, want);
-    return want;
-  }
-};
-
-bool ends_with(const std::string &s, const char *tail) {
-  size_t k = strlen(tail);
-  return s.size() >= k && !s.compare(s.size() - k, k, tail);
-}
-
-bool is_word(char c) { return isalnum((unsigned char)c) || c == '_'; }
-
-bool has_word(const std::string &text, const std::string &word) {
-  for (size_t at = text.find(word); at != std::string::npos; at = text.find(word, at + 1)) {
-    size_t end = at + word.size();
-    if ((!at || !is_word(text[at - 1])) && (end == text.size() || !is_word(text[end]))) return true;
-  }
-  return false;
-}
-
-// The word by which source text names a row of the table: "save", "c10d"; "" for what no text can name.
-std::string word_of(const char *row) {
-  std::string s = row;
-  if (ends_with(s, "::")) return s.substr(0, s.size() - 2);
-  size_t colons = s.find("::");
-  return colons == std::string::npos ? "" : s.substr(colons + 2);
-}
-
 } // namespace
 
 void refuse_unsafe(const std::string &op, Allowed allowed) {
@@ -71,23 +31,14 @@ void refuse_unsafe(const std::string &op, Allowed allowed) {
 }
 
 void refuse_unsafe_archive(const void *bytes, size_t size, Allowed allowed) {
-  caffe2::serialize::PyTorchStreamReader reader(std::make_shared<Archive_bytes>(bytes, size));
-  if (reader.hasRecord("model.json")) throw std::runtime_error("this TorchScript archive was written by a PyTorch older than 1.4; save it again with a newer one");
-  std::string code, pickles;
-  for (const std::string &name : reader.getAllRecords()) {
-    bool is_code = ends_with(name, ".py");
-    if (!is_code && !ends_with(name, ".pkl")) continue;
-    auto [data, n] = reader.getRecord(name);
-    (is_code ? code : pickles).append((const char *)data.get(), n);
-    (is_code ? code : pickles).push_back('\n');
-  }
-  bool runs = has_word(code, "__setstate__"); // the only code that loading calls
-  for (const auto &row : cg_unsafe_ops) {
-    bool is_class = row.name[strlen(row.name) - 1] == '.';
-    std::string word = is_class ? std::string(row.name, strlen(row.name) - 1) : word_of(row.name);
-    bool found = is_class ? pickles.find(word) != std::string::npos : runs && has_word(code, word);
-    if (found && !cg_unsafe_allowed(row.name, allowed.name, allowed.n)) refuse(row.name, is_class ? row.what : (std::string(row.what) + ", perhaps when the file is read").c_str());
-  }
+  char name[256], why[512];
+  auto may = [](void *u, const char *name) {
+    auto *a = (Allowed *)u;
+    return !cg_unsafe_op(name) || cg_unsafe_allowed(name, a->name, a->n);
+  };
+  if (cg_script_runs(bytes, size, may, &allowed, name, sizeof name, why, sizeof why)) return;
+  if (*name) refuse(name, cg_unsafe_op(name));
+  throw std::runtime_error(why);
 }
 
 // ---------------------------------------------------------------- graphs
@@ -122,15 +73,66 @@ void Walk::type(const c10::TypePtr &t) {
   for (const c10::TypePtr &inner : t->containedTypes()) type(inner);
 }
 
-// An archive says of a storage how many elements it has, apart from its bytes, and LibTorch believes it: tensors then reach
-// beyond what was allocated.
+// An archive says of a storage how many elements it has, apart from its bytes, and of a tensor where in its storage its elements lie;
+// LibTorch believes both: tensors then reach beyond what was allocated. Indices of sparse tensors and scales by channel likewise.
 void Walk::tensor(const at::Tensor &t) {
   if (!t.defined()) return;
-  if (t.layout() == at::kSparse) return tensor(t._indices()), tensor(t._values());
-  if (!t.has_storage() || !t.is_cpu() || !seen.insert(t.storage().unsafeGetStorageImpl()).second) return;
-  void *at = t.storage().mutable_data();
-  if (t.storage().nbytes() > malloc_usable_size(at))
-    throw std::runtime_error("a tensor has a storage of " + std::to_string(t.storage().nbytes()) + " bytes, of which the archive holds fewer");
+  if (t.layout() == at::kSparse) {
+    tensor(t._indices()), tensor(t._values());
+    at::_validate_sparse_coo_tensor_args(t._indices(), t._values(), t.sizes());
+    return;
+  }
+  if (t.layout() == at::kSparseCsr) {
+    tensor(t.crow_indices()), tensor(t.col_indices()), tensor(t.values());
+    at::_validate_sparse_csr_tensor_args(t.crow_indices(), t.col_indices(), t.values(), t.sizes());
+    return;
+  }
+  if (t.layout() != at::kStrided) throw std::runtime_error("a tensor has a layout that is not read from archives: " + std::string(toString(t.layout())));
+  if (!t.has_storage() || !t.is_cpu()) return;
+  if (t.is_quantized() && t.qscheme() != at::kPerTensorAffine) {
+    tensor(t.q_per_channel_scales()), tensor(t.q_per_channel_zero_points());
+    int64_t axis = t.q_per_channel_axis();
+    if (axis < 0 || axis >= t.dim() || t.q_per_channel_scales().numel() != t.size(axis) || t.q_per_channel_zero_points().numel() != t.size(axis))
+      throw std::runtime_error("a quantised tensor has another number of scales than channels");
+  }
+  const size_t bytes = t.storage().nbytes();
+  if (seen.insert(t.storage().unsafeGetStorageImpl()).second && bytes > malloc_usable_size(t.storage().mutable_data()))
+    throw std::runtime_error("a tensor has a storage of " + std::to_string(bytes) + " bytes, of which the archive holds fewer");
+  uint64_t last = (uint64_t)t.storage_offset();
+  bool beyond = t.storage_offset() < 0;
+  for (int64_t i = 0; i < t.dim(); i++) {
+    uint64_t more;
+    beyond |= t.size(i) < 0 || (t.size(i) && (t.stride(i) < 0 || __builtin_mul_overflow((uint64_t)t.size(i) - 1, (uint64_t)t.stride(i), &more) || __builtin_add_overflow(last, more, &last)));
+    if (t.size(i) == 0 && !beyond) return; // of no elements
+  }
+  if (beyond || last >= bytes / t.element_size()) throw std::runtime_error("a tensor reaches beyond its storage of " + std::to_string(bytes) + " bytes");
+}
+
+// Whether a value is what its type says. An archive may put any object where another class is declared, and the interpreter finds
+// attributes by number; it looks itself whether a value is an object, a tensor or a number.
+bool fits(const c10::IValue &v, const c10::TypePtr &t) {
+  if (auto o = t->cast<c10::OptionalType>()) return v.isNone() || fits(v, o->getElementType());
+  if (t->kind() == c10::TypeKind::AnyType || t->kind() == c10::TypeKind::UnionType) return true;
+  if (v.isObject()) return v.type()->isSubtypeOf(*t);
+  if (v.isTuple()) {
+    const auto &items = v.toTupleRef().elements();
+    auto types = t->cast<c10::TupleType>();
+    if (!types || types->elements().size() != items.size()) return false;
+    for (size_t i = 0; i < items.size(); i++)
+      if (!fits(items[i], types->elements()[i])) return false;
+  }
+  if (v.isList()) {
+    auto list = t->cast<c10::ListType>();
+    if (list && list->getElementType()->containedTypes().empty() && list->getElementType()->kind() != c10::TypeKind::ClassType) return true;
+    for (const c10::IValue &x : v.toListRef())
+      if (!list || !fits(x, list->getElementType())) return false;
+  }
+  if (v.isGenericDict()) {
+    auto dict = t->cast<c10::DictType>();
+    for (const auto &x : v.toGenericDict())
+      if (!dict || !fits(x.value(), dict->getValueType())) return false;
+  }
+  return true;
 }
 
 // Attributes that are declared as an interface hold objects of classes that no type names.
@@ -140,18 +142,39 @@ void Walk::object(const c10::IValue &v) {
   } else if (v.isObject()) {
     if (!seen.insert(v.toObject().get()).second) return;
     type(v.type());
-    for (const c10::IValue &slot : v.toObject()->slots()) object(slot);
+    const auto &slots = v.toObject()->slots();
+    auto c = v.toObject()->type();
+    for (size_t i = 0; i < slots.size(); i++) {
+      if (i < c->numAttributes() && !fits(slots[i], c->getAttribute(i)))
+        throw std::runtime_error("attribute " + c->getAttributeName(i) + " is a " + slots[i].type()->repr_str() + ", where " + c->getAttribute(i)->repr_str() + " is declared");
+      object(slots[i]);
+    }
   } else if (v.isTuple()) {
     for (const c10::IValue &x : v.toTuple()->elements()) object(x);
   } else if (v.isList() && !v.isIntList() && !v.isDoubleList() && !v.isBoolList()) {
     for (const c10::IValue &x : v.toListRef()) object(x);
   } else if (v.isGenericDict()) {
-    for (const auto &x : v.toGenericDict()) object(x.value());
+    for (const auto &x : v.toGenericDict()) object(x.key()), object(x.value());
   }
+}
+
+bool has_class(const c10::TypePtr &t) {
+  if (t->kind() == c10::TypeKind::ClassType || t->kind() == c10::TypeKind::InterfaceType) return true;
+  for (const c10::TypePtr &inner : t->containedTypes())
+    if (has_class(inner)) return true;
+  return false;
+}
+
+// Without a look at the value; what PyTorch's own compiler found out about None is all that can be believed of objects.
+bool believes(Node *n) {
+  if (n->kind() != c10::prim::unchecked_cast || !has_class(n->output()->type())) return false;
+  auto o = n->input()->type()->cast<c10::OptionalType>();
+  return !n->input()->type()->isSubtypeOf(*n->output()->type()) && !(o && o->getElementType()->isSubtypeOf(*n->output()->type()));
 }
 
 void Walk::node(Node *n) {
   refuse_unsafe(n->kind().toQualString(), allowed);
+  if (believes(n) && !cg_unsafe_allowed("prim::unchecked_cast", allowed.name, allowed.n)) refuse("prim::unchecked_cast", "takes a value for an object unseen");
   for (Value *v : n->outputs()) type(v->type());
   for (Symbol name : n->attributeNames()) {
     if (n->kindOf(name) == AttributeKind::g) block(n->g(name)->block());

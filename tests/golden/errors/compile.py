@@ -16,6 +16,9 @@ PROGRAMS = [
     ("an operator that needs LibTorch", "fn @main(%x: f32[4, 4]) -> f32[4] {\n  %u: f32[4, 4], %s: f32[4], %v: f32[4, 4] = aten.linalg_svd(%x)\n  return %s\n}\n"),
 ]
 
+UNSAFE = ["aten::from_file(str filename, bool? shared=None, int? size=0) -> Tensor", "aten::save(Tensor item, str filename) -> Tensor", "debugprims::load_tensor(str abs_path) -> Tensor",
+          "c10d::send(Tensor x, int to) -> Tensor", "prim::PythonOp(Tensor x) -> Tensor", "inductor::_reinterpret_tensor(Tensor self, int[] size, int[] stride, int offset) -> Tensor"]
+
 KINDS = """sym u0 = 0..2304
 fn @main(%x: f32[48, 48], %c: c64[48], %i: i64[2000, 800], %w: f32[48, 48]) -> (f32[48], f32[48, 48], c64[48], i64[u0, 2], i64[2000, 800], f32[48, 48]) {
   %b = aten.relu(%x)
@@ -50,6 +53,12 @@ def cases(files):
     yield Case("--dim of a model of fixed sizes", ["explain", "fixed.cir", "--dim", "s0=4"])
     for title, text in PROGRAMS:
         yield Case(title, ["compile", files.fresh("p", "cir", text), "-o", "out.cierge", "--backends", "c,torch"])
+    for schema in UNSAFE:
+        name, of = schema.split("(")[0], {"str": '"f"', "str ": '"f"', "int[]": "[4]", "int": "4", "bool?": "false", "int?": "4"}
+        args = ", ".join(of.get(a.split()[0], "%x") for a in schema.split("(")[1].split(")")[0].split(", "))
+        head = "" if name == "aten::from_file" else f'schema "{schema}"\n'
+        text = f"{head}fn @main(%x: f32[4]) -> f32[4] {{\n  %y: f32[4] = {name.replace('::', '.')}({args})\n  return %y\n}}\n"
+        yield Case(f"{name}, which no program may call", ["explain", files.fresh("u", "cir", text)])
     # a pass that reads the weights' bytes
     norm = files.put("norm.cir", NORM)
     files.put("norm.safetensors", safetensors({n: {"dtype": "F32", "shape": s, "data_offsets": [8 * i, 8 * i + 8]} for i, (n, s) in enumerate((("w", [2, 1, 1]), ("g", [2]), ("v", [2])))}, bytes(24)))
