@@ -105,6 +105,28 @@ $(GOLDEN): $(B)/tests/%: $(B)/obj/tests/golden/%.o $(call obj,$(RT_SRC) $(COMP_S
 	@mkdir -p $(@D)
 	$(LINK) -o $@ $^ $(LDLIBS)
 
+# One program a target: fuzz.h. ENGINE: libFuzzer, or what stands for it (tests/fuzz/run.sh).
+ENGINE ?= tests/fuzz/replay.c
+FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+$(B)/fuzz/fuzz_plan: WRAP := -Wl,--wrap=cg_kernels_open,--wrap=dlsym,--wrap=dlclose
+$(B)/fuzz/fuzz_cir $(B)/fuzz/fuzz_pt2: WRAP := -Wl,--wrap=cg_cc_version,--wrap=cg_cc_run
+$(FUZZERS): $(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(call obj,$(RT_SRC) $(COMP_SRC) third_party/yyjson/yyjson.c)
+	@mkdir -p $(@D)
+	$(LINK) -o $@ $^ $(ENGINE) $(WRAP) $(LDLIBS)
+fuzzers: $(FUZZERS)
+# Each format that is read, under the sanitizers: SECONDS a target (tests/fuzz).
+fuzz:
+	@tools/setup.sh
+	@$(MAKE) --no-print-directory -j2 all
+	@tests/fuzz/run.sh $(or $(SECONDS),120) $(TARGETS)
+
+# N random models of NNSmith, which gets an environment of its own: ARGS="--seed 7 --ways auto".
+nnsmith:
+	@tools/setup.sh
+	@$(MAKE) --no-print-directory -j2 all
+	@tests/nnsmith/setup.sh
+	@.venv-nnsmith/bin/python tests/nnsmith/run.py --count $(or $(N),100) $(ARGS)
+
 setup:
 	@tools/setup.sh
 # The main job on a real model.
@@ -140,7 +162,7 @@ conformance: all
 	$(PY) tests/conformance/run.py $(ARGS)
 
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
-.PHONY: all clean plugin custom-op examples setup run test check unit bench study bench-boundary conformance
+.PHONY: all clean fuzz fuzzers nnsmith plugin custom-op examples setup run test check unit bench study bench-boundary conformance
 .SECONDARY:
 clean:
 	rm -rf $(B)

@@ -47,6 +47,7 @@ else
   step "conformance, all in LibTorch, several calls" $PY tests/conformance/run.py --every 8 --mode torch --torch-mode ops --calls 3
   for t in tests/python/slow_*.py; do step "$(basename "$t" .py)" $PY "$t"; done
   step minilm $PY tests/minilm.py
+  step fuzz tests/fuzz/run.sh 20
   step sanitizers tests/sanitizers.sh
 fi
 wait

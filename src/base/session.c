@@ -8,6 +8,11 @@
 
 #include "base/alloc.h"
 
+#ifdef __SANITIZE_ADDRESS__
+#define EACH_ALONE true // what lies beyond one piece is then nobody's, and ASan sees who touches it
+#else
+#define EACH_ALONE false
+#endif
 enum { ALIGN = 16, FIRST_BLOCK = 32 << 10, LAST_BLOCK = 1 << 20 };
 
 struct cg_arena_block {
@@ -100,8 +105,9 @@ cierge_code cg_try(cg_session *s, void (*f)(cg_session *, void *), void *arg) {
 // one, which stays in use.
 static cg_arena_block *add_block(cg_session *s, size_t size) {
   size_t room = FIRST_BLOCK;
-  if (s->blocks) room = s->blocks->size < LAST_BLOCK / 2 ? s->blocks->size * 2 : LAST_BLOCK;
-  bool own = s->blocks && size > room / 4;
+  if (EACH_ALONE) room = size;
+  else if (s->blocks) room = s->blocks->size < LAST_BLOCK / 2 ? s->blocks->size * 2 : LAST_BLOCK;
+  bool own = s->blocks && size > room / 4 && !EACH_ALONE;
   if (own || room < size) room = size;
   cg_arena_block *b = cg_heap_zalloc(1, sizeof *b + room);
   if (!b) return NULL;
@@ -121,7 +127,7 @@ static void *take(cg_session *s, size_t size) {
   if (size > SIZE_MAX / 2) return NULL;
   size = size ? (size + ALIGN - 1) / ALIGN * ALIGN : ALIGN;
   cg_arena_block *b = s->blocks;
-  if (!b || b->size - b->used < size) b = add_block(s, size);
+  if (!b || EACH_ALONE || b->size - b->used < size) b = add_block(s, size);
   if (!b) return NULL;
   void *p = (char *)(b + 1) + b->used;
   b->used += size;
