@@ -13,6 +13,8 @@ static const function functions[] = {
   {"cg_madd", "// a * b + c: fused where the target has it.\n"
               "static inline float cg_madd(float a, float b, float c) {\n"
               "#ifdef __FMA__\n  return __builtin_fmaf(a, b, c);\n#else\n  return a * b + c;\n#endif\n}\n", true},
+  {"cg_fma", "static inline double cg_fma(double a, double b, double c) {\n"
+             "#ifdef __FMA__\n  return __builtin_fma(a, b, c);\n#else\n  return a * b + c;\n#endif\n}\n", true},
   {"cg_from_f16", "static inline float cg_from_f16(uint16_t h) {\n"
                   "#if defined __F16C__ && defined __FLT16_MAX__\n"
                   "  _Float16 x;\n  __builtin_memcpy(&x, &h, 2);\n  return (float)x;\n#else\n"
@@ -30,6 +32,7 @@ static const function functions[] = {
                 "  return (uint16_t)(r | sign);\n#endif\n}\n", true},
 #define PRELUDE(name, ...) {#name, #__VA_ARGS__, false},
 #include "backend/c/prelude.def"
+#include "backend/c/math.def"
 #include "backend/c/rows.def"
 #include "ops/helpers.def"
 #undef PRELUDE
@@ -63,9 +66,8 @@ static const struct { const char *suffix, *ctype; } types[] = {{"u8", "uint8_t"}
 enum { TYPES = sizeof types / sizeof *types };
 
 // Of the C library, by their names for double.
-static const char *const library[] = {"acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "copysign", "cos", "cosh", "erf", "erfc",
-  "exp", "exp2", "expm1", "fabs", "floor", "fmax", "fmin", "fmod", "hypot", "ldexp", "lgamma", "log", "log10", "log1p", "log2", "nearbyint", "nextafter",
-  "pow", "round", "sin", "sinh", "sqrt", "tan", "tanh", "tgamma", "trunc", NULL};
+static const char *const library[] = {"cbrt", "ceil", "copysign", "fabs", "floor", "fmax", "fmin", "fmod", "ldexp", "lgamma", "nearbyint", "nextafter",
+  "pow", "round", "sqrt", "tgamma", "trunc", NULL};
 
 bool cg_prelude_library(const char *name) {
   for (int i = 0; library[i]; i++)
@@ -134,11 +136,11 @@ static void add(cg_str *out, int i, bool *done) {
   done[i] = true;
   for (int k = 0; k < COUNT; k++)
     if (k != i && calls(functions[i].text, functions[k].name)) add(out, k, done);
-  static const char inlined[] = "static inline float "; // a call that is left keeps its loop from being vectorised
-  const char *text = functions[i].text;
+  static const char inlined[] = "static inline "; // of numbers; a call that is left keeps its loop from being vectorised
+  const char *text = functions[i].text, *rest = text + sizeof inlined - 1;
+  bool number = !strncmp(text, inlined, sizeof inlined - 1) && (!strncmp(rest, "float ", 6) || !strncmp(rest, "double ", 7));
   if (functions[i].verbatim) cg_str_add(out, text);
-  else if (strncmp(text, inlined, sizeof inlined - 1)) add_lines(out, text);
-  else add_lines(out, cg_format(out->s, "static inline __attribute__((always_inline)) float %s", text + sizeof inlined - 1));
+  else add_lines(out, number ? cg_format(out->s, "%s__attribute__((always_inline)) %s", inlined, rest) : text);
 }
 
 static void add_typed(cg_str *out, int i, int t, const char *name) {
