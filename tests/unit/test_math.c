@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 // After these
 #include <cmocka.h>
 
@@ -16,8 +17,6 @@ static inline double cg_fma(double a, double b, double c) { return a * b + c; }
 #else
 static inline double cg_fma(double a, double b, double c) { return __builtin_fma(a, b, c); }
 #endif
-static inline float cg_from_f16(uint16_t h) { return h; }
-static inline uint16_t cg_to_f16(float x) { return (uint16_t)x; }
 #define PRELUDE(name, ...) __attribute__((unused)) __VA_ARGS__
 #include "backend/c/prelude.def"
 #include "backend/c/math.def"
@@ -69,7 +68,7 @@ static const struct {
 
 // In ulp of the exact result or of `of`; what is too small for a normal number is measured by the smallest of these.
 static double distance(float got, double want, double of) {
-  if (isnan(want)) return isnan(got) ? 0 : INFINITY;
+  if (isnan(want) || isnan(got)) return isnan(want) && isnan(got) ? 0 : INFINITY;
   if (fabs(want) > 3.4028235677973366e38) return isinf(got) && (got > 0) == (want > 0) ? 0 : INFINITY;
   if (!got && !want && !signbit(got) != !signbit(want)) return INFINITY;
   int e;
@@ -78,7 +77,7 @@ static double distance(float got, double want, double of) {
 }
 
 static double distance_of_doubles(double got, long double want, double least) {
-  if (isnan(want)) return isnan(got) ? 0 : INFINITY;
+  if (isnan(want) || isnan(got)) return isnan(want) && isnan(got) ? 0 : INFINITY;
   if (fabsl(want) > 1.79769313486231580793e308L) return isinf(got) && (got > 0) == (want > 0) ? 0 : INFINITY;
   if (!got && !want && !signbit(got) != !signbit(want)) return INFINITY;
   int e;
@@ -159,7 +158,62 @@ static void test_distance(void **state) {
   }
 }
 
+// Where NAME_far says no, NAME_near gives what NAME does.
+static void test_near(void **state) {
+  (void)state;
+  static const double special[] = {0, -0.0, 1, -1, INFINITY, -INFINITY, NAN, 0.3, -0.3, 7.5, 3, -3, 0x1p-149, 3.4e38, 1e-30, 0x1p20, 0x1p28};
+  enum { SPECIAL = sizeof special / sizeof *special };
+  int near = 0;
+  for (uint64_t k = 0; k < 300000 + SPECIAL * SPECIAL; k++) {
+    const uint64_t i = k - 300000;
+    const double x = k < 300000 ? some_double(k) : special[i / SPECIAL], y = k < 300000 ? some_double(3 * k + 1) : special[i % SPECIAL];
+    const float a = (float)x, b = (float)y;
+#define SAME(f, of, ...)                                                                                               \
+  if (!f##_far(__VA_ARGS__)) {                                                                                         \
+    const of got = f##_near(__VA_ARGS__), want = f(__VA_ARGS__);                                                       \
+    near++;                                                                                                            \
+    if (!(isnan(got) && isnan(want)) && memcmp(&got, &want, sizeof got))                                               \
+      fail_msg(#f " of %a, %a is %a, not %a", x, y, (double)got, (double)want);                                        \
+  }
+    SAME(cg_fmodf, float, a, b) SAME(cg_remainderf, float, a, b) SAME(cg_floordivf, float, a, b)
+    SAME(cg_sinf, float, a) SAME(cg_cosf, float, a) SAME(cg_tanf, float, a)
+    SAME(cg_sin, double, x) SAME(cg_cos, double, x) SAME(cg_tan, double, x)
+#ifdef __FMA__ // no target without has loops that do with it
+    SAME(cg_fmod, double, x, y) SAME(cg_remainder, double, x, y) SAME(cg_floordiv, double, x, y)
+#endif
+#undef SAME
+  }
+  assert_true(near > 1000000);
+}
+
+// Half precision: all halves, and floats between and beside them, by the numbers' definition.
+static void test_halves(void **state) {
+  (void)state;
+  for (uint32_t h = 0; h < 0x10000; h++) {
+    const int e = (int)(h >> 10 & 31);
+    const double m = e ? 1024 + (h & 1023) : h & 1023, size = ldexp(m, (e ? e : 1) - 25), want = h & 0x8000 ? -size : size;
+    const float got = cg_from_f16((uint16_t)h);
+    if (e == 31 && h & 1023) {
+      assert_true(isnan(got) && isnan(cg_from_f16(cg_to_f16(got))) && isnan(cg_round_f16(got)));
+      continue;
+    }
+    if (e == 31) assert_true(isinf(got) && !signbit(got) == !(h & 0x8000));
+    else assert_true((double)got == want && !signbit(got) == !(h & 0x8000));
+    assert_int_equal(cg_to_f16(got), h);
+    if (e == 31 || h & 0x8000) continue;
+    const double next = h == 0x7bff ? 65536 : (double)cg_from_f16((uint16_t)(h + 1)), middle = (size + next) / 2;
+    const float at[] = {(float)middle, nextafterf((float)middle, 0), nextafterf((float)middle, INFINITY)};
+    const uint32_t to[] = {h + (h & 1), h, h + 1};
+    for (int i = 0; i < 3; i++) {
+      assert_int_equal(cg_to_f16(at[i]), to[i]);
+      assert_int_equal(cg_to_f16(-at[i]), to[i] | 0x8000);
+      assert_true(cg_round_f16(at[i]) == cg_from_f16((uint16_t)to[i]));
+    }
+  }
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_distance), cmocka_unit_test(test_doubles), cmocka_unit_test(test_pairs)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_distance), cmocka_unit_test(test_doubles), cmocka_unit_test(test_pairs), cmocka_unit_test(test_near),
+                                   cmocka_unit_test(test_halves)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

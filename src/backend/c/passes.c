@@ -7,6 +7,7 @@
 // with the length (as it does not with pairwise summation).
 #include <string.h>
 
+#include "backend/c/prelude.h"
 #include "backend/c/reduction.h"
 
 // ---------------------------------------------------------------- rows of scratch
@@ -51,6 +52,7 @@ typedef struct {
   cg_loops *l;
   reductions red;
   bool simd, blocked;     // blocked: the innermost loop in blocks of CG_SUM_BLOCK
+  const char *near, *far; // the innermost body for arguments that are not far (NULL: there is no difference), and what says that some were
   cg_str inner[CG_PRINT_DEPTHS];
 } pass;
 
@@ -254,6 +256,57 @@ static void interleaved(pass *q, cg_str *out, int in, const char *name, const ch
   if (!even) innermost(q, out, in, name, cg_format(s, "%s + %d * %s", lo, copies, part), hi, body, 1, NULL);
 }
 
+// Rows of half precision become floats before a block of the innermost loop, and floats rows after it.
+static void rows_of_block(pass *q, cg_str *out, int in, const char *lo, const char *hi, bool after) {
+  for (int i = 0; i < q->l->p.row.n; i++) {
+    const cg_print_row *r = &q->l->p.row.at[i];
+    if (!after) indent(out, in), cg_str_addf(out, "float %s[%d] __attribute__((aligned(64)));\n", r->name, q->blocked ? CG_SUM_BLOCK : CG_LANES);
+    if (r->stored != after) continue;
+    indent(out, in);
+    if (after) cg_str_addf(out, "cg_f16_of_floats(%s + %s, %s, %s - %s);\n", r->memory, lo, r->name, hi, lo);
+    else cg_str_addf(out, "cg_floats_of_f16(%s, %s + %s, %s - %s);\n", r->name, r->memory, lo, hi, lo);
+  }
+}
+
+// The body with NAME_near for each NAME that the prelude has both of, and a note for arguments that are far; NULL: it has none.
+static const char *near_body(cg_session *s, const char *body, const char *far) {
+  cg_str out = cg_str_new(s), notes = cg_str_new(s);
+  bool any = false;
+  for (const char *p = body; *p;) {
+    size_t n = 0;
+    while (p[n] == '_' || (p[n] >= 'a' && p[n] <= 'z') || (p[n] >= 'A' && p[n] <= 'Z') || (p[n] >= '0' && p[n] <= '9')) n++;
+    const char *name = n > 3 && p[n] == '(' && !strncmp(p, "cg_", 3) ? cg_strndup(s, p, n) : NULL;
+    const char *near = name ? cg_format(s, "%s_near", name) : NULL;
+    if (near && (cg_prelude_computes(near, "float") || cg_prelude_computes(near, "double"))) {
+      const char *end = p + n;
+      for (int depth = 0; *end && (depth += (*end == '(') - (*end == ')')) > 0;) end++;
+      cg_str_addf(&notes, "    %s |= %s_far%s);\n", far, name, cg_strndup(s, p + n, (size_t)(end - p) - n));
+      cg_str_add(&out, near);
+      any = true;
+    } else cg_str_addn(&out, p, n ? n : 1);
+    p += n ? n : 1;
+    if (p[-1] != '\n') continue;
+    cg_str_add(&out, cg_str_text(&notes));
+    notes = cg_str_new(s);
+  }
+  return any ? cg_str_text(&out) : NULL;
+}
+
+// A block of the innermost loop for arguments that are near; where some are not, once more for all of them.
+static void near_or_far(pass *q, cg_str *out, int in, const char *name, const char *lo, const char *hi, const char *body) {
+  indent(out, in);
+  cg_str_addf(out, "int %s = 0;\n#pragma omp simd reduction(|:%s)\n", q->far, q->far);
+  indent(out, in);
+  cg_str_addf(out, "for (int64_t %s = %s; %s < %s; %s++) {\n%s", name, lo, name, hi, name, q->near);
+  indent(out, in);
+  cg_str_add(out, "}\n");
+  indent(out, in++);
+  cg_str_addf(out, "if (%s) {\n", q->far);
+  innermost(q, out, in, name, lo, hi, body, 1, NULL);
+  indent(out, --in);
+  cg_str_add(out, "}\n");
+}
+
 // The loops around what was printed.
 static void wrap(pass *q, cg_str *out, int in) {
   cg_loops *l = q->l;
@@ -271,18 +324,21 @@ static void wrap(pass *q, cg_str *out, int in) {
     }
     if (q->blocked) {
       indent(out, in);
-      const char *c = cg_kernel_local(l->k, "c0"), *to = cg_kernel_local(l->k, "c1");
+      const char *c = l->p.row_start ? l->p.row_start : cg_kernel_local(l->k, "c0"), *to = cg_kernel_local(l->k, "c1");
       cg_str_addf(out, "for (int64_t %s = %s; %s < %s; %s += %d) {\n", c, lo, c, hi, c, CG_SUM_BLOCK);
       indent(out, in + 1);
       cg_str_addf(out, "const int64_t %s = %s + %d < %s ? %s + %d : %s;\n", to, c, CG_SUM_BLOCK, hi, c, CG_SUM_BLOCK, hi);
       lo = c, hi = to, in++;
     }
+    rows_of_block(q, out, in, lo, hi, false);
     parts(q, out, in, true);
     bool even = false;
-    int copies = copies_of(q, &even);
-    if (copies > 1) interleaved(q, out, in, name, lo, hi, body, copies, even);
+    int copies = q->near ? 1 : copies_of(q, &even);
+    if (q->near) near_or_far(q, out, in, name, lo, hi, body);
+    else if (copies > 1) interleaved(q, out, in, name, lo, hi, body, copies, even);
     else innermost(q, out, in, name, lo, hi, body, 1, NULL);
     parts(q, out, in, false);
+    rows_of_block(q, out, in, lo, hi, true);
     if (q->blocked) indent(out, --in), cg_str_add(out, "}\n");
   }
   for (; closing; closing--) {
@@ -316,9 +372,15 @@ static void flush_outer(cg_loops *l) {
 
 static void store(cg_loops *l, cg_info *x, int depth) {
   cg_dtype t = x->value->type.dtype;
-  const char *text = cg_print_stored(&l->p, x->final, t);
-  const char *at = cg_print_expr(&l->p, cg_c_offset(l->c, x->value, x->idx));
-  cg_print_line(&l->p, depth, "%s[%s] = %s;", cg_kernel_point(l->k, x->plan, t, true), cg_c_bare(l->c->s, at), text);
+  te_expr *place = cg_c_offset(l->c, x->value, x->idx);
+  const char *text = cg_print_unrounded(&l->p, x->final, t);
+  const char *in_row = t == CG_F16 ? cg_print_in_row(&l->p, cg_kernel_point(l->k, x->plan, t, true), place, true) : NULL;
+  if (in_row) {
+    cg_print_line(&l->p, depth, "%s = %s;", in_row, text);
+    return;
+  }
+  const char *at = cg_print_expr(&l->p, place);
+  cg_print_line(&l->p, depth, "%s[%s] = %s;", cg_kernel_point(l->k, x->plan, t, true), cg_c_bare(l->c->s, at), cg_kernel_convert(l->k, t, text));
 }
 
 // A reduction is complete: its value gets a name.
@@ -382,6 +444,8 @@ static void rows(cg_loops *l, const reductions *red, int level, int in) {
 // Few rows: this piece's totals go to memory; `finish` puts them together.
 static void store_pieces(cg_loops *l, const reductions *red);
 
+enum { SHORT_ROW = 16 }; // elements: shorter rows of half precision are not worth a block
+
 static void one_pass(cg_loops *l, int level, const cg_keeps *keeps) {
   cg_session *s = l->c->s;
   pass ps = {.l = l, .simd = l->inner.n + l->lanes > 0};
@@ -392,6 +456,10 @@ static void one_pass(cg_loops *l, int level, const cg_keeps *keeps) {
     if (l->g->member.at[i]->member == CG_MEMBER_REDUCE && l->g->member.at[i]->level == level) add_reduction(&ps, l->g->member.at[i]);
   for (int d = 2; d < CG_PRINT_DEPTHS; d++) l->p.indent[d] = base + d - 1 + (d == l->deepest && ps.blocked);
   l->p.indent[1] = base;
+  const cg_loop *last = l->lanes ? &l->lane : l->inner.n ? &l->inner.at[l->inner.n - 1] : NULL;
+  l->p.row_var = last && last->var->kind == TE_VAR && cg_x_hint(last->extent) >= SHORT_ROW ? last->var : NULL;
+  l->p.row_start = l->lanes ? "lo" : NULL;
+  l->p.row.n = 0;
   for (int i = 0; i < l->g->member.n; i++) {
     cg_info *x = l->g->member.at[i];
     if (x->member == CG_MEMBER_FULL && x->stored && x->level == level) store(l, x, l->deepest);
@@ -411,7 +479,14 @@ static void one_pass(cg_loops *l, int level, const cg_keeps *keeps) {
     }
     CG_PUSH(s, &l->kept, kept);
   }
-  if (strstr(cg_str_text(&l->p.text[l->deepest]), "cg_raise")) ps.simd = false;
+  l->p.row_var = NULL;
+  const char *body = cg_str_text(&l->p.text[l->deepest]);
+  if (strstr(body, "cg_raise")) ps.simd = false;
+  if (ps.simd && !ps.red.n && cg_kernel_vector_bytes(l->k) >= 32 && l->deepest > 1) {
+    ps.far = cg_kernel_local(l->k, "far");
+    ps.near = near_body(s, body, ps.far);
+  }
+  if ((l->p.row.n && !l->lanes) || ps.near) ps.blocked = true;
   if (l->deepest > 1) {
     flush_outer(l);
     declare(&ps, &l->out, base);

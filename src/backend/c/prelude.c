@@ -15,21 +15,19 @@ static const function functions[] = {
               "#ifdef __FMA__\n  return __builtin_fmaf(a, b, c);\n#else\n  return a * b + c;\n#endif\n}\n", true},
   {"cg_fma", "static inline double cg_fma(double a, double b, double c) {\n"
              "#ifdef __FMA__\n  return __builtin_fma(a, b, c);\n#else\n  return a * b + c;\n#endif\n}\n", true},
-  {"cg_from_f16", "static inline float cg_from_f16(uint16_t h) {\n"
-                  "#if defined __F16C__ && defined __FLT16_MAX__\n"
-                  "  _Float16 x;\n  __builtin_memcpy(&x, &h, 2);\n  return (float)x;\n#else\n"
-                  "  uint32_t u = (uint32_t)(h & 0x7fff) << 13;\n"
-                  "  float x = cg_float(u) * 0x1p112f;\n"
-                  "  uint32_t r = (h & 0x7c00) == 0x7c00 ? u | 0x7f800000u : cg_bits(x);\n"
-                  "  return cg_float(r | (uint32_t)(h & 0x8000) << 16);\n#endif\n}\n", true},
-  {"cg_to_f16", "static inline uint16_t cg_to_f16(float x) {\n"
-                "#if defined __F16C__ && defined __FLT16_MAX__\n"
-                "  _Float16 y = (_Float16)x;\n  uint16_t h;\n  __builtin_memcpy(&h, &y, 2);\n  return h;\n#else\n"
-                "  uint32_t u = cg_bits(x) & 0x7fffffffu, sign = cg_bits(x) >> 16 & 0x8000;\n"
-                "  uint32_t small = cg_bits(cg_float(u) + 0.5f) - 0x3f000000u;\n"
-                "  uint32_t normal = (u + 0xc8000fffu + (u >> 13 & 1)) >> 13;\n"
-                "  uint32_t r = u > 0x7f800000u ? 0x7e00 : u >= 0x477ff000u ? 0x7c00 : u < 0x38800000u ? small : normal;\n"
-                "  return (uint16_t)(r | sign);\n#endif\n}\n", true},
+  // n floats of half precision, by the processor's conversions where it has them, eight at a time; n are at most what a block holds.
+  {"cg_floats_of_f16", "static inline void cg_floats_of_f16(float *restrict to, const uint16_t *restrict from, int64_t n) {\n"
+                       "  int64_t i = 0;\n#ifdef __F16C__\n"
+                       "  typedef short halves __attribute__((vector_size(16)));\n  typedef float floats __attribute__((vector_size(32)));\n"
+                       "  for (; i + 8 <= n; i += 8) {\n    halves h;\n    __builtin_memcpy(&h, from + i, 16);\n"
+                       "    const floats f = __builtin_ia32_vcvtph2ps256(h);\n    __builtin_memcpy(to + i, &f, 32);\n  }\n#endif\n"
+                       "  for (; i < n; i++) to[i] = cg_from_f16(from[i]);\n}\n", true},
+  {"cg_f16_of_floats", "static inline void cg_f16_of_floats(uint16_t *restrict to, const float *restrict from, int64_t n) {\n"
+                       "  int64_t i = 0;\n#ifdef __F16C__\n"
+                       "  typedef short halves __attribute__((vector_size(16)));\n  typedef float floats __attribute__((vector_size(32)));\n"
+                       "  for (; i + 8 <= n; i += 8) {\n    floats f;\n    __builtin_memcpy(&f, from + i, 32);\n"
+                       "    const halves h = (halves)__builtin_ia32_vcvtps2ph256(f, 0);\n    __builtin_memcpy(to + i, &h, 16);\n  }\n#endif\n"
+                       "  for (; i < n; i++) to[i] = cg_to_f16(from[i]);\n}\n", true},
 #define PRELUDE(name, ...) {#name, #__VA_ARGS__, false},
 #include "backend/c/prelude.def"
 #include "backend/c/math.def"

@@ -303,13 +303,37 @@ static const char *cast(cg_printer *p, te_expr *e) {
   return define(p, e, cg_print_cast(p->c->s, x, from, to));
 }
 
+const char *cg_print_in_row(cg_printer *p, const char *name, te_expr *at, bool stored) {
+  cg_session *s = p->c->s;
+  te_sum sum;
+  bool moves = false;
+  if (!p->row_var || p->block || !te_sum_of(p->c->t, at, &sum)) return NULL;
+  for (int i = 0; i < sum.n; i++) {
+    if (sum.atom[i] == p->row_var) moves = cg_x_is(sum.coef[i], 1);
+    else if (te_uses_var(sum.atom[i], p->row_var->var)) return NULL;
+  }
+  te_expr *rest = moves ? te_op(p->c->t, TE_SUB, at, p->row_var) : NULL;
+  if (!moves || te_uses_var(rest, p->row_var->var)) return NULL;
+  const char *memory = cg_format(s, "%s + %s", name, cg_print_expr(p, rest));
+  const char *var = p->var_name[p->row_var->var];
+  for (int i = 0; i < p->row.n; i++)
+    if (!stored && !p->row.at[i].stored && !strcmp(p->row.at[i].memory, memory))
+      return cg_format(s, "%s[%s - %s]", p->row.at[i].name, var, p->row_start);
+  if (!p->row_start) p->row_start = cg_kernel_local(p->k, "c0");
+  cg_print_row row = {cg_kernel_local(p->k, "h"), memory, stored};
+  CG_PUSH(s, &p->row, row);
+  return cg_format(s, "%s[%s - %s]", row.name, var, p->row_start);
+}
+
 static const char *load(cg_printer *p, te_expr *e) {
   const cg_expr *start = cg_x_int(&p->c->m->exprs, 0);
   for (int i = 0; i < p->k->start.n; i++)
     if (p->k->start.at[i].value == e->value && p->k->start.at[i].start) start = p->k->start.at[i].start;
   const char *name = cg_kernel_point_at(p->k, e->value, start, e->value->type.dtype);
-  const char *at = cg_print_expr(p, te_op(p->c->t, TE_SUB, cg_c_offset(p->c, e->value, e->arg), te_size(p->c->t, start)));
-  return define(p, e, cg_kernel_load(p->k, e->value->type.dtype, name, at));
+  te_expr *place = te_op(p->c->t, TE_SUB, cg_c_offset(p->c, e->value, e->arg), te_size(p->c->t, start));
+  const char *in_row = e->value->type.dtype == CG_F16 ? cg_print_in_row(p, name, place, false) : NULL;
+  if (in_row) return define(p, e, in_row);
+  return define(p, e, cg_kernel_load(p->k, e->value->type.dtype, name, cg_print_expr(p, place)));
 }
 
 static const char *scalar(cg_printer *p, te_expr *e) {
@@ -400,7 +424,9 @@ const char *cg_print_expr(cg_printer *p, te_expr *e) {
   cg_fail(s, CIERGE_INTERNAL, "printer: an expression of an unknown kind");
 }
 
-const char *cg_print_stored(cg_printer *p, te_expr *e, cg_dtype t) {
+const char *cg_print_unrounded(cg_printer *p, te_expr *e, cg_dtype t) {
   if (is_half(t) && e->kind == TE_ROUND && e->dtype == t && !p->name[e->id]) e = e->arg[0];
-  return cg_kernel_convert(p->k, t, cg_print_expr(p, e));
+  return cg_print_expr(p, e);
 }
+
+const char *cg_print_stored(cg_printer *p, te_expr *e, cg_dtype t) { return cg_kernel_convert(p->k, t, cg_print_unrounded(p, e, t)); }

@@ -5,6 +5,12 @@
 
 enum { CG_PRINT_DEPTHS = 2 * CG_MAX_RANK + 4 };
 
+// A row of half precision that the innermost loop moves through: converted before it, or after it, by the block.
+typedef struct {
+  const char *name, *memory; // a block of floats; where the row begins, but for the loop's variable
+  bool stored;
+} cg_print_row;
+
 // Statements go to the outermost loop they can be in: text[d] is what comes first in the body of loop number d (0: before all loops).
 typedef struct cg_printer {
   cg_sched *c;
@@ -24,6 +30,9 @@ typedef struct cg_printer {
   const char *leave[CG_PRINT_DEPTHS]; // what stops the work on one element in that loop: "continue", "return"
   const char *temp;         // what its variables are called: t0 in loops, e0 in a template's epilogue
   bool checks;              // some statement may leave the loop body early
+  te_expr *row_var;         // not NULL: the innermost loop's variable, and rows are wanted
+  const char *row_start;    // where a block of that loop begins; NULL: not named yet
+  CG_VEC(cg_print_row) row;
 } cg_printer;
 
 void cg_print_begin(cg_printer *p, cg_sched *c, cg_kernel *k);
@@ -36,8 +45,11 @@ void cg_print_forget(cg_printer *p, int mark);                        // names g
 int cg_print_depth(cg_printer *p, const te_expr *e);
 // Text of an index expression, e.g. the offset in memory.
 void cg_print_line(cg_printer *p, int depth, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+// Element `at` of memory `name` as a place in such a row: C text; NULL: it is in none.
+const char *cg_print_in_row(cg_printer *p, const char *name, te_expr *at, bool stored);
 // C text that stores `text`, e's value, as dtype: conversions of half precision happen once.
 const char *cg_print_stored(cg_printer *p, te_expr *e, cg_dtype t);
+const char *cg_print_unrounded(cg_printer *p, te_expr *e, cg_dtype t); // before that conversion
 cg_dtype cg_print_body_type(const te_expr *body); // the type a body computes in
 // What `name$` is called for a type; NULL: there is no such function.
 const char *cg_print_function(cg_session *s, const char *name, cg_dtype t);
