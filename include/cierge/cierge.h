@@ -91,7 +91,8 @@ CIERGE_API void cierge_program_free(cierge_program *p);
 typedef enum { CIERGE_KIND_TENSOR, CIERGE_KIND_INT, CIERGE_KIND_FLOAT, CIERGE_KIND_BOOL, CIERGE_KIND_NONE,
                CIERGE_KIND_STRING } cierge_kind;
 
-// What a program takes or gives at one position. Lives as long as the program.
+// What a program takes or gives at one position. Lives as long as the program. Of an output whose dtype and shape only each call
+// tells (LibTorch makes it), dtype is NULL and rank -1: the tensor of cierge_output_get says them, *t is NULL where it is None.
 typedef struct {
   const char *name;        // argument name of the model; outputs: "output_0", …; mutated inputs: the input's name
   cierge_kind kind;

@@ -32,6 +32,11 @@ void flatten(Importer &im, const A &a, Values *out) {
     x->ir = im.fresh();
     im.feed("value " + x->ir + ": " + x->type);
   }
+  auto optional = x->kind == Abstract::Opaque && x->jtype ? x->jtype->cast<c10::OptionalType>() : nullptr;
+  if (optional && optional->getElementType()->kind() == c10::TypeKind::TensorType) { // the run tells whether it is one
+    x->kind = Abstract::Tensor;
+    x->ir = im.fresh();
+  }
   out->push_back(x);
 }
 

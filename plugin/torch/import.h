@@ -61,7 +61,7 @@ struct Abstract {
     Nothing   // what no run ever sees
   } kind = Nothing;
   IValue known;
-  std::string ir, type;      // "%12", "f32[s0, 3]"
+  std::string ir, type;      // "%12", "f32[s0, 3]"; a tensor of no type is "tensor" in the text, and only islands give such
   c10::TypePtr jtype;        // what TorchScript knows of it
   std::vector<A> items;
   std::vector<IValue> keys;
@@ -87,8 +87,9 @@ bool is_number_type(const c10::TypePtr &t);
 bool is_known_number(const A &a);                  // int, float or bool
 bool is_number(const A &a);                        // the same, known or not
 bool is_container(const A &a);                     // list, tuple or dictionary
-bool crosses(const A &a);                          // may cross the boundary of an island: tensor or number with a type
-bool sayable(const A &a);                          // may be an operand in the text: it crosses, or is a known number
+bool typed(const A &a);                            // a tensor or number that the text names, of a type that is known
+bool crosses(const A &a);                          // may cross the boundary of an island: the same, or a tensor of which only the run knows more
+bool sayable(const A &a);                          // may be an operand in the text: it is typed, or a known number
 
 // ---------------------------------------------------------------- items
 
@@ -157,6 +158,7 @@ struct Importer {
   // attributes that change: by "path.name"
   std::set<std::string> state, opaque_state;
   std::map<std::string, A> current_state;
+  bool in_one = false;               // the pieces cannot be told apart: what TorchScript writes to in place has no type
 
   // undone where a speculation fails
   struct Undo { A container; std::vector<A> items; std::vector<IValue> keys; };

@@ -336,7 +336,7 @@ struct Loop {
     if (why.empty() && (!sayable(trips) || !sayable(go) || !sayable(round.fn->results[0]))) why = "a loop's condition is computed there";
     for (size_t k = 0; why.empty() && k < start.size(); k++) {
       const A &e = entry[k + 1];
-      if (!crosses(e) || !sayable(start[k]) || !sayable(after(k))) why = "a loop carries what is no tensor and no number";
+      if (!typed(e) || !sayable(start[k]) || !sayable(after(k))) why = "a loop carries what is no tensor and no number";
       else if (e->kind == Abstract::Tensor && (start[k]->type != e->type || after(k)->type != e->type)) why = "a loop carries a tensor of changing size";
     }
   }

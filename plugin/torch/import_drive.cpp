@@ -133,7 +133,7 @@ struct Driver {
         throw Again();
       }
       for (const A &r : f.results)
-        if (r->kind != Abstract::Known && ((r->kind != Abstract::Tensor && r->kind != Abstract::Number) || r->type.empty())) throw;
+        if (r->kind != Abstract::Known && r->kind != Abstract::Tensor && (r->kind != Abstract::Number || r->type.empty())) throw;
       im.whole(f, inputs, &p->blob);
     }
   }

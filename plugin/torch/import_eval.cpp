@@ -61,6 +61,15 @@ void each_input(Node *n, const std::function<void(Value *)> &f) {
   for (Block *b : n->blocks()) walk(b);
 }
 
+// A value that no run sees. A tuple is one all the same: what takes it apart may stand where it is not known whether it is seen.
+static Value *unseen(Graph &g, const c10::TypePtr &t) {
+  auto tuple = t->cast<c10::TupleType>();
+  if (!tuple) return g.insertNode(g.createUninitialized(t))->output();
+  std::vector<Value *> v;
+  for (const auto &e : tuple->elements()) v.push_back(unseen(g, e));
+  return g.insertNode(tuple->schema() ? g.createTuple(v, tuple) : g.createTuple(v))->output();
+}
+
 // n in the residual graph, over what its inputs are there. Attributes that never change are constants in it.
 Node *Importer::clone(Node *n) {
   std::unordered_map<Value *, Value *> map;
@@ -72,7 +81,7 @@ Node *Importer::clone(Node *n) {
     if (a->kind == Abstract::Known && a->known.isObject()) return nullptr;
     if (a->kind == Abstract::Nothing) {
       torch::jit::WithInsertPoint at(constants_at);
-      return map[v] = residual->insertNode(residual->createUninitialized(v->type()))->output();
+      return map[v] = unseen(*residual, v->type());
     }
     return map[v] = materialise(a);
   };
@@ -102,6 +111,7 @@ Node *Importer::clone(Node *n) {
       if (!r) throw Refused("an object is used as a value (" + std::string(k->kind().toQualString()) + ")");
       return r;
     };
+    if (k->kind() == c10::prim::Uninitialized) return (map[k->output()] = unseen(*residual, k->output()->type()))->node();
     Node *c = residual->create(k->kind(), 0);
     c->copyAttributes(*k);
     c->copyMetadata(k);
@@ -198,6 +208,7 @@ A Importer::wrap(Value *v, const A &type) {
   out->jtype = t->jtype;
   out->kind = t->kind == Abstract::Tensor ? Abstract::Tensor : Abstract::Opaque;
   out->element = t->element;
+  if (v && out->kind == Abstract::Tensor) out->ir = fresh();
   if (t->kind == Abstract::List || t->kind == Abstract::Dict) {
     A e = element_of(t);
     if (e->kind != Abstract::Nothing) out->element = e;
@@ -264,7 +275,10 @@ std::vector<std::pair<Value *, A>> Importer::write_copies(Node *r) {
         if (x->r == v) a = x;
     for (const auto &b : bridges)
       if (b.first == v) a = b.second;
-    if (!a || !crosses(a)) throw Refused("TorchScript writes in place to a tensor of unknown type");
+    if (!a || !typed(a)) {
+      in_one = true;
+      continue;
+    }
     Node *c = residual->create(c10::aten::clone, {v, none_value()}, 1);
     c->insertBefore(r);
     for (const auto &use : std::vector<torch::jit::Use>(v->uses().begin(), v->uses().end()))

@@ -78,7 +78,7 @@ struct Islands {
 
   bool crosses_here(Value *v) {
     auto a = abstract.find(v);
-    return a != abstract.end() && crosses(a->second);
+    return a != abstract.end() && typed(a->second); // others stay with who makes them, whatever they are
   }
 
   void find_needs() {
@@ -444,9 +444,9 @@ void Importer::islands(Function &f, std::string *blob) {
     std::string why;
     for (const auto &i : f.items)
       if (i->op.empty() && why.empty()) why = ": " + i->why + i->place;
-    throw Refused("output " + std::to_string(k) + " (" + (r->jtype ? r->jtype->repr_str() : "of an unknown kind") + ") " +
-                  (r->kind == Abstract::Tensor ? "has a type that appears at run time: declare it with --output-type 'f32[…]'" : "is neither a tensor nor a number") + why);
+    throw Refused("output " + std::to_string(k) + " (" + (r->jtype ? r->jtype->repr_str() : "of an unknown kind") + ") is neither a tensor nor a number" + why);
   }
+  if (in_one) throw Refused("TorchScript writes in place to a tensor of unknown type");
   Islands x(*this, f);
   x.find_needs();
   x.find_live();

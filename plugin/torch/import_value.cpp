@@ -76,9 +76,11 @@ bool is_number(const A &a) { return a->kind == Abstract::Number || is_known_numb
 
 bool is_container(const A &a) { return a->kind == Abstract::List || a->kind == Abstract::Tuple || a->kind == Abstract::Dict; }
 
-bool crosses(const A &a) { return (a->kind == Abstract::Tensor || a->kind == Abstract::Number) && !a->ir.empty() && !a->type.empty(); }
+bool typed(const A &a) { return (a->kind == Abstract::Tensor || a->kind == Abstract::Number) && !a->ir.empty() && !a->type.empty(); }
 
-bool sayable(const A &a) { return is_known_number(a) || crosses(a); }
+bool crosses(const A &a) { return typed(a) || (a->kind == Abstract::Tensor && !a->ir.empty()); }
+
+bool sayable(const A &a) { return is_known_number(a) || typed(a); }
 
 // ---------------------------------------------------------------- what the text names
 

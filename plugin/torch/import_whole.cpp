@@ -57,7 +57,7 @@ void Importer::whole(Function &f, const Values &inputs, std::string *blob) {
       }
       A r = f.results.at(next++);
       if (r->kind == Abstract::Known && (is_none(r) || !spelled(r).empty())) return;
-      if (r->type.empty() || (r->kind != Abstract::Tensor && r->kind != Abstract::Number)) throw Refused("an output has a type that appears at run time: declare it with --output-type 'f32[…]'");
+      if (r->kind != Abstract::Tensor && (r->kind != Abstract::Number || r->type.empty())) throw Refused("an output is neither a tensor nor a number");
       A x = std::make_shared<Abstract>(*r);
       x->ir = fresh();
       out.push_back(v);

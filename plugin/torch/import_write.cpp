@@ -25,7 +25,7 @@ struct Writer {
       std::string t = type_text(a->meta);
       if (plain_type(t) == a->type) return t;
     }
-    return a->type.empty() ? "?" : a->type;
+    return a->type.empty() ? "tensor" : a->type;
   }
   static std::string result(const A &a) {
     std::string s = is_none(a) ? "none" : spelled(a);

@@ -221,11 +221,12 @@ class Spec:
     def __init__(self, s):
         self.name, self.kind = s.name.decode(), _KINDS[s.kind]
         self.dtype = s.dtype.decode() if s.dtype else None
+        self.rank = s.rank if s.kind == 0 else 0  # -1: dtype and shape are what each call gives
         self.dims = tuple(s.dims[i].decode() for i in range(s.rank))
         self.constant = s.constant.decode() if s.constant else None
 
     def __repr__(self):
-        return f"{self.name}: {self.dtype or self.kind}[{', '.join(self.dims)}]"
+        return f"{self.name}: {self.dtype or self.kind}{'' if self.rank < 0 else '[' + ', '.join(self.dims) + ']'}"
 
 
 def _locked(method):

@@ -24,7 +24,11 @@ typedef enum { CG_E_INT, CG_E_SYM, CG_E_ADD, CG_E_MUL, CG_E_FLOORDIV, CG_E_MOD, 
 typedef struct { cg_plan_expr_op op; int64_t arg; } cg_plan_expr_item;
 typedef struct { cg_plan_expr_item *item; uint32_t n; } cg_plan_expr; // n == 1 && INT: a literal
 
-typedef enum { CG_V_TENSOR, CG_V_INT, CG_V_FLOAT, CG_V_BOOL, CG_V_NONE } cg_plan_value_kind;
+typedef enum {
+  CG_V_TENSOR, CG_V_INT, CG_V_FLOAT, CG_V_BOOL, CG_V_NONE,
+  CG_V_LATE, // a tensor of LibTorch's, or None, whose dtype, rank and sizes only the call tells: TORCH steps give and take it, main returns it
+  CG_V_COUNT
+} cg_plan_value_kind;
 
 typedef enum {
   CG_ST_ARENA,    // planned memory of the call, C order; lives from its first step to its last

@@ -152,7 +152,7 @@ static bool read_value(decoder *d, cg_plan_value *v) {
   *v = (cg_plan_value){.offset_expr = -1, .expr = -1};
   uint8_t kind = cg_read_u8(&d->r);
   v->name = text(d);
-  if (kind > CG_V_NONE) return bad(d, "kind %d of value", kind);
+  if (kind >= CG_V_COUNT) return bad(d, "kind %d of value", kind);
   v->kind = (cg_plan_value_kind)kind;
   switch (v->kind) {
   case CG_V_TENSOR: return read_tensor(d, v);
@@ -166,7 +166,8 @@ static bool read_value(decoder *d, cg_plan_value *v) {
     v->storage = CG_ST_CONST, v->size = 8;
     v->offset = cg_read_u64(&d->r);
     return true;
-  case CG_V_NONE: break;
+  case CG_V_LATE: v->storage = CG_ST_TORCH; return true;
+  case CG_V_NONE: case CG_V_COUNT: break;
   }
   return true;
 }
@@ -275,7 +276,7 @@ static bool check_params(decoder *d, const cg_plan_fn *f) {
   for (uint32_t i = 0; i < f->n_params; i++) {
     const cg_plan_value *v = &f->value[f->param[i]];
     bool fits = v->kind == CG_V_TENSOR ? v->storage == CG_ST_PARAM && v->index == i : v->kind == CG_V_FLOAT ? v->storage != CG_ST_CONST : v->expr < 0;
-    if (!fits) return bad(d, "function %s: parameter %u is none", f->name, i);
+    if (!fits || v->kind == CG_V_LATE) return bad(d, "function %s: parameter %u is none", f->name, i);
   }
   return true;
 }

@@ -38,7 +38,7 @@ static void write_value(cg_str *b, const cg_plan_value *v) {
     cg_write_u8(b, v->storage == CG_ST_CONST);
     if (v->storage == CG_ST_CONST) cg_write_u64(b, v->offset);
     break;
-  case CG_V_NONE: break;
+  case CG_V_NONE: case CG_V_LATE: case CG_V_COUNT: break;
   }
 }
 

@@ -27,7 +27,7 @@ static bool is_size(const cg_node *n) { return cg_node_is_op(n, "aten::sym_size.
 static bool size_fits(const cg_node *n) {
   const cg_value *x = cg_arg_tensor(&n->arg[0]);
   bool torch = x && x->def && x->def->backend && !strcmp(x->def->backend->name, "torch");
-  return n->result[0]->type.value && !torch;
+  return x && n->result[0]->type.value && !torch;
 }
 
 static bool claims(const cg_node *n) {

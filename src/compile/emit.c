@@ -70,6 +70,7 @@ static void set_type(cg_emitter *e, int index, const cg_type *t, const char *nam
   case CG_T_FLOAT: v->kind = CG_V_FLOAT, v->dtype = CG_F64; break;
   case CG_T_BOOL: v->kind = CG_V_BOOL, v->dtype = CG_BOOL; break;
   case CG_T_NONE: v->kind = CG_V_NONE; break;
+  case CG_T_LATE: v->kind = CG_V_LATE; break;
   default: cg_fail(e->s, CIERGE_BAD_MODEL, "%%%s has no type that can cross a region's boundary%s%s", name, t->note ? ": " : "", t->note ? t->note : "");
   }
 }
@@ -78,7 +79,7 @@ static int new_value(cg_emitter *e, const cg_type *t, const char *name, cg_plan_
   int i;
   add_value(e, &i);
   set_type(e, i, t, name);
-  e->fn->value[i].storage = (uint8_t)storage;
+  e->fn->value[i].storage = (uint8_t)(t->kind == CG_T_LATE ? CG_ST_TORCH : storage);
   return i;
 }
 

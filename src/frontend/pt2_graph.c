@@ -118,7 +118,7 @@ void cg_pt2_define_result(cg_pt2_graph *g, const cg_json *node, const cg_pt2_res
     v->type = cg_scalar_type(CG_T_NONE);
     return;
   }
-  v->type = cg_pt2_type_of(g, node, r->kind, r->name);
+  if (strcmp(r->kind, "as_tensor") || cg_map_get(&g->tensor, r->name)) v->type = cg_pt2_type_of(g, node, r->kind, r->name); // else not recorded
   cg_value_rename(g->r->m, v, r->name);
   cg_pt2_define(g, node, v->name, v);
 }

@@ -30,17 +30,10 @@ static void add_type(cg_pt_types *t, const cg_type *type) {
   cg_str_addc(&t->answer, '\n');
 }
 
-static const cg_expr *unbacked(cg_module *m) {
-  for (int i = 0;; i++) {
-    const char *name = cg_format(m->s, "u%d", i);
-    if (!cg_symbol_find(&m->exprs, name)) return cg_x_sym(&m->exprs, name);
-  }
-}
-
 // A number that appears at run time is a symbol: sizes may be made of it.
 static void name_number(cg_module *m, cg_type *t) {
   if (t->kind != CG_T_INT || t->value) return;
-  t->value = unbacked(m);
+  t->value = cg_unbacked_new(m);
   cg_symbol_range(t->value->symbol, INT64_MIN / 4, INT64_MAX / 4);
 }
 
@@ -71,7 +64,7 @@ static void join(cg_session *s, void *u) {
     cg_fail(s, CIERGE_BAD_MODEL, "%s and %s are different kinds of types", t->text, t->other);
   if (a.kind == CG_T_TENSOR) {
     cg_type j = cg_tensor_type(a.dtype, a.rank, CG_NEW_ARRAY(s, const cg_expr *, a.rank ? a.rank : 1));
-    for (int i = 0; i < a.rank; i++) j.dim[i] = a.dim[i] == b.dim[i] ? a.dim[i] : unbacked(m);
+    for (int i = 0; i < a.rank; i++) j.dim[i] = a.dim[i] == b.dim[i] ? a.dim[i] : cg_unbacked_new(m);
     a = j;
   } else if (a.value != b.value) {
     a.value = NULL;

@@ -231,6 +231,13 @@ const cg_expr *cg_type_numel(cg_module *m, const cg_type *t) {
   return n;
 }
 
+const cg_expr *cg_unbacked_new(cg_module *m) {
+  for (int i = 0;; i++) {
+    const char *name = cg_format(m->s, "u%d", i);
+    if (!cg_symbol_find(&m->exprs, name)) return cg_x_sym(&m->exprs, name);
+  }
+}
+
 bool cg_type_is_static(const cg_type *t) {
   for (int i = 0; t->kind == CG_T_TENSOR && i < t->rank; i++)
     if (!cg_x_is_static(t->dim[i])) return false;

@@ -8,6 +8,7 @@ static bool is_number(cg_type_kind k) { return k == CG_T_INT || k == CG_T_FLOAT 
 // Values whose type is not known yet, and those of no tensor or number type, may be anything.
 static bool value_fits(cg_schema_kind want, const cg_type *t) {
   if (t->kind == CG_T_UNKNOWN || t->kind == CG_T_OTHER) return true;
+  if (t->kind == CG_T_LATE) return want != CG_S_STR; // LibTorch makes a number of a tensor of one
   switch (want) {
   case CG_S_TENSOR: return t->kind == CG_T_TENSOR || is_number(t->kind);
   case CG_S_INT: return t->kind == CG_T_INT || t->kind == CG_T_BOOL;

@@ -18,7 +18,9 @@ typedef struct cg_module cg_module;
 
 // ---------------------------------------------------------------- Types
 
-typedef enum { CG_T_UNKNOWN, CG_T_TENSOR, CG_T_INT, CG_T_FLOAT, CG_T_BOOL, CG_T_STR, CG_T_NONE, CG_T_OTHER } cg_type_kind;
+// LATE: a tensor (or None, where an operator may give one) whose dtype, rank and sizes only the run knows. LibTorch's regions make such
+// values, pass them on and take them; @main may return them. Nobody else knows what to do with one.
+typedef enum { CG_T_UNKNOWN, CG_T_TENSOR, CG_T_INT, CG_T_FLOAT, CG_T_BOOL, CG_T_STR, CG_T_NONE, CG_T_OTHER, CG_T_LATE } cg_type_kind;
 
 #define CG_MAX_RANK 64
 
@@ -219,7 +221,11 @@ cg_type cg_tensor_type(cg_dtype t, int rank, const cg_expr **dim);
 cg_type cg_scalar_type(cg_type_kind k);
 bool cg_type_has_unbacked(const cg_type *t); // a tensor with a size that appears at run time
 bool cg_type_equal(const cg_type *a, const cg_type *b); // strides left out
+static inline bool cg_type_may_be_tensor(const cg_type *t) { // whatever it turns out to be
+  return t->kind == CG_T_TENSOR || t->kind == CG_T_LATE || t->kind == CG_T_UNKNOWN || t->kind == CG_T_OTHER;
+}
 const cg_expr *cg_type_numel(cg_module *m, const cg_type *t);
+const cg_expr *cg_unbacked_new(cg_module *m); // u0, u1, …: a size that appears at run time
 bool cg_type_is_static(const cg_type *t);
 
 static inline cg_arg cg_a_none(void) { return (cg_arg){.kind = CG_A_NONE}; }
@@ -238,6 +244,7 @@ cg_arg cg_a_str(cg_module *m, const char *text);
 // Calls f for every value that an argument holds, lists included.
 void cg_arg_each_value(const cg_arg *a, void (*f)(cg_value *, void *), void *u);
 void cg_node_each_input(const cg_node *n, void (*f)(cg_value *, void *), void *u);
+cg_value *cg_node_late_input(const cg_node *n); // a tensor among its arguments of which nothing is known before the run; NULL: none
 // "aten::mm (node mm_3)" for messages; a node without name is told by its place: "aten::mm (node 2 of @main)". In the session's arena.
 const char *cg_node_text(cg_session *s, const cg_node *n);
 // Argument by the schema's name; NULL: no such argument.

@@ -96,10 +96,20 @@ const cg_script *cg_node_script(const cg_node *n) {
   return NULL;
 }
 
+static void find_late(cg_value *v, void *u) {
+  if (v->type.kind == CG_T_LATE) *(cg_value **)u = v;
+}
+
+cg_value *cg_node_late_input(const cg_node *n) {
+  cg_value *found = NULL;
+  cg_node_each_input(n, find_late, &found);
+  return found;
+}
+
 static bool holds_tensors(const cg_arg *a) {
   for (int i = 0; a->kind == CG_A_LIST && i < a->list.n; i++)
     if (!holds_tensors(&a->list.at[i])) return false;
-  return a->kind == CG_A_LIST ? a->list.n > 0 : a->kind == CG_A_VALUE && (a->value->type.kind == CG_T_TENSOR || a->value->type.kind == CG_T_OTHER);
+  return a->kind == CG_A_LIST ? a->list.n > 0 : a->kind == CG_A_VALUE && a->value->type.kind != CG_T_UNKNOWN && cg_type_may_be_tensor(&a->value->type);
 }
 
 bool cg_script_writes(const cg_node *n, int i) {

@@ -80,7 +80,7 @@ static void add_tensor_type(cg_str *b, const cg_type *t, bool strides) {
 
 static void add_type(cg_str *b, const cg_type *t, bool strides) {
   static const char *const word[] = {[CG_T_UNKNOWN] = "?", [CG_T_INT] = "int", [CG_T_FLOAT] = "float", [CG_T_BOOL] = "bool",
-                                     [CG_T_STR] = "str", [CG_T_NONE] = "none", [CG_T_OTHER] = "other"};
+                                     [CG_T_STR] = "str", [CG_T_NONE] = "none", [CG_T_OTHER] = "other", [CG_T_LATE] = "tensor"};
   if (t->kind == CG_T_TENSOR) {
     add_tensor_type(b, t, strides);
     return;

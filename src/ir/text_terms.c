@@ -75,7 +75,7 @@ static void tensor_type(cg_text_parser *p, cg_type *t, bool strides) {
 
 cg_type cg_text_type(cg_text_parser *p, bool strides) {
   static const struct { const char *word; cg_type_kind kind; } words[] = {
-      {"int", CG_T_INT}, {"float", CG_T_FLOAT}, {"str", CG_T_STR}, {"none", CG_T_NONE}, {"other", CG_T_OTHER}};
+      {"int", CG_T_INT}, {"float", CG_T_FLOAT}, {"str", CG_T_STR}, {"none", CG_T_NONE}, {"other", CG_T_OTHER}, {"tensor", CG_T_LATE}};
   cg_type t = {0};
   if (cg_lex_take(&p->l, '?')) return t;
   const char *word = cg_lex_peek_word(&p->l, false);
@@ -92,7 +92,7 @@ cg_type cg_text_type(cg_text_parser *p, bool strides) {
     if (!strcmp(words[i].word, word)) t.kind = words[i].kind;
   if (t.kind == CG_T_UNKNOWN) {
     p->l.at = start;
-    cg_lex_expected(&p->l, "a type (f32[2, s0], int, float, bool, str, none, other(\"…\"), ?)");
+    cg_lex_expected(&p->l, "a type (f32[2, s0], tensor, int, float, bool, str, none, other(\"…\"), ?)");
   }
   if (*p->l.at != '(') return t;
   if (t.kind == CG_T_OTHER) {

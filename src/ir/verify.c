@@ -38,7 +38,7 @@ static void check_expr(checker *c, const cg_expr *e) {
 }
 
 static void check_type(checker *c, const cg_type *t, const char *of) {
-  if ((unsigned)t->kind > CG_T_OTHER) broken(c, "%s has no sensible type", of);
+  if ((unsigned)t->kind > CG_T_LATE) broken(c, "%s has no sensible type", of);
   if (t->value) check_expr(c, t->value);
   if (t->kind != CG_T_TENSOR) return;
   if ((unsigned)t->dtype >= CG_DTYPE_COUNT) broken(c, "%s has no sensible dtype", of);

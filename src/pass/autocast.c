@@ -41,7 +41,7 @@ typedef struct {
 
 // Autocast leaves f64, integers and complex numbers alone.
 static bool eligible(const caster *c, const cg_value *v) {
-  if (v->type.kind == CG_T_UNKNOWN)
+  if (v->type.kind == CG_T_UNKNOWN || v->type.kind == CG_T_LATE)
     cg_fail_at(c->m->s, CIERGE_BAD_MODEL, c->n->at, "%s (node %s) is in an autocast region, and the type of its argument %%%s is not known there",
                c->n->schema->key, c->n->name ? c->n->name : "", v->name);
   return v->type.kind == CG_T_TENSOR && cg_is_float(v->type.dtype) && v->type.dtype != CG_F64;
@@ -93,6 +93,6 @@ void cg_autocast(cg_module *m, cg_fn *f, cg_dtype lower) {
     cast_node(&c);
     bool known = true;
     for (int i = 0; i < n->nresults; i++) known = known && n->result[i]->type.kind != CG_T_UNKNOWN;
-    if (!known && n->op && n->op->infer) n->op->infer(m, n); // programs of text need not record types; what does not fit, the type rules will say
+    if (!known && n->op && n->op->infer && !cg_node_late_input(n)) n->op->infer(m, n); // programs of text need not record types; what does not fit, the type rules will say
   }
 }

@@ -56,10 +56,7 @@ static const cg_expr *translate(declaration *d, const cg_expr *x) {
   if (x->kind == CG_X_INT) return cg_x_int(pool, x->value);
   if (x->kind == CG_X_SYM) {
     const cg_expr **by = &d->by[x->symbol->index];
-    for (int i = 0; !*by; i++) {
-      const char *name = cg_format(d->p->s, "u%d", i);
-      if (!cg_symbol_find(pool, name)) *by = cg_x_sym(pool, name);
-    }
+    if (!*by) *by = cg_unbacked_new(d->m);
     return *by;
   }
   const cg_expr **arg = CG_NEW_ARRAY(d->p->s, const cg_expr *, x->nargs);
@@ -75,7 +72,8 @@ static _Noreturn void misfit(const declaration *d, const cg_value *v) {
 
 static void match(declaration *d, const cg_type *want, const cg_value *v) {
   const cg_type *have = &v->type;
-  if (want->kind != CG_T_TENSOR || want->dtype != have->dtype || want->rank != have->rank) misfit(d, v);
+  if (want->kind == CG_T_LATE) return; // any tensor
+  if (have->kind == CG_T_LATE || want->kind != CG_T_TENSOR || want->dtype != have->dtype || want->rank != have->rank) misfit(d, v);
   for (int i = 0; i < want->rank; i++) {
     const cg_expr *x = want->dim[i];
     if (x->kind == CG_X_SYM && !d->by[x->symbol->index]) d->by[x->symbol->index] = have->dim[i];
@@ -84,7 +82,7 @@ static void match(declaration *d, const cg_type *want, const cg_value *v) {
 }
 
 static void collect(const declaration *d, const cg_arg *a, cg_value_vec *out) {
-  if (a->kind == CG_A_VALUE && a->value->type.kind == CG_T_TENSOR) CG_PUSH(d->p->s, out, a->value);
+  if (a->kind == CG_A_VALUE && (a->value->type.kind == CG_T_TENSOR || a->value->type.kind == CG_T_LATE)) CG_PUSH(d->p->s, out, a->value);
   for (int i = 0; a->kind == CG_A_LIST && i < a->list.n; i++) collect(d, &a->list.at[i], out);
 }
 

@@ -8,7 +8,7 @@ void cg_pass_decompose(cg_pipeline *p, cg_module *m) {
     cg_fn *f = m->fns.at[i];
     for (cg_node *n = f->first, *next; n; n = next) {
       next = n->next;
-      if (!n->op || !n->op->decompose || cg_steer_rule(p, n)) continue;
+      if (!n->op || !n->op->decompose || cg_steer_rule(p, n) || cg_node_late_input(n)) continue;
       cg_node *before = n->prev;
       if (!n->op->decompose(m, n)) continue;
       next = before ? before->next : f->first; // what came in its place may be composite too

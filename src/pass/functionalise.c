@@ -54,7 +54,7 @@ static bool writes(const cg_node *n) {
 
 // ---------------------------------------------------------------- Names and values
 
-static bool is_tensor(const cg_value *v) { return v->type.kind == CG_T_TENSOR || v->type.kind == CG_T_UNKNOWN || v->type.kind == CG_T_OTHER; }
+static bool is_tensor(const cg_value *v) { return cg_type_may_be_tensor(&v->type); }
 
 static void refresh(ctx *x, cg_arg *a, cg_node *before) {
   if (a->kind == CG_A_VALUE && is_tensor(a->value)) a->value = cg_alias_now(&x->c, cg_name_of(&x->c, a->value)->is, before);
@@ -182,7 +182,16 @@ static bool can_cast(cg_dtype from, cg_dtype to) {
   return from == CG_BOOL || to != CG_BOOL;
 }
 
+// Whether nothing may be known of v before the run: its dtype would decide over the result's.
+static void find_late(cg_value *v, void *u) {
+  bool nobody_says = v->type.kind == CG_T_UNKNOWN && v->def && !(v->def->op && v->def->op->infer);
+  if (v->type.kind == CG_T_LATE || nobody_says) *(bool *)u = true;
+}
+
 static cg_value *call_functional(ctx *x, cg_node *n, const cg_schema *c, const cg_type *self) {
+  bool late = false;
+  cg_node_each_input(n, find_late, &late);
+  if (late) return NULL;
   cg_node *f = cg_node_like(x->fn, n, n, c->key, n->nargs, n->arg, 1);
   int dtype = functional_dtype(x, f, self);
   if (dtype < 0 || !can_cast((cg_dtype)dtype, self->dtype)) {

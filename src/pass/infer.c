@@ -2,8 +2,10 @@
 // rule), LibTorch's Meta kernels, a type that the user declared. Nothing is executed on data.
 #include <string.h>
 
+#include "ir/control.h"
 #include "ir/text.h"
 #include "ops/op.h"
+#include "pass/alias.h"
 #include "pass/declare.h"
 
 static const char *type_text(cg_session *s, const cg_type *t) {
@@ -63,17 +65,54 @@ static void correct_statistics(cg_node *n) {
   }
 }
 
+// What the schema alone says: a tensor, of which the run knows more; what is written to, as it was.
+static void by_schema(cg_module *m, cg_node *n) {
+  bool size = cg_node_is_op(n, "aten::sym_size.int") || cg_node_is_op(n, "aten::sym_numel");
+  for (int i = 0; i < n->nresults; i++) {
+    int item;
+    cg_type *t = &n->result[i]->type;
+    const cg_schema_arg *ret = cg_node_ret(n, i, &item);
+    if (!ret || t->kind != CG_T_UNKNOWN) continue;
+    for (int k = 0; ret->alias_write && k < n->schema->nargs; k++)
+      if (n->schema->arg[k].alias_write && n->schema->arg[k].alias_set == ret->alias_set && n->arg[k].kind == CG_A_VALUE) *t = n->arg[k].value->type;
+    if (t->kind != CG_T_UNKNOWN) continue;
+    switch (ret->type.kind) {
+    case CG_S_TENSOR: *t = cg_scalar_type(CG_T_LATE); break;
+    case CG_S_FLOAT: *t = cg_scalar_type(CG_T_FLOAT); break;
+    case CG_S_BOOL: *t = cg_scalar_type(CG_T_BOOL); break;
+    case CG_S_INT:
+      *t = cg_scalar_type(CG_T_INT);
+      t->value = cg_unbacked_new(m);
+      if (!size) cg_symbol_range(t->value->symbol, INT64_MIN / 4, INT64_MAX / 4);
+      break;
+    default: break;
+    }
+  }
+}
+
+// Only LibTorch's regions and @main's results can hold a tensor of which nothing is known before the run.
+_Noreturn static void must_know(cg_pipeline *p, const cg_value *late, const cg_node *at, const char *who) {
+  const cg_node *maker = late->def; // parameters are never late
+  cg_fail_at(p->s, CIERGE_BAD_MODEL, at ? at->at : maker->at, "%s gives a tensor whose dtype and sizes only the run knows, and %s must know them before: declare them with --op-type '%s=(…) -> (…)'",
+             cg_node_text(p->s, maker), who, maker->schema->key);
+}
+
 static void infer_node(cg_pipeline *p, cg_module *m, cg_node *n) {
   if (!n->schema) return; // calls got their types when they were made
   const char *reason = NULL;
+  const cg_value *late = cg_node_late_input(n);
+  if (late && cg_is_control(n)) must_know(p, late, n, cg_node_text(p->s, n));
   correct_statistics(n);
-  by_rule(p, m, n, &reason);
+  if (!late) by_rule(p, m, n, &reason);
   if (reason) // the arguments do not fit, whatever the model records
     cg_fail_at(p->s, CIERGE_BAD_MODEL, n->at, "%s: %s", cg_node_text(p->s, n), reason);
   if (all_known(n)) return;
   const char *why = "LibTorch is not here";
-  if (p->torch && !(why = p->torch->infer(p->torch, m, n)) && all_known(n)) return;
+  if (late) why = cg_format(p->s, "nothing known of %%%s", late->name);
+  else if (p->torch && !(why = p->torch->infer(p->torch, m, n)) && all_known(n)) return;
   if (cg_declared_type(p, m, n)) return;
+  by_schema(m, n);
+  if (all_known(n)) return;
   cg_fail_at(p->s, CIERGE_BAD_MODEL, n->at,
              "no type for the results of %s: no rule of cierge's, nothing recorded in the model, %s; "
              "declare it with --op-type '%s=(…) -> (…)'",
@@ -88,6 +127,15 @@ static void infer_fn(cg_pipeline *p, cg_module *m, cg_fn *f, cg_map *done) {
       if (n->arg[i].kind == CG_A_FN) infer_fn(p, m, n->arg[i].fn, done);
     infer_node(p, m, n);
   }
+  for (int i = 0; f != m->main && i < f->result.n; i++) {
+    const cg_value *v = f->result.at[i].kind == CG_A_VALUE ? f->result.at[i].value : NULL;
+    if (v && v->type.kind == CG_T_LATE) must_know(p, v, NULL, "the control flow that it is a result of");
+  }
+  for (int i = 0; i < f->update.n; i++)
+    if (f->update.at[i].value->type.kind == CG_T_LATE) must_know(p, f->update.at[i].value, NULL, "the state or input that it is written to");
+  for (int i = 0; i < f->param.n; i++)
+    if (f->param.at[i]->type.kind == CG_T_LATE)
+      cg_fail(p->s, CIERGE_BAD_MODEL, "@%s: parameter %%%s has no dtype and sizes, which only tensors that LibTorch makes may lack", f->name, f->param.at[i]->name);
 }
 
 void cg_pass_infer(cg_pipeline *p, cg_module *m) {

@@ -216,10 +216,14 @@ static bool has_number(uint8_t dtype) { return dtype != CG_F16 && dtype != CG_BF
 static bool check_types(checker *k, const cg_plan_step *s) {
   for (uint32_t i = 0; i < s->n_out; i++) {
     const cg_plan_value *v = value(k, s->out[i]);
+    if (v->kind == CG_V_LATE && s->kind != CG_STEP_TORCH) return bad(k, "value %u %s has no memory of its kind of step", s->out[i], v->name);
     if (v->kind != CG_V_TENSOR) continue;
     bool fits = s->kind == CG_STEP_TORCH ? v->storage == CG_ST_TORCH : is_arena(k, s->out[i]) || (s->kind == CG_STEP_KERNEL && is_state_in_place(k, s->out[i]));
     if (!fits) return bad(k, "value %u %s has no memory of its kind of step", s->out[i], v->name);
   }
+  for (uint32_t i = 0; i < s->n_in; i++)
+    if (value(k, s->in[i])->kind == CG_V_LATE && s->kind != CG_STEP_TORCH)
+      return bad(k, "a step of kind %d takes value %u %s, of which only LibTorch knows what it is", (int)s->kind, s->in[i], value(k, s->in[i])->name);
   switch (s->kind) {
   case CG_STEP_KERNEL:
     for (uint32_t i = 0; i < s->n_out; i++)
@@ -289,7 +293,9 @@ static bool walk(checker *k) {
   for (uint32_t i = 0; i < fn->n_steps; i++)
     if (!check_step(k, i)) return false;
   for (uint32_t i = 0; i < fn->n_results; i++)
-    if (!read(k, fn->result[i], fn->n_steps)) return false;
+    if (value(k, fn->result[i])->kind == CG_V_LATE && fn != k->plan->fn[0])
+      return bad(k, "result %u is a value of which only LibTorch knows what it is", i);
+    else if (!read(k, fn->result[i], fn->n_steps)) return false;
   for (uint32_t i = 0; i < fn->n_updates; i++)
     if (!read(k, fn->update[i].value, fn->n_steps)) return false;
   return true;
@@ -306,7 +312,7 @@ static bool releases(cg_fn_info *info, cg_pool *pool, cg_failure *f) {
     if (pass && !(info->release = cg_pool_alloc(pool, n + 1, sizeof *info->release))) return no_memory(f);
     for (uint32_t i = 0; i < fn->n_values; i++) {
       const cg_value_info *x = &info->value[i];
-      if (fn->value[i].kind != CG_V_TENSOR || fn->value[i].storage != CG_ST_TORCH) continue;
+      if (fn->value[i].kind != CG_V_LATE && (fn->value[i].kind != CG_V_TENSOR || fn->value[i].storage != CG_ST_TORCH)) continue;
       uint32_t last = x->first == UINT32_MAX || x->last > fn->n_steps ? fn->n_steps : x->last;
       if (pass) info->release[--at[last + 1]] = i;
       else at[last + 1]++, n++;

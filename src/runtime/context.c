@@ -110,7 +110,7 @@ void cierge_context_free(cierge_context *c) {
   for (uint32_t i = 0; c->frame && i < plan->n_fns; i++) cg_frame_free(&c->frame[i]);
   cg_torch_runs_free(c);
   for (uint32_t i = 0; c->given && i < plan->n_inputs; i++) cg_buffer_free(&c->given[i].staging);
-  for (uint32_t i = 0; c->result && i < plan->fn[0]->n_results; i++) cg_buffer_free(&c->result[i].copy);
+  for (uint32_t i = 0; c->result && i < plan->fn[0]->n_results; i++) cg_buffer_free(&c->result[i].copy), cg_buffer_free(&c->result[i].geometry);
   for (uint32_t i = 0; c->state && i < plan->n_states; i++) cg_buffer_free(&c->state[i]);
   if (c->trace) cg_heap_free(c->trace->at);
   cg_team_free(c->team);

@@ -10,6 +10,7 @@ static void type(cg_text *t, const cierge_spec *s) {
   if (s->constant) cg_text_add(t, "constant %s", s->constant);
   else if (s->kind == CIERGE_KIND_NONE) cg_text_add(t, "None");
   else if (s->kind != CIERGE_KIND_TENSOR) cg_text_add(t, "%s", s->kind == CIERGE_KIND_INT ? "int" : s->kind == CIERGE_KIND_FLOAT ? "float" : "bool");
+  else if (s->rank < 0) cg_text_add(t, "tensor, of a dtype and shape that each call tells");
   else {
     cg_text_add(t, "%s[", s->dtype);
     size_t start = t->n;

@@ -36,6 +36,20 @@ static cierge_status *check_user(const cierge_context *c, uint32_t i) {
   return cg_status_format(CIERGE_BAD_INPUT, "output_%u is %s, the memory for it is %s", i, want, have);
 }
 
+// A result that says only now what it is.
+static cierge_status *settle_late(cg_result *r, const cg_slot *s) {
+  size_t rank = (size_t)s->rank;
+  r->none = s->dtype < 0;
+  if (r->none) return NULL;
+  if (!cg_buffer_need(&r->geometry, 2 * rank * sizeof(int64_t))) return cg_no_memory();
+  r->shape = r->geometry.at, r->stride = r->shape + rank;
+  r->t.shape = r->shape, r->t.strides = r->stride;
+  r->t.ndim = s->rank;
+  r->t.dtype = (DLDataType){cg_dtypes[s->dtype].dl_code, cg_dtypes[s->dtype].dl_bits, 1};
+  describe(r, s->size, s->data);
+  return NULL;
+}
+
 // Result i where it can stay.
 static cierge_status *settle(cierge_context *c, uint32_t i) {
   cg_frame *f = &c->frame[0];
@@ -43,6 +57,7 @@ static cierge_status *settle(cierge_context *c, uint32_t i) {
   cg_result *r = &c->result[i];
   cg_view view;
   r->taken = false;
+  if (f->fn->plan->value[v].kind == CG_V_LATE) return settle_late(r, &f->slot[v]);
   if (is_own(f, v)) {
     cierge_status *st = f->fn->plan->value[v].storage == CG_ST_ALIAS ? cg_resize(f, v) : NULL;
     if (!st) describe(r, f->slot[v].size, cg_data(f, v));
@@ -96,6 +111,7 @@ static cierge_status *set(cierge_context *c, size_t i, const DLTensor *t) {
   cg_result *r = &c->result[i];
   const cierge_spec *spec = &c->p->output[i];
   if (t && spec->kind == CIERGE_KIND_NONE) return cg_status_format(CIERGE_USAGE, "cierge_output_set: %s is None", spec->name);
+  if (t && spec->rank < 0) return cg_status_format(CIERGE_USAGE, "cierge_output_set: what %s is only each call tells, so the context gives its memory", spec->name);
   if (t) st = cg_check_tensor("memory for", spec, t);
   for (int d = 0; !st && t && t->strides && d < t->ndim; d++)
     if (t->shape[d] > 1 && !t->strides[d]) st = cg_status_format(CIERGE_BAD_INPUT, "memory for %s: a stride is 0", spec->name);
@@ -113,7 +129,7 @@ cierge_status *cierge_output_set(cierge_context *c, size_t i, const DLTensor *t)
   return st;
 }
 
-static bool is_none(const cierge_context *c, size_t i) { return c->p->output[i].kind == CIERGE_KIND_NONE; }
+static bool is_none(const cierge_context *c, size_t i) { return c->p->output[i].kind == CIERGE_KIND_NONE || c->result[i].none; }
 
 static cierge_status *get(const cierge_context *c, size_t i, const DLTensor **t) {
   cierge_status *st = check_done(c, i, "cierge_output_get");

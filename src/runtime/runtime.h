@@ -123,6 +123,7 @@ typedef struct {
   bool owned;                  // handle is this frame's to free
   int64_t i;                   // INT, BOOL; ALIAS: its byte offset
   double f;                    // FLOAT
+  int dtype, rank;             // LATE: the tensor's that is there (dtype -1: it is None); size points into it
   cg_buffer own;               // memory of late values and of C-order copies
 } cg_slot;
 
@@ -171,9 +172,10 @@ typedef struct {
 } cg_given;
 
 typedef struct {
-  bool has_user, done, taken;
+  bool has_user, done, taken, none; // none: a LATE output is None this time
   DLTensor user, t;
   int64_t *shape, *stride;     // [rank]
+  cg_buffer geometry;          // LATE: both
   int64_t number;              // scalars: 8 bytes of whatever they are
   cg_buffer copy;
 } cg_result;

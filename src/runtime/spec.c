@@ -151,10 +151,14 @@ static bool set_sizes(cierge_program *p, cierge_spec *s, const cg_plan_value *v,
 
 static bool set_value(cierge_program *p, cierge_spec *s, uint32_t index, shared *done) {
   static const cierge_kind kinds[] = {[CG_V_TENSOR] = CIERGE_KIND_TENSOR, [CG_V_INT] = CIERGE_KIND_INT, [CG_V_FLOAT] = CIERGE_KIND_FLOAT,
-                                      [CG_V_BOOL] = CIERGE_KIND_BOOL, [CG_V_NONE] = CIERGE_KIND_NONE};
+                                      [CG_V_BOOL] = CIERGE_KIND_BOOL, [CG_V_NONE] = CIERGE_KIND_NONE, [CG_V_LATE] = CIERGE_KIND_TENSOR};
   const cg_plan_value *v = &p->plan->fn[0]->value[index];
   s->kind = kinds[v->kind];
   if (v->kind == CG_V_NONE) return true;
+  if (v->kind == CG_V_LATE) {
+    s->rank = -1;
+    return true;
+  }
   set_dtype(s, v->dtype);
   if (v->kind != CG_V_TENSOR) return true;
   s->rank = (int)v->rank;

@@ -131,7 +131,7 @@ static bool check_version(const cierge_program *p, cg_failure *f) {
 
 // What a value is in every call.
 static cierge_torch_value described(const cg_plan_value *x, const int64_t *size) {
-  static const int kinds[] = {[CG_V_TENSOR] = 0, [CG_V_INT] = 1, [CG_V_FLOAT] = 2, [CG_V_BOOL] = 3, [CG_V_NONE] = 4};
+  static const int kinds[] = {[CG_V_TENSOR] = 0, [CG_V_INT] = 1, [CG_V_FLOAT] = 2, [CG_V_BOOL] = 3, [CG_V_NONE] = 4, [CG_V_LATE] = 0};
   cierge_torch_value t = {.kind = kinds[x->kind]};
   if (x->kind == CG_V_TENSOR) t.dtype = cg_dtypes[x->dtype].c10, t.rank = (int)x->rank, t.size = size;
   return t;
@@ -261,7 +261,13 @@ static cierge_status *lend(cg_frame *f, uint32_t v, cierge_torch_value *t) {
     break;
   case CG_V_INT: case CG_V_BOOL: st = cg_integer(f, v, &t->i); break;
   case CG_V_FLOAT: t->f = f->slot[v].f; break;
-  case CG_V_NONE: break;
+  case CG_V_LATE: {
+    const cg_slot *s = &f->slot[v];
+    bool none = s->dtype < 0;
+    *t = (cierge_torch_value){.kind = none ? 4 : 0, .handle = s->handle, .data = s->data, .dtype = none ? 0 : cg_dtypes[s->dtype].c10, .rank = s->rank, .size = s->size};
+    break;
+  }
+  case CG_V_NONE: case CG_V_COUNT: break;
   }
   return st;
 }
@@ -289,6 +295,25 @@ static void keep(cg_frame *f, uint32_t v, cierge_torch_value *t) {
   t->handle = NULL;
 }
 
+// A tensor of whatever type, or None.
+static cierge_status *take_late(cg_frame *f, const cg_plan_step *s, uint32_t i, cierge_torch_value *t) {
+  cg_slot *to = &f->slot[s->out[i]];
+  to->dtype = -1, to->rank = 0, to->bytes = 0;
+  if (t->kind == 4) return NULL;
+  if (t->kind || !t->handle) return misfit(f, s, i, "kind");
+  int dtype = cg_dtype_by_c10_code(t->dtype);
+  if (dtype < 0) {
+    char text[128];
+    snprintf(text, sizeof text, "LibTorch gave result %u of the region a dtype that cierge lacks (c10 code %d)", i, t->dtype);
+    return cg_step_error(f, s->site, CIERGE_RUN_ERROR, text);
+  }
+  to->dtype = dtype, to->rank = t->rank;
+  to->size = (int64_t *)t->size; // the tensor's own: read only
+  keep(f, s->out[i], t);
+  cg_tensor_bytes(to->size, (uint32_t)to->rank, cg_dtypes[dtype].size, &to->bytes);
+  return NULL;
+}
+
 static cierge_status *take(cg_frame *f, const cg_plan_step *s, uint32_t i, cierge_torch_value *t) {
   uint32_t v = s->out[i];
   const cg_plan_value *x = &f->fn->plan->value[v];
@@ -300,6 +325,7 @@ static cierge_status *take(cg_frame *f, const cg_plan_step *s, uint32_t i, cierg
     cg_bind_sizes(f, s, i, t->size);
     return NULL;
   }
+  if (x->kind == CG_V_LATE) return take_late(f, s, i, t);
   cg_scalar n;
   if (x->kind == CG_V_NONE) return t->kind == 4 ? NULL : misfit(f, s, i, "kind");
   if (!number_of(t, &n)) return misfit(f, s, i, "kind");

@@ -92,6 +92,10 @@ static cg_plan_step *control(builder *b, cg_plan_step_kind kind, uint32_t n_in, 
   D(parameter_of_nobody, uint32_t four = E_FOUR; b_tensor(b, "z", CG_F32, CG_ST_PARAM, 1, &four)) \
   D(part_of_what_comes_later, uint32_t four = E_FOUR; b_alias(b, 99, CG_F32, 1, &four, -1)) \
   D(part_at_no_place, uint32_t four = E_FOUR; b_alias(b, W, CG_F32, 1, &four, 99)) \
+  D(late_parameter, b_param(b, late(b))) \
+  D(late_value_of_a_copy, STEP(0).out[0] = late(b)) \
+  D(copy_of_a_late_value, STEP(0).in[0] = late(b)) \
+  D(late_result_below_main, b_fn(b, "f"); b_result(b, late(b))) \
   D(kind_of_step, STEP(0).kind = 99) \
   D(kernel_index, STEP(0).kind = CG_STEP_KERNEL) \
   D(region_index, STEP(0).kind = CG_STEP_TORCH) \
@@ -302,6 +306,14 @@ static void region(builder *b, const char *op) {
   b_result(b, y);
 }
 
+static uint32_t late(builder *b) { return b_value(b, (cg_plan_value){.kind = CG_V_LATE, .storage = CG_ST_TORCH, .offset_expr = -1, .expr = -1}); }
+
+static void late_region(builder *b, const char *op) {
+  uint32_t n = b_num(b, 4), x = b_input(b, b_tensor(b, "x", CG_F32, CG_ST_PARAM, 1, &n)), y = late(b), site = b_site(b, op, "node", "model.py", 7);
+  b_torch(b, op, site, B_LIST(x), B_LIST(y))->site = site;
+  b_result(b, y);
+}
+
 #define RUNNING(D) \
   D(good, sound(b)) D(script, sound(b); b_script(b, "m", "bytes")) \
   D(kernel_code, kernel_code(b)) D(late_size, late_size(b, "y")) D(late_size_of_nobody, late_size(b, "")) \
@@ -320,6 +332,7 @@ static void region(builder *b, const char *op) {
   D(int_floor_division, calculation(b, CG_SCALAR_FLOORDIV, 0, 1, 0, 0)) D(square_root, calculation(b, CG_SCALAR_SYM_SQRT, 0, -1, 0, 0)) \
   D(torch_fail, region(b, "aten::fail")) D(torch_double, region(b, "aten::double")) D(torch_shape, region(b, "aten::half")) D(torch_kind, region(b, "aten::kind")) \
   D(torch_type, region(b, "aten::type")) D(torch_rank, region(b, "aten::rank")) D(torch_new, region(b, "aten::new")) \
+  D(torch_late, late_region(b, "aten::rank")) D(torch_late_kind, late_region(b, "aten::kind")) D(torch_late_dtype, late_region(b, "aten::dtype")) \
   D(torch_twice, region_twice(b)) D(torch_newer, region(b, "aten::double"); b->plan.torch_min = "2.14") \
   D(torch_older, region(b, "aten::double"); b->plan.torch_max = "2.12") \
   D(torch_between, region(b, "aten::double"); b->plan.torch_min = "2.1"; b->plan.torch_max = "2.2") \

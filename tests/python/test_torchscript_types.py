@@ -1,13 +1,20 @@
-"""Traced programs whose types PyTorch's Meta kernels do not give, or not for symbolic sizes: losses, transforms, packed sequences, resizing by computed sizes."""
+"""Programs with types that PyTorch's Meta kernels do not give, or not for symbolic sizes (losses, transforms, packed sequences, resizing by computed
+sizes), and with types that only the run knows."""
+import json
 import pathlib
 import sys
+import zipfile
+from typing import Optional
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import torch
 import torch.nn.functional as F
-from common import main
-from torchscript import check
-from torch import nn
+import numpy as np
+from common import SCRATCH, cli, export, main, module
+from torch import Tensor, nn
+from torchscript import S, X, check, compiled, run, same, save
+
+import cierge
 
 torch.manual_seed(0)
 SIGNAL, SPECTRUM = torch.randn(2, 400), torch.stft(torch.randn(2, 400), 64, return_complex=True)
@@ -47,6 +54,11 @@ def test_stft_and_istft():
 def test_packed_sequences():
     for data in ((torch.randn(3, 7, 4), LENGTHS), (torch.randn(3, 7, 4), LENGTHS.flip(0))):
         sort = bool(data[1][0] == 7)
+        for layer in (nn.LSTM(4, 6, 2, bidirectional=True).requires_grad_(False), nn.GRU(4, 6).requires_grad_(False)):
+            def recur(x, n):
+                y, state = layer(nn.utils.rnn.pack_padded_sequence(x, n, True, sort))
+                return nn.utils.rnn.pad_packed_sequence(y, True), state
+            traced(recur, data, "recurrent")
         traced(lambda x, n: nn.utils.rnn.pad_packed_sequence(nn.utils.rnn.pack_padded_sequence(x, n, True, sort), True, -1.0, 9), data, "packed")
 
 
@@ -74,6 +86,99 @@ def test_others():
     layer = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True).eval()
     with torch.no_grad():  # the fast path: one operator
         traced(layer, (torch.randn(2, 5, 16),), "encoder", types=["f32[s0, s1, 16]"], more=[(torch.randn(3, 1, 16),)])
+
+
+# ---------------------------------------------------------------- types that only the run knows
+
+def squeezed(x: Tensor):
+    return x[x > 0].squeeze(), x + 1
+
+
+def either(x: Tensor):
+    if bool(x.sum() > 0):
+        return x.to(torch.float64)
+    return x.long()[0]
+
+
+def maybe(x: Tensor):
+    y: Optional[Tensor] = None
+    if bool(x.sum() > 0):
+        y = x.exp()
+    return y, x * 2
+
+
+def written(x: Tensor):
+    y = x[x > 0].squeeze()
+    y.add_(1)
+    y[...] = y * 2
+    return y, x
+
+
+def first_column(x: Tensor):
+    return x[:, :1].squeeze(0)
+
+
+def test_outputs_of_types_that_only_the_run_knows():
+    one = torch.zeros(4, 6)
+    one[2, 3] = 5
+    for f in (squeezed, either, maybe, written):
+        check(torch.jit.script(f), (X,), (-X,), (one,), (-X.abs(),), (X,), name=f.__name__, types=[S])
+    check(torch.jit.script(first_column), (X,), (X[:1].contiguous(),), (X,), name="first", types=[S])
+    check(torch.jit.script(first_column), (X[:1].contiguous(),), name="first", types=["f32[1, 6]"], torch_nodes=0)
+
+
+def test_values_that_only_LibTorch_holds():
+    """Sparse, quantised, nested: inside a region they are what they are."""
+    x = torch.randn(3, 3)
+    traced(lambda x: torch.sparse.mm(x.to_sparse(), x.T), (x,), "sparse", more=[(torch.eye(3),)])
+    traced(lambda x: torch.quantize_per_tensor(x, 0.1, 0, torch.quint8).dequantize(), (x,), "quantised")
+    traced(lambda x: torch.nested.to_padded_tensor(torch.nested.nested_tensor([x, x[:2]]), 0.0), (x,), "nested")
+    traced(lambda a, b: torch.linalg.lstsq(a, b, driver="gelsd")[:2], (torch.randn(2, 5, 3), torch.randn(2, 5, 2)), "lstsq")
+
+
+def test_scripted_layers():
+    x = torch.randn(2, 5, 16)
+    with torch.no_grad():
+        check(torch.jit.script(nn.TransformerEncoderLayer(16, 4, 32, batch_first=True).eval()), (x,), (x[:1].contiguous(),), name="layer", types=["f32[s0, 5, 16]"])
+        check(torch.jit.script(nn.MultiheadAttention(16, 4, batch_first=True).eval()), (x, x, x), name="attention")
+
+
+def test_command_line_and_memory():
+    path = save(torch.jit.script(either), "either")
+    artifact, report = compiled(path, [S])
+    assert [(o.kind, o.dtype, o.rank) for o in artifact.outputs] == [("tensor", None, -1)], artifact.outputs
+    assert "output_0: tensor, of a dtype and shape that each call tells" in cierge.inspect(path.with_suffix(".cierge"))
+    for x in (X, -X):
+        np.savez(SCRATCH / "in.npz", x=x.numpy())
+        cli("run", path.with_suffix(".cierge"), "--inputs", SCRATCH / "in.npz", "--outputs", SCRATCH / "out.npz", check=0)
+        same([torch.from_numpy(np.load(SCRATCH / "out.npz")["output_0"])], either(x))
+    context = artifact.context(threads=1)
+    first = run(context, (X,))  # taken: it outlives the next call
+    same(run(context, (-X,)), either(-X))
+    same(first, either(X))
+
+
+def test_exported_programs_without_types():
+    """What a .pt2 does not record, no rule and no Meta kernel knows: LibTorch's, up to the outputs."""
+    with torch.no_grad():
+        path = export(module(lambda x: (torch.nonzero(x) + 1, torch.relu(x))), (X,), "unrecorded")
+    bare = SCRATCH / "bare.pt2"
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(bare, "w", zipfile.ZIP_STORED) as new:
+        for i in old.infolist():
+            data = old.read(i)
+            if i.filename.endswith("models/model.json"):
+                program = json.loads(data)
+                graph = program["graph_module"]["graph"]
+                for node in graph["nodes"]:
+                    if node["target"].endswith(("nonzero.default", "add.Tensor")):
+                        del graph["tensor_values"][node["outputs"][0]["as_tensor"]["name"]]
+                data = json.dumps(program)
+            new.writestr(i, data)
+    cierge.compile(bare, bare.with_suffix(".cierge"))
+    context = cierge.load(bare.with_suffix(".cierge")).context(threads=1)
+    assert [o.rank for o in context.program.outputs] == [-1, 2]
+    for x in (X, -X, X * 0):
+        same(run(context, (x,)), (torch.nonzero(x) + 1, torch.relu(x)))
 
 
 if __name__ == "__main__":

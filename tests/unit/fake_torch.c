@@ -1,6 +1,7 @@
 // LibTorch's plugin, played by a small library. A region is one call on one f32 input x:
 //   double: 2 * x. half: the first half of 2 * x, so its size appears only then. fail: an error where x[0] > 100, else 2 * x.
-//   kind, type, rank: 2 * x, said to be a number, f64, of rank 2. new: no such region can be made.
+//   kind, type, rank: 2 * x, said to be a number, f64, of rank 2. none: None. dtype: 2 * x, of a dtype that nobody has. new: no such
+//   region can be made.
 // It counts living tensors, and inputs that came as tensors. FAKE_ABI, FAKE_VERSION: another interface, another version.
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,10 +80,10 @@ static int region_run(cierge_torch_run *run, const cierge_torch_value *in, int n
   *t = (tensor){{n, 1}, malloc((size_t)n * 4 + 4)};
   live++;
   for (int64_t i = 0; i < n; i++) t->data[i] = 2 * x[i];
-  *out = (cierge_torch_value){.handle = t, .data = t->data, .dtype = is(r, "type") ? 7 : 6, .rank = is(r, "rank") ? 2 : 1, .size = t->size};
-  if (is(r, "kind")) {
+  *out = (cierge_torch_value){.handle = t, .data = t->data, .dtype = is(r, "dtype") ? 99 : is(r, "type") ? 7 : 6, .rank = is(r, "rank") ? 2 : 1, .size = t->size};
+  if (is(r, "kind") || is(r, "none")) {
     tensor_free(t);
-    *out = (cierge_torch_value){.kind = 1, .i = 5};
+    *out = (cierge_torch_value){.kind = is(r, "kind") ? 1 : 4, .i = 5};
   }
   return 0;
 }

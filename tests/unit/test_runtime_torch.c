@@ -57,10 +57,59 @@ static void lost_library(builder *b) {
   b->plan.custom->library = "libmine.so", b->plan.custom->hash = "0123456789abcdef0123456789abcdef";
 }
 
+static uint32_t late(builder *b, const char *name) {
+  return b_value(b, (cg_plan_value){.kind = CG_V_LATE, .storage = CG_ST_TORCH, .offset_expr = -1, .expr = -1, .name = name});
+}
+
+// x: f32[s0] -> rank -> half, both of types that only the call tells; and what is None
+static void late_plan(builder *b) {
+  uint32_t dim = b_sym(b, b_symbol(b, "s0", 0, 64)), x = b_input(b, b_tensor(b, "x", CG_F32, CG_ST_PARAM, 1, &dim));
+  uint32_t y = late(b, "y"), h = late(b, "h"), none = late(b, "none");
+  b_torch(b, "aten::rank", 0, B_LIST(x), B_LIST(y));
+  b_torch(b, "aten::half", 0, B_LIST(y), B_LIST(h));
+  b_torch(b, "aten::none", 0, B_LIST(x), B_LIST(none));
+  b_result(b, h);
+  b_result(b, y);
+  b_result(b, none);
+}
+
 static cierge_program *torch_program(make_plan *make) {
   cierge_program *p;
   good(cierge_load(artifact(make), &(cierge_load_options){.size = sizeof(cierge_load_options), .libtorch = folder}, &p));
   return p;
+}
+
+static void late_types(const int *live) {
+  cierge_program *p = torch_program(late_plan);
+  const cierge_spec *spec = cierge_output_spec(p, 1);
+  assert_true(spec->kind == CIERGE_KIND_TENSOR && !spec->dtype && spec->rank == -1);
+  cierge_context *c = context(p);
+  float x[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+  int64_t shape[1] = {8};
+  DLTensor t = f32(x, 1, shape);
+  good(cierge_input_set(c, 0, &t, CIERGE_READ_ONLY));
+  refused(cierge_output_set(c, 1, &t), CIERGE_USAGE, "what output_1 is only each call tells");
+  DLManagedTensorVersioned *m;
+  for (int n = 8; n >= 2; n -= 3) {
+    shape[0] = n;
+    good(cierge_run(c));
+    const DLTensor *y = output(c, 1), *h = output(c, 0), *none;
+    assert_true(y->ndim == 2 && y->shape[0] == n && y->shape[1] == 1 && y->strides[0] == 1);
+    assert_true(y->dtype.code == kDLFloat && y->dtype.bits == 32);
+    assert_true(h->ndim == 1 && h->shape[0] == n / 2);
+    assert_float_equal(at(y, n - 1), 2 * n, 0);
+    assert_float_equal(at(h, 0), 4, 0);
+    good(cierge_output_get(c, 2, &none));
+    assert_null(none);
+  }
+  good(cierge_output_take(c, 1, &m));
+  assert_int_equal(*live, 2);
+  cierge_context_free(c);
+  cierge_program_free(p);
+  assert_true(m->dl_tensor.ndim == 2 && m->dl_tensor.shape[0] == 2);
+  assert_float_equal(at(&m->dl_tensor, 1), 4, 0);
+  m->deleter(m);
+  assert_int_equal(*live, 0);
 }
 
 static void regions(void **u) {
@@ -116,6 +165,7 @@ static void regions(void **u) {
   cierge_context_free(c);
   cierge_program_free(p);
   assert_int_equal(*live, 0);
+  late_types(live);
   refused(cierge_load(artifact(newer_torch), NULL, &p), CIERGE_MISSING, "needs LibTorch 2.14 or newer, here is 2.13.1");
   refused(cierge_load(artifact(older_torch), NULL, &p), CIERGE_MISSING, "needs LibTorch 2.10 to 2.12, here is 2.13.1");
   cierge_program_free(torch_program(same_torch));

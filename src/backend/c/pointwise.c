@@ -141,7 +141,8 @@ static void check_type(check *c, const cg_value *v) {
   if (c->why) return;
   if (t->kind == CG_T_TENSOR && !supported(t->dtype)) c->why = cg_format(c->s, "dtype %s", cg_dtypes[t->dtype].torch_name);
   if (t->kind != CG_T_TENSOR && t->kind != CG_T_INT && t->kind != CG_T_FLOAT && t->kind != CG_T_BOOL)
-    c->why = cg_format(c->s, "%%%s is %s", v->name, t->note ? t->note : "of no type that native kernels know");
+    c->why = cg_format(c->s, "%%%s is %s", v->name,
+                       t->kind == CG_T_LATE ? "a tensor whose dtype and sizes only the run knows" : t->note ? t->note : "of no type that native kernels know");
 }
 static void check_input(cg_value *v, void *u) { check_type(u, v); }
 

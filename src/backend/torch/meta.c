@@ -235,13 +235,6 @@ static const cg_expr *sum_of_multiples(question *q, int result, int d) {
   return cg_x_add(pool, sum, cg_x_int(pool, constant));
 }
 
-static const cg_expr *fresh_symbol(cg_module *m) {
-  for (int i = 0;; i++) {
-    const char *name = cg_format(m->s, "u%d", i);
-    if (!cg_symbol_find(&m->exprs, name)) return cg_x_sym(&m->exprs, name);
-  }
-}
-
 static const cg_expr *size_of(question *q, int result, int d) {
   int64_t base = q->answer[0][result].dim[d];
   const cg_expr *x = cg_x_int(&q->m->exprs, base);
@@ -249,7 +242,7 @@ static const cg_expr *size_of(question *q, int result, int d) {
   for (int i = 0; i < q->sizes.n; i++)
     if (agrees(q, q->sizes.at[i], result, d)) return q->sizes.at[i];
   x = sum_of_multiples(q, result, d);
-  return x && agrees(q, x, result, d) ? x : fresh_symbol(q->m);
+  return x && agrees(q, x, result, d) ? x : cg_unbacked_new(q->m);
 }
 
 static const char *set_type(question *q, int k) {

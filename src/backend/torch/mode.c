@@ -46,6 +46,7 @@ static const char *unfit_node(cg_session *s, const cg_node *n) {
   if (cg_node_is_op(n, "aten::view.dtype")) return "TorchScript takes no dtype for its argument";
   if (n->op && n->op->traits & CG_OP_EFFECT) return "it has an effect, which graph passes may move";
   if (!n->nresults) return "it is there for its effect";
+  if (cg_node_late_input(n)) return "it takes a tensor whose dtype and sizes only the run knows";
   int lists = 0;
   for (int i = 0; i < n->schema->nrets; i++) lists += n->schema->ret[i].type.list;
   if (lists > 1) return "it gives lists whose lengths a graph cannot tell";
@@ -61,6 +62,7 @@ static const char *unfit_node(cg_session *s, const cg_node *n) {
     const cg_type *t = &n->result[i]->type;
     if (t->kind == CG_T_TENSOR && cg_is_complex(t->dtype)) return "its result may be one that PyTorch conjugates later";
     if (t->kind == CG_T_OTHER || t->kind == CG_T_UNKNOWN || t->kind == CG_T_STR) return "it gives something that is no tensor and no number";
+    if (t->kind == CG_T_LATE) return "it gives a tensor whose dtype and sizes only the run knows";
     if (unbacked(t->value)) return "it gives a number that appears while the region runs";
     for (int d = 0; t->kind == CG_T_TENSOR && d < t->rank; d++)
       if (unbacked(t->dim[d])) return "the size of its result appears while the region runs";

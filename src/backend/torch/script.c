@@ -61,7 +61,7 @@ static bool takes(const char *type, const cg_arg *a) {
   case CG_A_NONE: return among(type, none);
   case CG_A_LIST: return among(type, list);
   case CG_A_STR: return among(type, text);
-  case CG_A_VALUE: return a->value->type.kind == CG_T_OTHER || a->value->type.kind == CG_T_UNKNOWN || !among(type, no_number);
+  case CG_A_VALUE: return a->value->type.kind == CG_T_OTHER || a->value->type.kind == CG_T_UNKNOWN || a->value->type.kind == CG_T_LATE || !among(type, no_number);
   default: return !among(type, no_number);
   }
 }

@@ -21,5 +21,5 @@ def cases(files):
     yield Case("state and needs", ["inspect", "good.cierge"], out=True)
     for name in ("divide_by_number", "late_size", "too_much_memory"):
         yield Case(f"memory of {name}", ["inspect", f"{name}.cierge"], out=True)
-    for name in ("script", "kernel_code", "loop", "scan", "torch_fail", "torch_newer", "torch_between", "torch_custom"):
+    for name in ("script", "kernel_code", "loop", "scan", "torch_fail", "torch_newer", "torch_between", "torch_late", "torch_custom"):
         yield Case(f"needs of {name}", ["inspect", f"{name}.cierge"], out=True)

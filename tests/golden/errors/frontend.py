@@ -53,7 +53,8 @@ PROGRAMS = [
     ("a name with a digit first", [("graph.tensor_values.1y", meta([4])), ("node.outputs.0", tensor("1y"))]),
     ("two values of one name", [("node.outputs.0", tensor("x"))]),
     ("a value that is not there", [("node.inputs.0.arg", tensor("nobody"))]),
-    ("a value without a type", [("node.outputs.0", tensor("nobody"))]),
+    ("a result of another name", [("node.outputs.0", tensor("nobody"))]),
+    ("an input without a type", [("graph.tensor_values.x", GONE)]),
     ("two types of one name", [("graph.tensor_values.twice", meta([4]))], lambda t: t.replace('"twice"', '"x"')),
     # types
     ("a size of another kind", [("graph.tensor_values.x.sizes.0", {"as_text": "4"})]),

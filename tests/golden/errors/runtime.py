@@ -96,7 +96,7 @@ def cases(files):
     for title, folder in (("no plugin", "empty"), ("a plugin that cannot be opened", "text"), ("a plugin of another cierge", "abi"), ("a plugin for another LibTorch", "version")):
         yield run(title, "torch_fail", "--libtorch", "torch", env={"CIERGE_PLUGIN_DIR": str(files.folder / folder)}, **x)
     env = {"CIERGE_PLUGIN_DIR": str(files.folder / "torch"), "CIERGE_LIBTORCH": "torch"}
-    for name in ("torch_fail", "torch_shape", "torch_kind", "torch_type", "torch_rank", "torch_new", "torch_twice", "torch_newer", "torch_older", "torch_between", "torch_custom"):
+    for name in ("torch_fail", "torch_shape", "torch_kind", "torch_type", "torch_rank", "torch_late", "torch_late_kind", "torch_late_dtype", "torch_new", "torch_twice", "torch_newer", "torch_older", "torch_between", "torch_custom"):
         yield run(name.replace("_", " "), name, env=env, **x)
     yield run("an operator library", "torch_fail", "--torch-library", "mine.so", env=env, **x)
     # the API
