@@ -38,6 +38,7 @@ enum { DEPTH = 200, CHAIN = 2000, ELIFS = 1000 };
 typedef struct {
   job *j;
   const char *member, *at, *end;
+  const char *line_at; // where the line begins
   int line, depth, elifs;
   int chain[DEPTH + 1], sum; // operators since the last comma, by depth; of all depths
   int kind;
@@ -115,8 +116,8 @@ static int next(lexer *l) {
   if (l->at == l->end) return l->kind = END;
   char c = *l->at;
   if (c == '\n' || c == ';') {
-    l->line += c == '\n';
     l->at++;
+    if (c == '\n') l->line++, l->line_at = l->at;
     unlink_all(l);
     return l->kind = NEWLINE;
   }
@@ -159,12 +160,12 @@ static void parameters(lexer *l) {
     if (l->kind == '=' && l->depth == inside) literal(l, false);
 }
 
-// A line with a type and a value, "x : int = 1": constants of classes are such. Statements never are.
-static void line_of(lexer *l) {
+// A line with a type and a value, "x : int = 1": outside of functions it is a constant of a class.
+static void line_of(lexer *l, bool in_function) {
   bool typed = false;
   for (; l->kind && l->kind != NEWLINE; next(l)) {
     if (l->kind == ':' && !l->depth) typed = true;
-    if (l->kind == '=' && !l->depth && typed) {
+    if (l->kind == '=' && !l->depth && typed && !in_function) {
       literal(l, true);
       return;
     }
@@ -172,16 +173,29 @@ static void line_of(lexer *l) {
   }
 }
 
+// By characters, as LibTorch counts.
+static int indentation(const lexer *l) {
+  const char *p = l->line_at;
+  while (p < l->end && *p && strchr(" \t\r\f\v", *p)) p++;
+  return (int)(p - l->line_at);
+}
+
 static void source(job *j, const char *member, const char *at, size_t n) {
-  lexer l = {.j = j, .member = member, .at = at, .end = at + n, .line = 1};
+  lexer l = {.j = j, .member = member, .at = at, .end = at + n, .line_at = at, .line = 1};
+  int function = -1; // the indentation of the `def` whose body this is
   while (next(&l)) {
+    if (l.kind == NEWLINE) continue;
+    int indent = indentation(&l);
+    if (indent <= function) function = -1;
+    const bool in_function = function >= 0;
     if (is(&l, "elif") && ++l.elifs > ELIFS) bad(&l, "too many branches");
     if (is(&l, "def")) {
       l.elifs = 0;
+      if (!in_function) function = indent;
       if (next(&l), is(&l, "__setstate__")) ask(j, "__setstate__");
       parameters(&l);
     }
-    line_of(&l);
+    line_of(&l, in_function);
   }
 }
 

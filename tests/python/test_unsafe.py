@@ -87,6 +87,11 @@ class Defaults(torch.nn.Module):
 
     def forward(self, x: Tensor, k: int = 3, d: float = float("inf"), dev: torch.device = torch.device("cpu"), o: Optional[Tensor] = None,
                 s: str = "a=(b\\\"", n: int = -3, e: float = 1e-5, q: Optional[float] = None, b: bool = True):
+        y: Optional[Tensor] = None
+        if bool(x.sum() > 0):
+            y = x.exp()  # a typed value that is computed, but not while the archive is read
+        if y is not None:
+            x = x + y
         return x + k + self.c
 
 
@@ -103,6 +108,8 @@ def test_values_that_are_computed():
             refused(bad, "code/__torch__.py:", "computed while the archive is read")
     odd = rewritten(path, lambda n, d: d.replace(b"c : Final[int] = 5", b"(c) \\\n : Final[int] \\\n = torch.len([1])"), "odd")
     refused(odd, "computed while the archive is read")
+    for behind in (b"  e : Final[int] = torch.len([1])\n", b"\n# a method ends\n  e : Final[int] = torch.len([1])\n", b"\t \\\n     e : Final[int] = torch.len([1])\n"):
+        refused(rewritten(path, lambda n, d: d + behind, "behind"), "computed while the archive is read")
     deep = rewritten(path, lambda n, d: d.replace(b"k: int=3", b"k: int=" + b"(" * 100000 + b"3" + b")" * 100000), "deep")
     refused(deep, "brackets in too many brackets")
     for chain in (b"x" + b" + x" * 100000, b"- " * 100000 + b"x", b"x" + b".T" * 100000, b"x" + b"[0]" * 100000):
