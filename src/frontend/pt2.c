@@ -128,6 +128,7 @@ cg_module *cg_frontend_pt2(cg_pipeline *p, const char *path, const char *entry) 
   cg_pt2_ranges(r);
   cg_pt2_read_payloads(r);
   cg_json module = cg_json_get(r->program, "graph_module"), graph = cg_json_get(&module, "graph");
+  cg_pt2_widen_ranges(r, &graph);
   cg_pt2_graph *g = CG_NEW(s, cg_pt2_graph);
   cg_pt2_graph_open(g, r, cg_fn_new(r->m, "main"), 0, &graph);
   cg_pt2_signature_inputs(g);

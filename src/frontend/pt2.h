@@ -45,6 +45,7 @@ cg_type cg_pt2_tensor_type(cg_pt2 *r, const cg_json *meta);         // TensorMet
 cg_type cg_pt2_type_of(cg_pt2_graph *g, const cg_json *at, const char *kind, const char *name); // kind: "as_tensor", "as_sym_int" …
 const char *cg_pt2_name(const cg_json *j);                          // a value's name, checked
 void cg_pt2_ranges(cg_pt2 *r);                                      // range_constraints
+void cg_pt2_widen_ranges(cg_pt2 *r, const cg_json *graph);          // of the sizes of the graph's inputs: 0 and 1 as well
 
 // pt2_weights.c
 void cg_pt2_read_payloads(cg_pt2 *r);

@@ -31,6 +31,32 @@ void cg_pt2_ranges(cg_pt2 *r) {
   for (cg_json_iter it = cg_json_members(&ranges); cg_json_next(&it, &entry);) range(r, &entry);
 }
 
+// The lower bound of a tensor's size that torch.export chose itself: it traces with sizes of 2 and more, so that 0 and 1 need no case of
+// their own. No program checks it, and one that the user asks for (min=2) is recorded alike.
+enum { SPECIALISED = 2 };
+
+static void widen(cg_pt2 *r, const cg_json *size) {
+  cg_json u = cg_json_union(size), text;
+  if (!cg_json_is(&u, "as_expr")) return;
+  text = cg_json_get(&u, "expr_str");
+  const char *name = cg_json_text(&text);
+  if (strncmp(name, "Symbol('", 8)) return;
+  cg_symbol *y = cg_symbol_find(&r->m->exprs, cg_strndup(r->s, name + 8, strcspn(name + 8, "'")));
+  if (y && !y->unbacked && y->lo == SPECIALISED) y->lo = 0;
+}
+
+void cg_pt2_widen_ranges(cg_pt2 *r, const cg_json *graph) {
+  cg_json inputs = cg_json_get(graph, "inputs"), tensors = cg_json_get(graph, "tensor_values"), input, meta, size;
+  for (cg_json_iter it = cg_json_items(&inputs); cg_json_next(&it, &input);) {
+    cg_json u = cg_json_union(&input);
+    if (!cg_json_is(&u, "as_tensor")) continue;
+    cg_json name = cg_json_get(&u, "name");
+    if (!cg_json_find(&tensors, cg_json_text(&name), &meta)) continue; // said where its type is read
+    cg_json sizes = cg_json_get(&meta, "sizes");
+    for (cg_json_iter d = cg_json_items(&sizes); cg_json_next(&d, &size);) widen(r, &size);
+  }
+}
+
 cg_py_expr cg_pt2_expr(cg_pt2 *r, const char *text) {
   cg_py_expr *x = cg_map_get(&r->exprs, text);
   if (!x) {

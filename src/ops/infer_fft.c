@@ -47,7 +47,7 @@ const char *cg_infer_complex(cg_module *m, cg_node *n) {
   const cg_type *x = n->nargs == 2 && cg_self(n) ? &cg_self(n)->type : NULL, *y = n->nargs == 2 && cg_arg_tensor(&n->arg[1]) ? &cg_arg_tensor(&n->arg[1])->type : NULL;
   if (!x || !y || x->dtype != y->dtype || !cg_is_float(x->dtype)) return "two tensors of one floating dtype are expected";
   cg_type t = *x;
-  CG_RULE(cg_broadcast(m, &t, y));
+  CG_RULE(cg_broadcast(m, n, &t, y));
   cg_r_set(n, 0, cg_r_complex(x->dtype), t.rank, t.dim);
   return NULL;
 }

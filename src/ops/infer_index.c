@@ -31,7 +31,7 @@ const char *cg_infer_masked_scatter(cg_module *m, cg_node *n) {
   CG_RULE(cg_r_self(n, &x));
   if (!mask) return "mask is no tensor";
   cg_type shape = *x;
-  CG_RULE(cg_broadcast(m, &shape, mask));
+  CG_RULE(cg_broadcast(m, n, &shape, mask));
   cg_r_set_like(n, 0, &shape, x->dtype);
   return NULL;
 }
@@ -40,8 +40,13 @@ const char *cg_infer_masked_scatter(cg_module *m, cg_node *n) {
 const char *cg_infer_gather(cg_module *m, cg_node *n) {
   const cg_type *x, *i = cg_r_type(n, "index");
   CG_RULE(cg_r_self(n, &x));
-  (void)m;
   if (!i) return "index is no tensor";
+  int d;
+  if (cg_node_arg(n, "dim") && x->rank && x->rank == i->rank) {
+    CG_RULE(cg_r_dim_of(m, n, "dim", x->rank, &d));
+    for (int k = 0; k < x->rank; k++)
+      if (k != d) CG_RULE(cg_r_require(m, n, CG_X_LE, i->dim[k], x->dim[k], "an index no larger than self but along dim"));
+  }
   cg_r_set_like(n, 0, i, x->dtype);
   return NULL;
 }
@@ -59,7 +64,7 @@ const char *cg_infer_index(cg_module *m, cg_node *n) {
     if (!i[k]) continue;
     if (i[k]->type.dtype == CG_BOOL || i[k]->type.dtype == CG_U8) return NULL; // a mask: how many is known at run time only
     if (cg_is_float(i[k]->type.dtype)) return "tensors used as indices must be long, int, byte or bool tensors";
-    CG_RULE(cg_broadcast(m, &shape, &i[k]->type));
+    CG_RULE(cg_broadcast(m, n, &shape, &i[k]->type));
     first = first < 0 ? k : first, last = k, used++;
   }
   if (!used) return cg_infer_same(m, n);

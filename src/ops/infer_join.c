@@ -29,9 +29,12 @@ const char *cg_infer_cat(cg_module *m, cg_node *n) {
     }
     if (t->rank != first->rank) return "tensors must have the same number of dimensions";
     for (int k = 0; k < t->rank; k++) {
-      if (k == d) dim[k] = cg_xadd(m, dim[k], t->dim[k]);
-      else if (cg_x_is_int(t->dim[k]) && !cg_x_is_int(dim[k])) dim[k] = t->dim[k];
-      else if (cg_x_is_int(t->dim[k]) && t->dim[k] != dim[k]) return cg_r_why(m, "sizes of tensors must match except in dimension %d", d);
+      if (k == d) {
+        dim[k] = cg_xadd(m, dim[k], t->dim[k]);
+        continue;
+      }
+      CG_RULE(cg_r_require(m, n, CG_X_EQ, dim[k], t->dim[k], cg_r_why(m, "tensors whose sizes match except in dimension %d", d)));
+      if (cg_x_is_int(t->dim[k])) dim[k] = t->dim[k];
     }
   }
   if (!count) return "expected a non-empty list of tensors";
@@ -48,6 +51,7 @@ const char *cg_infer_stack(cg_module *m, cg_node *n) {
   for (int i = 0; i < count; i++) {
     if (!x[i]) return "an item of the list is no tensor";
     if (x[i]->type.rank != x[0]->type.rank) return "stack expects each tensor to be of equal size";
+    for (int k = 0; k < x[0]->type.rank; k++) CG_RULE(cg_r_equal(m, n, x[0]->type.dim[k], x[i]->type.dim[k]));
     cg_arg a = cg_a_value(x[i]);
     cg_promote_add(&p, &a);
   }
@@ -117,7 +121,7 @@ const char *cg_infer_broadcast_tensors(cg_module *m, cg_node *n) {
   for (int i = 0; i < count; i++) {
     if (!x[i]) return "an item of the list is no tensor";
     if (!i) all = x[i]->type;
-    else CG_RULE(cg_broadcast(m, &all, &x[i]->type));
+    else CG_RULE(cg_broadcast(m, n, &all, &x[i]->type));
   }
   for (int i = 0; i < n->nresults && i < count; i++) cg_r_set(n, i, x[i]->type.dtype, all.rank, all.dim);
   return NULL;

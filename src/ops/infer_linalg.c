@@ -90,7 +90,7 @@ const char *cg_infer_matrix_rank(cg_module *m, cg_node *n) {
   cg_type t = cg_tensor_type(CG_I64, x->rank - 2, cg_r_copy_dims(m, x));
   for (int i = 1; i < n->nargs; i++) {
     const cg_value *tolerance = cg_arg_tensor(&n->arg[i]);
-    if (tolerance) CG_RULE(cg_broadcast(m, &t, &tolerance->type));
+    if (tolerance) CG_RULE(cg_broadcast(m, n, &t, &tolerance->type));
   }
   cg_r_set(n, 0, CG_I64, t.rank, t.dim);
   return NULL;
@@ -167,7 +167,7 @@ const char *cg_infer_vecdot(cg_module *m, cg_node *n) {
   if (!x || !y || !x->rank || !y->rank || x->dtype != y->dtype) return "two tensors of one dtype are expected";
   cg_type t = *x;
   int d, r = 0;
-  CG_RULE(cg_broadcast(m, &t, y));
+  CG_RULE(cg_broadcast(m, n, &t, y));
   CG_RULE(cg_r_dim_of(m, n, "dim", t.rank, &d));
   const cg_expr **dim = cg_r_new_dims(m, t.rank);
   for (int i = 0; i < t.rank; i++)

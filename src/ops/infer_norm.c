@@ -13,6 +13,9 @@ const char *cg_infer_layer_norm(cg_module *m, cg_node *n) {
   const cg_type *x = cg_r_type(n, "input");
   int count = cg_arg_list_len(cg_node_arg(n, "normalized_shape"));
   if (!x || count < 1 || count > x->rank) return "normalized_shape does not fit the input";
+  const cg_expr *shape[CG_MAX_RANK];
+  if (!cg_r_sizes(m, n, "normalized_shape", count, shape))
+    for (int i = 0; i < count; i++) CG_RULE(cg_r_equal(m, n, shape[i], x->dim[x->rank - count + i]));
   cg_r_set_like(n, 0, x, x->dtype);
   const cg_expr **dim = cg_r_copy_dims(m, x);
   for (int i = x->rank - count; i < x->rank; i++) dim[i] = cg_xi(m, 1);

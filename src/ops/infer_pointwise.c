@@ -20,7 +20,7 @@ static const char *broadcast_all(cg_module *m, const cg_node *n, cg_type *out) {
   for (int i = 0; i < n->nargs; i++) {
     cg_value *x = cg_arg_tensor(&n->arg[i]);
     if (!x) continue;
-    if (any) CG_RULE(cg_broadcast(m, out, &x->type));
+    if (any) CG_RULE(cg_broadcast(m, n, out, &x->type));
     else *out = x->type;
     any = true;
   }

@@ -5,7 +5,8 @@
 
 static bool starts(const cg_node *n, const char *name) { return !strncmp(n->schema->name, name, strlen(name)); }
 
-static bool differ(const cg_expr *a, const cg_expr *b) { return cg_x_is_int(a) && cg_x_is_int(b) && a != b; }
+// Whether two sizes that must be equal never are.
+static bool differ(cg_module *m, const cg_node *n, const cg_expr *a, const cg_expr *b) { return cg_r_equal(m, n, a, b) != NULL; }
 
 static const char *mismatch(cg_module *m, const cg_type *a, const cg_type *b) {
   return cg_r_why(m, "shapes %s and %s cannot be multiplied", cg_r_shape(m, a->rank, a->dim), cg_r_shape(m, b->rank, b->dim));
@@ -15,7 +16,7 @@ static const char *mismatch(cg_module *m, const cg_type *a, const cg_type *b) {
 
 static const char *two(cg_module *m, cg_node *n, const cg_type *a, const cg_type *b, int rank) {
   if (!a || !b || a->rank != rank || b->rank != rank) return cg_r_why(m, "matrices of %d dimensions are expected", rank);
-  if (differ(a->dim[rank - 1], b->dim[rank - 2]) || (rank == 3 && differ(a->dim[0], b->dim[0]))) return mismatch(m, a, b);
+  if (differ(m, n, a->dim[rank - 1], b->dim[rank - 2]) || (rank == 3 && differ(m, n, a->dim[0], b->dim[0]))) return mismatch(m, a, b);
   if (a->dtype != b->dtype) return "expected the matrices to have the same dtype";
   const cg_expr **dim = cg_r_copy_dims(m, a);
   dim[rank - 1] = b->dim[rank - 1];
@@ -31,7 +32,7 @@ const char *cg_infer_baddbmm(cg_module *m, cg_node *n) { return two(m, n, cg_r_t
 const char *cg_infer_mv(cg_module *m, cg_node *n) {
   const cg_type *a = cg_r_type(n, cg_node_arg(n, "mat") ? "mat" : "self"), *b = cg_r_type(n, "vec");
   if (!a || !b || a->rank != 2 || b->rank != 1) return "a matrix and a vector are expected";
-  if (differ(a->dim[1], b->dim[0])) return mismatch(m, a, b);
+  if (differ(m, n, a->dim[1], b->dim[0])) return mismatch(m, a, b);
   cg_r_set(n, 0, a->dtype, 1, cg_r_copy_dims(m, a));
   return NULL;
 }
@@ -39,7 +40,7 @@ const char *cg_infer_mv(cg_module *m, cg_node *n) {
 const char *cg_infer_dot(cg_module *m, cg_node *n) {
   const cg_type *a = cg_r_type(n, "self"), *b = cg_r_type(n, cg_node_arg(n, "tensor") ? "tensor" : "other");
   if (!a || !b || a->rank != 1 || b->rank != 1) return "1D tensors expected";
-  if (differ(a->dim[0], b->dim[0])) return mismatch(m, a, b);
+  if (differ(m, n, a->dim[0], b->dim[0])) return mismatch(m, a, b);
   cg_r_set(n, 0, a->dtype, 0, cg_r_new_dims(m, 0));
   return NULL;
 }
@@ -50,9 +51,9 @@ const char *cg_infer_matmul(cg_module *m, cg_node *n) {
   if (!a || !b || !a->rank || !b->rank) return "both arguments to matmul need to be at least 1D";
   if (a->dtype != b->dtype) return "expected both arguments to have the same dtype";
   const cg_expr *depth = b->rank == 1 ? b->dim[0] : b->dim[b->rank - 2];
-  if (differ(a->dim[a->rank - 1], depth)) return mismatch(m, a, b);
+  if (differ(m, n, a->dim[a->rank - 1], depth)) return mismatch(m, a, b);
   cg_type za = cg_tensor_type(a->dtype, a->rank > 2 ? a->rank - 2 : 0, a->dim), zb = cg_tensor_type(b->dtype, b->rank > 2 ? b->rank - 2 : 0, b->dim);
-  CG_RULE(cg_broadcast(m, &za, &zb));
+  CG_RULE(cg_broadcast(m, n, &za, &zb));
   const cg_expr **dim = cg_r_new_dims(m, za.rank + 2);
   int r = za.rank;
   memcpy(dim, za.dim, (size_t)r * sizeof *dim);
@@ -65,7 +66,7 @@ const char *cg_infer_matmul(cg_module *m, cg_node *n) {
 const char *cg_infer_linear(cg_module *m, cg_node *n) {
   const cg_type *x = cg_r_type(n, "input"), *w = cg_r_type(n, "weight");
   if (!x || !w || !x->rank || w->rank < 1 || w->rank > 2) return "linear(): input of 1 dimension or more and a weight of 2 are expected";
-  if (differ(x->dim[x->rank - 1], w->dim[w->rank - 1])) return mismatch(m, x, w);
+  if (differ(m, n, x->dim[x->rank - 1], w->dim[w->rank - 1])) return mismatch(m, x, w);
   const cg_expr **dim = cg_r_copy_dims(m, x);
   if (w->rank == 2) dim[x->rank - 1] = w->dim[0];
   cg_r_set(n, 0, x->dtype, w->rank == 2 ? x->rank : x->rank - 1, dim);
@@ -121,7 +122,7 @@ const char *cg_infer_conv(cg_module *m, cg_node *n) {
   if (first != 1 && first != 2) return cg_r_why(m, "expected %dD (unbatched) or %dD (batched) input", spatial + 1, spatial + 2);
   CG_RULE(read_window(m, n, spatial, &w));
   const cg_expr *groups = cg_xi(m, w.groups), *channels = w.transposed ? k->dim[0] : cg_xmul(m, k->dim[1], groups);
-  if (differ(x->dim[first - 1], channels)) return cg_r_why(m, "the weight %s does not fit the input %s", cg_r_shape(m, k->rank, k->dim), cg_r_shape(m, x->rank, x->dim));
+  if (differ(m, n, x->dim[first - 1], channels)) return cg_r_why(m, "the weight %s does not fit the input %s", cg_r_shape(m, k->rank, k->dim), cg_r_shape(m, x->rank, x->dim));
   if (x->dtype != k->dtype) return "input and weight should have the same dtype";
   const cg_expr **dim = cg_r_copy_dims(m, x);
   dim[first - 1] = w.transposed ? cg_xmul(m, k->dim[1], groups) : k->dim[0];
@@ -130,7 +131,7 @@ const char *cg_infer_conv(cg_module *m, cg_node *n) {
     if (w.same) continue; // stride 1, padded to the same size
     dim[first + i] = w.transposed ? transposed_size(m, in, size, w.stride[i], pad2, w.dilation[i], w.more[i])
                                   : cg_r_conv_size(m, in, size, w.stride[i], pad2, w.dilation[i]);
-    if (cg_x_is_int(dim[first + i]) && dim[first + i]->value < !w.transposed) return "kernel size can't be greater than actual input size";
+    CG_RULE(cg_r_require(m, n, CG_X_LE, cg_xi(m, !w.transposed), dim[first + i], "a kernel no greater than the input"));
   }
   cg_r_set(n, 0, x->dtype, x->rank, dim);
   return NULL;
@@ -148,8 +149,10 @@ const char *cg_infer_attention(cg_module *m, cg_node *n) {
     with.dim = cg_r_copy_dims(m, &with);
     with.rank -= 2;
     if (with.rank && cg_r_heads_shared(n)) with.dim[with.rank - 1] = cg_xi(m, 1); // heads share one of these
-    CG_RULE(cg_broadcast(m, &batch, &with));
+    CG_RULE(cg_broadcast(m, n, &batch, &with));
   }
+  CG_RULE(cg_r_equal(m, n, q->dim[q->rank - 1], k->dim[k->rank - 1]));
+  CG_RULE(cg_r_equal(m, n, k->dim[k->rank - 2], v->dim[v->rank - 2]));
   const cg_expr **dim = cg_r_new_dims(m, batch.rank + 2);
   for (int i = 0; i < batch.rank; i++) dim[i] = batch.dim[i];
   dim[batch.rank] = q->dim[q->rank - 2];
@@ -185,6 +188,12 @@ static const cg_expr *pooled(cg_module *m, const cg_expr *in, int64_t k, int64_t
   return cg_xsub(m, size, outside);
 }
 
+// All sizes but the batch's.
+static const char *not_empty_image(cg_module *m, const cg_node *n, const cg_type *x, int spatial) {
+  for (int i = x->rank - spatial - 1; i < x->rank; i++) CG_RULE(cg_r_not_empty(m, n, x->dim[i]));
+  return NULL;
+}
+
 const char *cg_infer_pool(cg_module *m, cg_node *n) {
   cg_value *v = cg_self(n);
   int spatial = spatial_of(n);
@@ -203,8 +212,9 @@ const char *cg_infer_pool(cg_module *m, cg_node *n) {
     if (k[i] <= 0 || s[i] <= 0 || d[i] <= 0) return "kernel size, stride and dilation should be greater than zero";
     if (p[i] < 0 || 2 * p[i] > d[i] * (k[i] - 1) + 1) return "pad should be at most half of effective kernel size";
     dim[at] = pooled(m, dim[at], k[i], s[i], p[i], d[i], cg_r_bool(n, "ceil_mode", false));
-    if (cg_x_is_int(dim[at]) && dim[at]->value <= 0) return "the output size is too small";
+    CG_RULE(cg_r_require(m, n, CG_X_LT, cg_xi(m, 0), dim[at], "a window that fits the input"));
   }
+  CG_RULE(not_empty_image(m, n, x, spatial));
   cg_r_set(n, 0, x->dtype, x->rank, dim);
   cg_r_set(n, 1, CG_I64, x->rank, dim);
   return NULL;
@@ -216,7 +226,10 @@ const char *cg_infer_adaptive_pool(cg_module *m, cg_node *n) {
   if (!v || !spatial || (v->type.rank != spatial + 1 && v->type.rank != spatial + 2)) return "pooling: a batched or unbatched image is expected";
   const cg_expr **dim = cg_r_copy_dims(m, &v->type), *to[3];
   if (cg_r_sizes(m, n, "output_size", spatial, to)) return NULL;
-  for (int i = 0; i < spatial; i++) dim[v->type.rank - spatial + i] = to[i];
+  for (int i = 0; i < spatial; i++) {
+    CG_RULE(cg_r_not_empty(m, n, dim[v->type.rank - spatial + i]));
+    dim[v->type.rank - spatial + i] = to[i];
+  }
   cg_r_set(n, 0, v->type.dtype, v->type.rank, dim);
   cg_r_set(n, 1, CG_I64, v->type.rank, dim);
   return NULL;
@@ -241,6 +254,7 @@ const char *cg_infer_upsample(cg_module *m, cg_node *n) {
       else return NULL;
     }
   }
+  CG_RULE(not_empty_image(m, n, x, spatial));
   for (int i = 0; i < spatial; i++) dim[2 + i] = to[i];
   cg_r_set(n, 0, x->dtype, x->rank, dim);
   return NULL;

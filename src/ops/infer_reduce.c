@@ -66,7 +66,8 @@ static const char *not_empty(cg_module *m, const cg_node *n, const cg_type *x) {
   cg_reduction r;
   CG_RULE(cg_v_reduction(m, n, x, &r));
   for (int i = 0; i < x->rank; i++)
-    if (r.reduced[i] && cg_x_is(x->dim[i], 0)) return cg_r_why(m, "%s: dimension %d of the input has size 0", n->schema->name, i);
+    if (r.reduced[i])
+      CG_RULE(cg_r_require(m, n, CG_X_NE, x->dim[i], cg_xi(m, 0), cg_r_why(m, "elements along dimension %d", i)));
   return NULL;
 }
 

@@ -102,7 +102,7 @@ static const cg_expr *quotient(cg_module *m, int na, const cg_expr *const *a, in
 }
 
 // Sizes with at most one -1, which becomes what is left of numel.
-static const char *fill_in(cg_module *m, const cg_type *x, int rank, const cg_expr **dim) {
+static const char *fill_in(cg_module *m, const cg_node *n, const cg_type *x, int rank, const cg_expr **dim) {
   const cg_expr *known[CG_MAX_RANK];
   int free_dim = -1, nknown = 0;
   for (int i = 0; i < rank; i++) {
@@ -118,7 +118,8 @@ static const char *fill_in(cg_module *m, const cg_type *x, int rank, const cg_ex
   const cg_expr *have = cg_x_product(m, x->rank, x->dim), *want = cg_x_product(m, rank, dim);
   if (cg_x_is_int(have) && cg_x_is_int(want) && have != want)
     return cg_r_why(m, "a tensor of %lld elements cannot have the shape %s", (long long)have->value, cg_r_shape(m, rank, dim));
-  return NULL;
+  if (free_dim >= 0) CG_RULE(cg_r_not_empty(m, n, cg_x_product(m, nknown, known)));
+  return cg_r_equal(m, n, have, want);
 }
 
 const char *cg_infer_view(cg_module *m, cg_node *n) {
@@ -129,7 +130,7 @@ const char *cg_infer_view(cg_module *m, cg_node *n) {
   int rank = cg_arg_list_len(cg_node_arg(n, name));
   const cg_expr **dim = cg_r_new_dims(m, rank);
   if (rank > CG_MAX_RANK || cg_r_sizes(m, n, name, rank, dim)) return NULL;
-  CG_RULE(fill_in(m, x, rank, dim));
+  CG_RULE(fill_in(m, n, x, rank, dim));
   cg_r_set(n, 0, x->dtype, rank, dim);
   return NULL;
 }
@@ -139,7 +140,7 @@ const char *cg_infer_view_as(cg_module *m, cg_node *n) {
   const cg_type *x, *other = cg_r_type(n, "other");
   CG_RULE(cg_r_self(n, &x));
   if (!other) return "other is no tensor";
-  (void)m;
+  CG_RULE(cg_r_equal(m, n, cg_type_numel(m, x), cg_type_numel(m, other)));
   cg_r_set_like(n, 0, other, x->dtype);
   return NULL;
 }
@@ -172,7 +173,7 @@ const char *cg_infer_unflatten(cg_module *m, cg_node *n) {
   const cg_expr **sizes = cg_r_new_dims(m, count);
   if (count + x->rank > CG_MAX_RANK || cg_r_sizes(m, n, "sizes", count, sizes)) return NULL;
   cg_type one = cg_tensor_type(x->dtype, 1, x->dim + d);
-  CG_RULE(fill_in(m, &one, count, sizes));
+  CG_RULE(fill_in(m, n, &one, count, sizes));
   const cg_expr **dim = cg_r_new_dims(m, x->rank + count);
   for (int i = 0; i < d; i++) dim[r++] = x->dim[i];
   for (int i = 0; i < count; i++) dim[r++] = sizes[i];
@@ -196,8 +197,11 @@ const char *cg_infer_squeeze(cg_module *m, cg_node *n) {
   int ones = 0, r = 0;
   for (int i = 0; i < x->rank; i++) ones += drop[i] && cg_x_hint(x->dim[i]) == 1;
   bool guarded = recorded->kind == CG_T_TENSOR && recorded->rank == x->rank - ones; // a symbolic size that the export assumed to be 1
-  for (int i = 0; i < x->rank; i++)
-    if (!drop[i] || !(cg_x_is(x->dim[i], 1) || (guarded && cg_x_hint(x->dim[i]) == 1))) dim[r++] = x->dim[i];
+  for (int i = 0; i < x->rank; i++) {
+    bool goes = drop[i] && (cg_x_is(x->dim[i], 1) || (guarded && cg_x_hint(x->dim[i]) == 1));
+    if (!goes) dim[r++] = x->dim[i];
+    if (drop[i]) CG_RULE(cg_r_require(m, n, goes ? CG_X_EQ : CG_X_NE, x->dim[i], cg_xi(m, 1), "the rank that it had when the model was made"));
+  }
   cg_r_set(n, 0, x->dtype, r, dim);
   return NULL;
 }
@@ -245,6 +249,7 @@ const char *cg_infer_expand(cg_module *m, cg_node *n) {
     }
     if (k >= 0 && !cg_x_is(x->dim[k], 1) && cg_x_is_int(x->dim[k]) && cg_x_is_int(dim[i]) && x->dim[k] != dim[i])
       return cg_r_why(m, "the expanded size of the tensor %s does not match %s", cg_r_shape(m, rank, dim), cg_r_shape(m, x->rank, x->dim));
+    if (k >= 0 && !cg_x_is(x->dim[k], 1)) CG_RULE(cg_r_equal(m, n, x->dim[k], dim[i]));
   }
   cg_r_set(n, 0, x->dtype, rank, dim);
   return NULL;
@@ -344,6 +349,13 @@ const char *cg_infer_slice(cg_module *m, cg_node *n) {
   CG_RULE(cg_r_self(n, &x));
   const char *why = cg_v_slice(m, n, x, &s);
   if (why) return unknown(why) ? NULL : why;
+  if (s.drops) {
+    CG_RULE(cg_r_require(m, n, CG_X_LE, cg_xi(m, 0), s.start, "an index in range"));
+    CG_RULE(cg_r_require(m, n, CG_X_LT, s.start, x->dim[s.dim], "an index in range"));
+  } else if (!cg_node_arg(n, "step")) { // narrow
+    CG_RULE(cg_r_require(m, n, CG_X_LE, cg_xi(m, 0), s.start, "a range inside the dimension"));
+    CG_RULE(cg_r_require(m, n, CG_X_LE, cg_xadd(m, s.start, s.length), x->dim[s.dim], "a range inside the dimension"));
+  }
   const cg_expr **dim = cg_r_new_dims(m, x->rank);
   int r = 0;
   for (int i = 0; i < x->rank; i++)
@@ -428,6 +440,9 @@ const char *cg_infer_pieces(cg_module *m, cg_node *n) {
   CG_RULE(cg_r_self(n, &x));
   const char *why = cg_v_pieces(m, n, x, &p);
   if (why) return unknown(why) ? NULL : why;
+  const cg_expr *sum = cg_xi(m, 0);
+  for (int k = 0; k < p.n; k++) sum = cg_xadd(m, sum, p.size[k]);
+  CG_RULE(cg_r_require(m, n, CG_X_EQ, sum, x->dim[p.dim], "pieces that make up the whole"));
   for (int k = 0; k < n->nresults; k++) {
     const cg_expr **dim = cg_r_new_dims(m, x->rank);
     int r = 0;

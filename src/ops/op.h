@@ -53,6 +53,6 @@ typedef struct { int dim_state, zero_state, number_state; } cg_promotion; // -1 
 void cg_promote_add(cg_promotion *p, const cg_arg *a);
 int cg_promote_result(const cg_promotion *p); // -1: nothing given
 cg_dtype cg_promote_types(cg_dtype a, cg_dtype b);
-// Broadcast of two shapes; NULL on success else the reason.
-const char *cg_broadcast(cg_module *m, cg_type *into, const cg_type *with);
+// Broadcast of two shapes by n; NULL on success else the reason.
+const char *cg_broadcast(cg_module *m, const cg_node *n, cg_type *into, const cg_type *with);
 #endif

@@ -82,10 +82,10 @@ static const cg_expr *meet(const cg_expr *a, const cg_expr *b) {
   if (a == b || cg_x_is(b, 1)) return a;
   if (cg_x_is(a, 1)) return b;
   if (cg_x_is_int(a) && cg_x_is_int(b)) return NULL;
-  return cg_x_is_int(b) ? b : a; // not both known: taken as equal, and the one that is fixed says more
+  return cg_x_is_int(b) ? b : a; // not both known: they must be equal, and the one that is fixed says more
 }
 
-const char *cg_broadcast(cg_module *m, cg_type *into, const cg_type *with) {
+const char *cg_broadcast(cg_module *m, const cg_node *n, cg_type *into, const cg_type *with) {
   int rank = into->rank > with->rank ? into->rank : with->rank;
   const cg_expr **dim = cg_r_new_dims(m, rank);
   for (int i = 0; i < rank; i++) {
@@ -94,6 +94,7 @@ const char *cg_broadcast(cg_module *m, cg_type *into, const cg_type *with) {
     if (!dim[i])
       return cg_r_why(m, "shapes %s and %s do not broadcast at dimension %d", cg_r_shape(m, into->rank, into->dim),
                       cg_r_shape(m, with->rank, with->dim), i);
+    if (a >= 0 && b >= 0 && !cg_x_is(into->dim[a], 1) && !cg_x_is(with->dim[b], 1)) CG_RULE(cg_r_equal(m, n, into->dim[a], with->dim[b]));
   }
   into->rank = rank;
   into->dim = dim;

@@ -5,11 +5,22 @@
 
 cg_rewrite cg_rewrite_begin(cg_module *m, cg_node *n) { return (cg_rewrite){.m = m, .of = n, .mark = n->prev}; }
 
+// That a size is not 0 (or 1) is a condition of the user's operator, which the rule of `of` has stated: its pieces give what is right for
+// all sizes that this one takes. Sizes that must be equal must be so here too.
+static void drop_conditions(cg_node *n, const cg_node *before) {
+  for (cg_node *x = n->prev, *prev; x != before; x = prev) {
+    prev = x->prev;
+    if (cg_node_is_op(x, "aten::_assert_scalar") && x->arg[0].kind == CG_A_INT && x->arg[0].i->kind == CG_X_NE) cg_node_remove(x);
+  }
+}
+
 cg_node *cg_make_node(cg_rewrite *r, const char *key, int nresults, int nargs, const cg_arg *arg) {
   for (int i = 0; i < nargs && !r->failed; i++)
     if (arg[i].kind == CG_A_VALUE && arg[i].value->type.kind == CG_T_UNKNOWN) r->failed = true;
   cg_node *n = cg_node_like(r->of->fn, r->of, r->of, key, nargs, arg, nresults);
+  const cg_node *before = n->prev;
   if (!r->failed && (!n->op || !n->op->infer || n->op->infer(r->m, n))) r->failed = true;
+  drop_conditions(n, before);
   for (int i = 0; i < nresults; i++)
     if (n->result[i]->type.kind == CG_T_UNKNOWN) r->failed = true;
   return n;

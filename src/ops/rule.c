@@ -156,6 +156,32 @@ const char *cg_r_attention(const cg_node *n, cg_attention *a) {
 // _scaled_dot_product_flash_attention_for_cpu (two results) always shares.
 bool cg_r_heads_shared(const cg_node *n) { return n->nresults > 1 || cg_r_bool(n, "enable_gqa", false); }
 
+// ---------------------------------------------------------------- conditions
+
+const char *cg_r_require(cg_module *m, const cg_node *n, cg_expr_kind is, const cg_expr *a, const cg_expr *b, const char *what) {
+  if (is == CG_X_EQ && a == b) return NULL;
+  const cg_expr *holds = cg_x_op(&m->exprs, is, 2, (const cg_expr *[]){a, b});
+  if (cg_x_is_int(holds) && holds->value) return NULL;
+  static const char *const signs[] = {[CG_X_EQ] = "==", [CG_X_NE] = "!=", [CG_X_LT] = "<", [CG_X_LE] = "<="};
+  cg_str text = cg_str_new(m->s);
+  cg_str_addf(&text, "%s expects %s, ", n->schema->name, what);
+  cg_x_print(&text, a);
+  cg_str_addf(&text, " %s ", signs[is]);
+  cg_x_print(&text, b);
+  if (cg_x_is_int(holds)) return cg_str_text(&text);
+  cg_arg arg[2] = {cg_a_expr(holds), cg_a_str(m, cg_str_text(&text))};
+  cg_node_like(n->fn, (cg_node *)n, n, "aten::_assert_scalar", 2, arg, 0);
+  return NULL;
+}
+
+const char *cg_r_equal(cg_module *m, const cg_node *n, const cg_expr *a, const cg_expr *b) {
+  return cg_r_require(m, n, CG_X_EQ, a, b, "equal sizes");
+}
+
+const char *cg_r_not_empty(cg_module *m, const cg_node *n, const cg_expr *size) {
+  return cg_r_require(m, n, CG_X_NE, size, cg_xi(m, 0), "a size that is not 0");
+}
+
 // ---------------------------------------------------------------- results
 
 const cg_expr **cg_r_new_dims(cg_module *m, int rank) { return CG_NEW_ARRAY(m->s, const cg_expr *, (size_t)rank + 1); }

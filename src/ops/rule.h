@@ -55,6 +55,14 @@ typedef struct {
 const char *cg_r_attention(const cg_node *n, cg_attention *a);
 bool cg_r_heads_shared(const cg_node *n); // several heads of the query may share one of key and value
 
+// ---------------------------------------------------------------- conditions
+
+// What an operator needs of sizes, `a` compared with `b` (EQ, NE, LE or LT): NULL where it holds or only the run can tell, which then
+// asserts it before n; else the reason why it never holds. what: "equal sizes", say.
+const char *cg_r_require(cg_module *m, const cg_node *n, cg_expr_kind is, const cg_expr *a, const cg_expr *b, const char *what);
+const char *cg_r_equal(cg_module *m, const cg_node *n, const cg_expr *a, const cg_expr *b); // sizes that must be equal
+const char *cg_r_not_empty(cg_module *m, const cg_node *n, const cg_expr *size);            // a size that must not be 0
+
 // ---------------------------------------------------------------- results
 
 const cg_expr **cg_r_new_dims(cg_module *m, int rank);

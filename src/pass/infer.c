@@ -29,7 +29,19 @@ static bool types_differ(const cg_type *a, const cg_type *b) {
   return false;
 }
 
-// Applies the operator's own rule and checks it against the recorded types, which keep their strides and names.
+// What is recorded holds for the sizes that the export traced with: 2 and more. The rule's sizes hold for 0 and 1 as well; but a size
+// that only the run knows has its name from the record.
+static void prefer_rule(cg_session *s, cg_type *recorded, const cg_type *rule) {
+  if (recorded->kind != CG_T_TENSOR || rule->kind != CG_T_TENSOR) return;
+  const cg_expr **dim = CG_NEW_ARRAY(s, const cg_expr *, recorded->rank + 1);
+  for (int i = 0; i < recorded->rank; i++) {
+    const cg_expr *d = recorded->dim[i];
+    dim[i] = cg_x_has_unbacked(d) ? d : rule->dim[i];
+  }
+  recorded->dim = dim;
+}
+
+// Applies the operator's own rule and checks it against the recorded types, which keep their strides and the names of unbacked sizes.
 static bool by_rule(cg_pipeline *p, cg_module *m, cg_node *n, const char **reason) {
   if (!n->op || !n->op->infer) return false;
   cg_type *recorded = CG_NEW_ARRAY(p->s, cg_type, n->nresults ? n->nresults : 1);
@@ -41,6 +53,7 @@ static bool by_rule(cg_pipeline *p, cg_module *m, cg_node *n, const char **reaso
     if (!*reason && got->kind != CG_T_UNKNOWN && types_differ(have, got))
       cg_fail_at(p->s, CIERGE_BAD_MODEL, n->at, "%s: the model records %s for result %d, but its arguments give %s",
                  cg_node_text(p->s, n), type_text(p->s, have), i, type_text(p->s, got));
+    if (!*reason) prefer_rule(p->s, have, got);
     *got = *have;
   }
   return true;

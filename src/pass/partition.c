@@ -211,12 +211,27 @@ static void partition_fn(cg_pipeline *p, cg_fn *f, const cg_graph *g) {
   lift_all(p, f, g, &best);
 }
 
+// What is asserted of sizes that are known from the start is checked first, each once: kernels go by it.
+static void lift_asserts(cg_fn *f) {
+  cg_node *first = f->first;
+  for (cg_node *n = first, *next; n; n = next) {
+    next = n->next;
+    if (!cg_asserts_sizes(n)) continue;
+    bool again = false;
+    for (cg_node *x = f->first; x != first && x != n && !again; x = x->next) again = x->arg[0].i == n->arg[0].i;
+    if (again) cg_node_remove(n);
+    else if (n == first) first = next;
+    else cg_node_move(n, first);
+  }
+}
+
 void cg_pass_partition(cg_pipeline *p, cg_module *m) {
   int n = m->fns.n; // regions are added behind
   cg_graph *graph = CG_NEW_ARRAY(p->s, cg_graph, n);
   const cg_backend *torch = torch_of(p);
   bool needed = false, native = false;
   for (int i = 0; i < n; i++) {
+    lift_asserts(m->fns.at[i]);
     for (cg_node *x = m->fns.at[i]->first; x; x = x->next) claim(p, x);
     graph[i] = cg_dependences(p, m->fns.at[i]);
     claim_units(p, &graph[i], torch);

@@ -26,6 +26,7 @@ typedef struct {
   int regions;          // those of a backend
 } cg_schedule;
 
+bool cg_asserts_sizes(const cg_node *n); // sizes that are known when the function begins
 cg_graph cg_dependences(cg_pipeline *p, cg_fn *f);
 // on: each node's backend. The best of the orders that begin with one of the backends.
 cg_schedule cg_schedule_nodes(const cg_graph *g, const cg_pipeline *p, const cg_backend *const *on);

@@ -95,6 +95,10 @@ static void close_units(cg_graph *g) {
   }
 }
 
+bool cg_asserts_sizes(const cg_node *n) {
+  return cg_node_is_op(n, "aten::_assert_scalar") && n->arg[0].kind == CG_A_INT && !cg_x_has_unbacked(n->arg[0].i);
+}
+
 cg_graph cg_dependences(cg_pipeline *p, cg_fn *f) {
   cg_session *s = p->s;
   reader r = {.g = {.s = s, .n = cg_fn_number(f)}};
@@ -105,7 +109,7 @@ cg_graph cg_dependences(cg_pipeline *p, cg_fn *f) {
   int nsymbols = f->module->exprs.symbols.n;
   r.definer = CG_NEW_ARRAY(s, int, nsymbols + 1);
   for (int i = 0; i < nsymbols; i++) r.definer[i] = -1;
-  int last_draw = -1, last_effect = -1, last_assert = -1;
+  int last_draw = -1, last_effect = -1, last_assert = -1, last_lifted = -1;
   for (cg_node *n = f->first; n; n = n->next) {
     r.at = n->order;
     g->slot[r.at].node = n;
@@ -119,6 +123,8 @@ cg_graph cg_dependences(cg_pipeline *p, cg_fn *f) {
     for (int i = 0; i < n->nresults; i++) r.unbacked |= cg_type_has_unbacked(&n->result[i]->type);
     if (cg_node_is_op(n, "aten::_assert_scalar")) last_assert = r.at;
     else if (r.unbacked && !cg_node_is_op(n, "aten::sym_size.int")) depend(&r, last_assert, r.at);
+    if (r.at == last_lifted + 1 && cg_asserts_sizes(n)) last_lifted = r.at;
+    else depend(&r, last_lifted, r.at);
   }
   if (r.glued) close_units(g);
   for (int i = 0; i < g->n; i++) g->slot[i].unit = unit_of(g, i);

@@ -93,14 +93,16 @@ static void broadcasting(void **state) {
   (void)state;
   const cg_expr *one = cg_x_int(&m->exprs, 1), *three = cg_x_int(&m->exprs, 3), *four = cg_x_int(&m->exprs, 4), *n = cg_x_sym(&m->exprs, "s0");
   cg_type a = shape(2, (const cg_expr *[]){n, one, NULL}), b = shape(3, (const cg_expr *[]){four, one, three, NULL});
-  assert_null(cg_broadcast(m, &a, &b));
+  cg_node *add = cg_node_like(cg_fn_new(m, "f"), NULL, NULL, "aten::add.Tensor", 0, NULL, 1);
+  assert_null(cg_broadcast(m, add, &a, &b));
+  assert_null(add->prev);
   assert_int_equal(a.rank, 3);
   assert_true(a.dim[0] == four && a.dim[1] == n && a.dim[2] == three);
   cg_type c = shape(1, (const cg_expr *[]){n, NULL}), d = shape(1, (const cg_expr *[]){three, NULL});
-  assert_null(cg_broadcast(m, &c, &d)); // not both known: they are taken as equal
-  assert_true(c.dim[0] == three);
+  assert_null(cg_broadcast(m, add, &c, &d)); // not both known: the call compares them
+  assert_true(c.dim[0] == three && cg_node_is_op(add->prev, "aten::_assert_scalar"));
   cg_type e = shape(1, (const cg_expr *[]){four, NULL});
-  assert_non_null(strstr(cg_broadcast(m, &e, &d), "do not broadcast"));
+  assert_non_null(strstr(cg_broadcast(m, add, &e, &d), "do not broadcast"));
 }
 
 int main(void) {
