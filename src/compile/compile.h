@@ -16,6 +16,7 @@ extern const int cg_option_count;
 cierge_code cg_options_init(cierge_options *o);
 cierge_code cg_options_set(cierge_options *o, const char *name, const char *value);
 
+void cg_evaluate(cg_pipeline *p, cg_module *m, const cg_constant *const *in, void *const *out); // evaluate.c: cg_pipeline's
 void cg_apply_dims(cg_pipeline *p, cg_module *m); // dims.c
 
 // driver.c

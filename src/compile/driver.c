@@ -102,7 +102,7 @@ static void emit_report(cg_emitter *e, const cg_report *r) {
 
 static cg_pipeline *pipeline(cg_session *s, cierge_options *o) {
   cg_pipeline *p = CG_NEW(s, cg_pipeline);
-  *p = (cg_pipeline){.s = s, .opt = &o->opt, .host = &cg_backend_host};
+  *p = (cg_pipeline){.s = s, .opt = &o->opt, .host = &cg_backend_host, .evaluate = cg_evaluate};
   p->torch = cg_torch_connect(p);
   return p;
 }

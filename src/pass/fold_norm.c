@@ -1,5 +1,5 @@
-// A normalisation with constant statistics behind a convolution with constant weights becomes part of these: each output channel's
-// weights times its scale, its bias scaled and shifted. Computed in f64, rounded once.
+// A normalisation with constant statistics behind a convolution or a linear layer with constant weights becomes part of these: each
+// output channel's weights times its scale, its bias scaled and shifted. Computed in f64, rounded once.
 #include <math.h>
 #include <string.h>
 
@@ -54,39 +54,63 @@ static bool is_norm(const cg_node *n) {
   return false;
 }
 
-// Whether n is a convolution; *outputs: the weight's dimension of output channels (of one group).
-static bool is_conv(const cg_node *n, bool *transposed) {
-  if (!n || !n->schema || strncmp(n->schema->key, "aten::conv", 10) || !cg_node_arg(n, "groups")) return false;
-  double t = 0;
+// A node whose output channels are scaled by scaling its weight.
+typedef struct {
+  cg_arg *weight, *bias;
+  int rank, out;         // dimensions of the weight (0: three or more), and which of them is the output channel's
+  int64_t groups;
+  bool transposed;       // a convolution: the channel is `out` of the group that dimension 0 tells
+} layer;
+
+static cg_arg *arg_of(const cg_node *n, const char *name) { return (cg_arg *)cg_node_arg(n, name); }
+
+static bool is_one(const cg_node *n, const char *name) {
+  double v;
+  return cg_arg_double(cg_node_arg(n, name), &v) && v == 1;
+}
+
+static bool read_conv(const cg_node *n, layer *l) {
   const cg_arg *a = cg_node_arg(n, "transposed");
-  if (a && !cg_arg_double(a, &t)) return false;
-  *transposed = a ? t != 0 : !strncmp(n->schema->key, "aten::conv_transpose", 20);
+  double t = !strncmp(n->schema->key, "aten::conv_transpose", 20);
+  if ((a && !cg_arg_double(a, &t)) || !cg_arg_int_const(cg_node_arg(n, "groups"), &l->groups)) return false;
+  l->transposed = t != 0, l->out = l->transposed;
+  return l->groups >= 1;
+}
+
+static bool read_layer(const cg_node *n, layer *l) {
+  if (!n || !n->schema) return false;
+  *l = (layer){.weight = arg_of(n, "weight"), .bias = arg_of(n, "bias"), .groups = 1};
+  if (!strncmp(n->schema->key, "aten::conv", 10) && cg_node_arg(n, "groups")) return read_conv(n, l);
+  if (n->result[0]->type.kind != CG_T_TENSOR || n->result[0]->type.rank != 2) return false; // a norm's channels are dimension 1
+  l->rank = 2;
+  if (cg_node_is_op(n, "aten::linear")) return true;
+  if (!cg_node_is_op(n, "aten::addmm") || !is_one(n, "alpha") || !is_one(n, "beta")) return false;
+  l->weight = arg_of(n, "mat2"), l->bias = arg_of(n, "self"), l->out = 1;
   return true;
 }
 
 static bool fold(cg_module *m, cg_node *norm) {
   cg_value *x = cg_arg_tensor(cg_node_arg(norm, "input"));
-  cg_node *conv = x ? x->def : NULL;
-  bool transposed;
+  layer l;
   double eps, training = 0;
-  int64_t groups;
-  if (!is_conv(conv, &transposed) || x->mark != 1 || !cg_type_equal(&x->type, &norm->result[0]->type)) return false;
+  if (!x || !read_layer(x->def, &l) || x->mark != 1 || !cg_type_equal(&x->type, &norm->result[0]->type)) return false;
   for (int k = 1; k < norm->nresults; k++)
     if (norm->result[k]->mark) return false;
   const cg_arg *flag = cg_node_arg(norm, "training");
   if ((flag && (!cg_arg_double(flag, &training) || training != 0)) || !cg_arg_double(cg_node_arg(norm, "eps"), &eps)) return false;
   cg_dtype t = x->type.dtype;
   array w, mean, var, scale, shift, bias;
-  if ((t != CG_F32 && t != CG_F64) || !cg_arg_int_const(cg_node_arg(conv, "groups"), &groups) || groups < 1) return false;
-  cg_arg *weight = (cg_arg *)cg_node_arg(conv, "weight"), *old = (cg_arg *)cg_node_arg(conv, "bias");
+  if (t != CG_F32 && t != CG_F64) return false;
+  cg_arg *weight = l.weight, *old = l.bias;
   const cg_arg *ws = cg_node_arg(norm, "weight"), *bs = cg_node_arg(norm, "bias");
   bool scaled = cg_arg_tensor(ws) != NULL, shifted = cg_arg_tensor(bs) != NULL, biased = cg_arg_tensor(old) != NULL;
-  if (!read_array(weight, t, 0, &w) || !read_array(cg_node_arg(norm, "running_mean"), t, 1, &mean) || !read_array(cg_node_arg(norm, "running_var"), t, 1, &var)) return false;
+  if (!read_array(weight, t, l.rank, &w) || !read_array(cg_node_arg(norm, "running_mean"), t, 1, &mean) || !read_array(cg_node_arg(norm, "running_var"), t, 1, &var)) return false;
   if ((scaled && !read_array(ws, t, 1, &scale)) || (shifted && !read_array(bs, t, 1, &shift)) || (biased && !read_array(old, t, 1, &bias))) return false;
   const cg_value *wv = cg_arg_tensor(weight);
   int rank = wv->type.rank;
-  int64_t channels = transposed ? w.dim[1] * groups : w.dim[0], n = 1, at[CG_MAX_RANK] = {0};
-  if (rank < 3 || mean.dim[0] != channels || var.dim[0] != channels) return false;
+  int64_t channels = w.dim[l.out] * (l.transposed ? l.groups : 1), n = 1, at[CG_MAX_RANK] = {0};
+  if (rank < (l.rank ? l.rank : 3) || mean.dim[0] != channels || var.dim[0] != channels) return false;
+  if ((scaled && scale.dim[0] != channels) || (shifted && shift.dim[0] != channels) || (biased && bias.dim[0] != channels)) return false;
   for (int d = 0; d < rank; d++) n *= w.dim[d];
   double *factor = CG_NEW_ARRAY(m->s, double, channels);
   size_t size = cg_dtypes[t].size;
@@ -97,7 +121,7 @@ static bool fold(cg_module *m, cg_node *norm) {
     put(new_bias, t, c, b * factor[c] + (shifted ? element(&shift, c * shift.stride[0]) : 0));
   }
   for (int64_t i = 0; i < n; i++) { // at: the element's indices
-    int64_t from = 0, c = transposed ? at[0] / (w.dim[0] / groups) * w.dim[1] + at[1] : at[0];
+    int64_t from = 0, c = at[l.out] + (l.transposed ? at[0] / (w.dim[0] / l.groups) * w.dim[1] : 0);
     for (int d = 0; d < rank; d++) from += at[d] * w.stride[d];
     put(new_weight, t, i, element(&w, from) * factor[c]);
     for (int d = rank - 1; d >= 0 && ++at[d] == w.dim[d]; d--) at[d] = 0;

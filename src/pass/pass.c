@@ -18,10 +18,12 @@ const cg_pass cg_passes[] = {
     {"infer", cg_pass_infer, "every result gets a type; what the model records is checked", true},
     {"fold", cg_pass_fold, "known sizes and scalars become literals, views of constants become constants", true},
     {"simplify", cg_pass_simplify, "identities, common subexpressions and dead code go", true},
-    {"fold-norm", cg_pass_fold_norm, "normalisations behind convolutions become part of their weights", true},
+    {"constants", cg_pass_constants, "what depends on constants alone is computed and becomes a constant", true},
+    {"fold-norm", cg_pass_fold_norm, "normalisations behind convolutions and linear layers become part of their weights", true},
     {"decompose", cg_pass_decompose, "composite operators become what backends know", true},
     {"fold", cg_pass_fold, "the same, over what decomposition made", true},
     {"simplify", cg_pass_simplify, "the same, over what decomposition made", true},
+    {"constants", cg_pass_constants, "the same, over what decomposition made", true},
     {"partition", cg_pass_partition, "nodes are claimed, regions lifted to functions", true},
 };
 const int cg_pass_count = sizeof cg_passes / sizeof *cg_passes;

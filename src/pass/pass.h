@@ -118,6 +118,9 @@ struct cg_pipeline {
   cg_session *s;
   cg_options *opt;
   cg_torch *torch;
+  // Runs a program that was made of constants and of nodes over them: m's main, whose parameter i is in[i]. out[i]: where the bytes of its
+  // result i go, in C order. Throws in m's session: a node raises an error, or has no native kernel. NULL: nobody can run programs here.
+  void (*evaluate)(cg_pipeline *p, cg_module *m, const cg_constant *const *in, void *const *out);
   const cg_backend *host;          // claims scalars, asserts and control flow: they stay between the regions
   CG_VEC(cg_specialisation) special;
   // Partitioning's findings, for the report
@@ -146,6 +149,7 @@ void cg_pass_decompose(cg_pipeline *p, cg_module *m);     // composites into wha
 void cg_pass_simplify(cg_pipeline *p, cg_module *m);      // identities, dead code, common subexpressions
 void cg_remove_dead(cg_fn *f);                            // nodes that nobody reads
 void cg_pass_fold(cg_pipeline *p, cg_module *m);          // sizes and scalars that are known; constants
-void cg_pass_fold_norm(cg_pipeline *p, cg_module *m);     // normalisations behind convolutions become part of their weights
+void cg_pass_constants(cg_pipeline *p, cg_module *m);     // what depends on constants alone is computed now
+void cg_pass_fold_norm(cg_pipeline *p, cg_module *m);     // normalisations behind convolutions and linear layers go into their weights
 void cg_pass_partition(cg_pipeline *p, cg_module *m);     // claims nodes, makes convex regions, lifts them to functions
 #endif

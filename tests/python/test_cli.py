@@ -480,7 +480,7 @@ def test_a_terminal_shows_what_is_done():
         assert r.returncode == code, text
         assert "\rcierge: reading the model" in text, text
         if not code:
-            assert "pass 11 of 11: partition" in text and "kB of C, by" in text and text.rstrip(" \r\n").endswith("writing the artifact"), text
+            assert "pass 13 of 13: partition" in text and "kB of C, by" in text and text.rstrip(" \r\n").endswith("writing the artifact"), text
         last = text.replace("\r\n", "\n").split("\r")[-1]
         assert last == ("" if not code else f"cierge: {model}: No such file or directory\n"), repr(text)
     os.close(main), os.close(terminal)

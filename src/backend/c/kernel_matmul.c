@@ -34,6 +34,7 @@ static bool read_arguments(const cg_node *n, product *p) {
   else if (is(n, "aten::matmul")) b = "other";
   else if (is(n, "aten::mv")) b = "vec";
   else if (is(n, "aten::dot")) b = "tensor";
+  else if (is(n, "aten::vdot")) b = "other";
   else if (!is(n, "aten::mm") && !is(n, "aten::bmm")) return false;
   p->a_value = cg_arg_tensor(cg_node_arg(n, a)), p->b_value = cg_arg_tensor(cg_node_arg(n, b));
   p->add = add ? cg_arg_tensor(cg_node_arg(n, add)) : NULL;
