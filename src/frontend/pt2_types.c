@@ -42,7 +42,7 @@ static void widen(cg_pt2 *r, const cg_json *size) {
   const char *name = cg_json_text(&text);
   if (strncmp(name, "Symbol('", 8)) return;
   cg_symbol *y = cg_symbol_find(&r->m->exprs, cg_strndup(r->s, name + 8, strcspn(name + 8, "'")));
-  if (y && !y->unbacked && y->lo == SPECIALISED) y->lo = 0;
+  if (y && !y->unbacked && y->lo == SPECIALISED) cg_symbol_range(y, 0, y->hi);
 }
 
 void cg_pt2_widen_ranges(cg_pt2 *r, const cg_json *graph) {

@@ -36,9 +36,9 @@ bool cg_decompose_diff(cg_module *m, cg_node *n) {
   if (parts > 1) x = cg_make(&r, "aten::cat", 2, cg_a_list(m, parts, part), dim);
   for (; times && x; times--) {
     const cg_expr *size = x->type.dim[d];
-    if (!cg_x_at_least(m, size, cg_xi(m, 1))) r.failed = true; // an empty one stays empty: LibTorch's
+    const cg_expr *last = cg_xmax(m, cg_xsub(m, size, cg_xi(m, 1)), cg_xi(m, 0)); // an empty one stays empty
     cg_value *high = cg_make(&r, "aten::slice.Tensor", 4, cg_av(x), dim, cg_a_int(m, 1), cg_a_expr(size));
-    cg_value *low = cg_make(&r, "aten::slice.Tensor", 4, cg_av(x), dim, cg_a_int(m, 0), cg_a_expr(cg_xsub(m, size, cg_xi(m, 1))));
+    cg_value *low = cg_make(&r, "aten::slice.Tensor", 4, cg_av(x), dim, cg_a_int(m, 0), cg_a_expr(last));
     x = cg_make(&r, x->type.dtype == CG_BOOL ? "aten::logical_xor" : "aten::sub.Tensor", 2, cg_av(high), cg_av(low));
   }
   return cg_rewrite_by(&r, x);

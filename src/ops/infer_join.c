@@ -65,6 +65,19 @@ const char *cg_infer_stack(cg_module *m, cg_node *n) {
 
 // ---------------------------------------------------------------- padding
 
+// What a mode reads instead of what is outside has to be there.
+static const char *check_edge(cg_module *m, cg_node *n, const char *mode, const cg_expr *size, const cg_expr *by) {
+  if (!strcmp(mode, "reflect")) return cg_r_require(m, n, CG_X_LT, by, size, "padding smaller than the dimension");
+  if (!strcmp(mode, "circular")) return cg_r_require(m, n, CG_X_LE, by, size, "padding no larger than the dimension");
+  return !strcmp(mode, "replicate") && !cg_x_is(by, 0) ? cg_r_require(m, n, CG_X_LT, cg_xi(m, 0), size, "elements to repeat") : NULL;
+}
+
+const char *cg_r_pad_mode(const cg_node *n) {
+  if (!strncmp(n->schema->name, "aten::reflection", 16)) return "reflect";
+  if (!strncmp(n->schema->name, "aten::replication", 17)) return "replicate";
+  return cg_node_arg(n, "mode") ? cg_r_text(n, "mode") : "constant";
+}
+
 // Pairs from the last dimension on: constant_pad_nd, pad, reflection and replication pads.
 const char *cg_infer_pad(cg_module *m, cg_node *n) {
   const cg_type *x;
@@ -77,6 +90,7 @@ const char *cg_infer_pad(cg_module *m, cg_node *n) {
   const cg_expr **dim = cg_r_copy_dims(m, x);
   for (int i = 0; i < count / 2; i++) {
     int d = x->rank - 1 - i;
+    for (int side = 0; side < 2; side++) CG_RULE(check_edge(m, n, cg_r_pad_mode(n), x->dim[d], by[2 * i + side]));
     dim[d] = cg_xadd(m, dim[d], cg_xadd(m, by[2 * i], by[2 * i + 1]));
     if (cg_x_is_int(dim[d]) && dim[d]->value < 0) return "padding makes a size negative";
   }

@@ -511,6 +511,7 @@ const char *cg_infer_unfold(cg_module *m, cg_node *n) {
   if (cg_x_is(step, 0)) return "unfold: step is 0";
   CG_RULE(cg_r_dim_of(m, n, "dimension", x->rank, &d));
   const cg_expr **dim = cg_r_new_dims(m, x->rank + 1), *whole = x->rank ? x->dim[d] : cg_xi(m, 1);
+  CG_RULE(cg_r_require(m, n, CG_X_LE, size, whole, "a window no larger than the dimension"));
   for (int i = 0; i < x->rank; i++) dim[i] = x->dim[i];
   if (x->rank) dim[d] = cg_xadd(m, cg_xdiv(m, cg_xsub(m, whole, size), step), cg_xi(m, 1));
   dim[x->rank] = size;

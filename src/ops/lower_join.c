@@ -117,12 +117,6 @@ static te_expr *brought_back(te *t, const char *mode, te_expr *i, const cg_expr 
   return te_sub(t, last, te_op(t, TE_MAX, over, te_sub(t, zero, over))); // reflect
 }
 
-static const char *pad_mode(const cg_node *n) {
-  if (!strncmp(n->schema->name, "aten::reflection", 16)) return "reflect";
-  if (!strncmp(n->schema->name, "aten::replication", 17)) return "replicate";
-  return cg_node_arg(n, "mode") ? cg_r_text(n, "mode") : "constant";
-}
-
 static te_expr *edge_element(te *t, const cg_node *n, int k, te_expr **idx) {
   cg_value *x = cg_self(n);
   const char *name = pad_name(n);
@@ -133,27 +127,21 @@ static te_expr *edge_element(te *t, const cg_node *n, int k, te_expr **idx) {
   cg_r_sizes(te_module(t), n, name, count, by);
   for (int d = 0; d < rank; d++) {
     int i = rank - 1 - d;
-    in[d] = i < count / 2 ? brought_back(t, pad_mode(n), te_sub(t, idx[d], te_size(t, by[2 * i])), x->type.dim[d]) : idx[d];
+    in[d] = i < count / 2 ? brought_back(t, cg_r_pad_mode(n), te_sub(t, idx[d], te_size(t, by[2 * i])), x->type.dim[d]) : idx[d];
   }
   return te_at(t, x, in);
 }
 
 const char *cg_lower_pad(te *t, const cg_node *n, te_compute *out) {
   const cg_expr *by[2 * CG_MAX_RANK];
-  const char *name = pad_name(n), *mode = pad_mode(n);
+  const char *name = pad_name(n), *mode = cg_r_pad_mode(n);
   int count = cg_arg_list_len(cg_node_arg(n, name));
   cg_value *x = cg_self(n);
   if (!x || count > 2 * x->type.rank) return "padding that does not fit";
   CG_RULE(cg_r_sizes(te_module(t), n, name, count, by));
   if (!strcmp(mode, "constant")) return te_map(out, pad_element);
   if (strcmp(mode, "reflect") && strcmp(mode, "replicate") && strcmp(mode, "circular")) return cg_r_why(te_module(t), "padding mode %s", mode);
-  for (int i = 0; i < count; i++) // PyTorch bounds reflection and wrapping by the size
+  for (int i = 0; i < count; i++)
     if (!cg_x_is_int(by[i]) || by[i]->value < 0) return "padding by a number that is not known, or negative";
-  if (!strcmp(mode, "reflect") || !strcmp(mode, "circular"))
-    for (int i = 0; i < count; i++) {
-      const cg_expr *size = x->type.dim[x->type.rank - 1 - i / 2];
-      const cg_expr *most = !strcmp(mode, "reflect") ? cg_xsub(te_module(t), size, cg_xi(te_module(t), 1)) : size;
-      if (!cg_x_at_least(te_module(t), most, by[i])) return "padding that may be more than the size";
-    }
   return te_map(out, edge_element);
 }

@@ -55,6 +55,8 @@ typedef struct {
 const char *cg_r_attention(const cg_node *n, cg_attention *a);
 bool cg_r_heads_shared(const cg_node *n); // several heads of the query may share one of key and value
 
+const char *cg_r_pad_mode(const cg_node *n); // of any padding: "constant", "reflect", "replicate", "circular"
+
 // ---------------------------------------------------------------- conditions
 
 // What an operator needs of sizes, `a` compared with `b` (EQ, NE, LE or LT): NULL where it holds or only the run can tell, which then

@@ -93,7 +93,9 @@ static void broadcasting(void **state) {
   (void)state;
   const cg_expr *one = cg_x_int(&m->exprs, 1), *three = cg_x_int(&m->exprs, 3), *four = cg_x_int(&m->exprs, 4), *n = cg_x_sym(&m->exprs, "s0");
   cg_type a = shape(2, (const cg_expr *[]){n, one, NULL}), b = shape(3, (const cg_expr *[]){four, one, three, NULL});
-  cg_node *add = cg_node_like(cg_fn_new(m, "f"), NULL, NULL, "aten::add.Tensor", 0, NULL, 1);
+  cg_fn *f = cg_fn_new(m, "f");
+  const cg_arg arg[2] = {cg_a_value(cg_param_new(f, "a", a)), cg_a_value(cg_param_new(f, "b", b))};
+  cg_node *add = cg_node_like(f, NULL, NULL, "aten::add.Tensor", 2, arg, 1);
   assert_null(cg_broadcast(m, add, &a, &b));
   assert_null(add->prev);
   assert_int_equal(a.rank, 3);
