@@ -9,7 +9,7 @@ An operator is in it for what it is:
 It is not in it where it believes what it is given:
 - derivatives that take indices, targets or lengths of the call that they differentiate;
 - OUT: the reasons stand there.
-CHECKED are in it because plugin/torch/checks.cpp looks at their arguments first."""
+CHECKED, and others of which plugin/torch/checks.cpp says so, are in it because their arguments are looked at first."""
 import fnmatch
 import pathlib
 
@@ -17,7 +17,7 @@ import torch
 
 TABLE = pathlib.Path(__file__).resolve().parent.parent / "src/artifact/safe_ops.inc"
 BELIEVED = {"indices", "index", "targets", "input_lengths", "target_lengths", "lengths", "offsets", "batch_sizes", "offset2bag", "bag_size", "is_target", "maximum_indices", "argmaxes"}
-CHECKED = {"_ctc_loss", "linalg_lu_solve", "linalg_ldl_solve", "lu_unpack", "segment_reduce"}
+CHECKED = {"_ctc_loss", "linalg_lu_solve", "linalg_ldl_solve", "lu_unpack", "segment_reduce", "native_batch_norm_backward"}
 OUT = {
     "from_file": "files", "save": "files", "to_here": "processes", "dist_backward": "processes", "owner*": "processes", "is_owner": "processes",
     "confirmed_by_owner": "processes", "local_value": "processes",
@@ -27,18 +27,22 @@ OUT = {
     "_cudnn_*": "another device", "miopen_*": "another device", "mkldnn_*": "opaque tensors", "_mkldnn_*": "opaque tensors", "to_mkldnn*": "opaque tensors",
     "fbgemm_*": "tensors that hold addresses", "_wrapped_*": "tensors that hold addresses", "quantized_*": "tensors that hold addresses",
     "nll_loss*_backward": "classes unseen", "multi*margin_loss_backward": "classes unseen", "_ctc_loss_backward": "lengths unseen",
+    "_cholesky_solve_helper*": "shapes unseen", "_logcumsumexp*": "shapes unseen", "_remove_batch_dim": "a tensor of vmap", "_stack*": "an empty list unseen",
+    "_new_zeros_with_same_feature_meta*": "shapes unseen", "_thnn_differentiable_*_backward": "shapes unseen", "_scaled_mm_v2*": "shapes unseen",
+    "_batch_norm_no_update*": "shapes unseen", "_foreach_copy": "lengths unseen", "_foreach_copy_out": "lengths unseen", "__upsample*": "modes unseen", "__interpolate": "modes unseen",
+    "_dyn_quant_*": "shapes unseen", "_transform_bias_rescale_qkv*": "shapes unseen",
     "_saturate_weight_to_fp16": "tensors that hold addresses", "_test_*": "PyTorch's tests of itself", "_batch_norm_impl_index_backward": "a buffer of its forward call",
 }
-ALSO = """_assert_* _functional_* sym_constrain_* _conj* _neg_view* *_copy copy_ detach_ _foreach_* _fft_c2c _linalg_* _stack _unique _unique2 unique_dim* *_window bernoulli_ binomial
-poisson random random_ range normal_functional _masked_softmax _masked_scale _standard_gamma _sample_dirichlet _trilinear _transform_bias_rescale_qkv _transformer_encoder_layer_fwd
+ALSO = """_assert_* _functional_* sym_constrain_* _conj* _neg_view* *_copy copy_ detach_ _foreach_* _fft_c2c _linalg_* _unique _unique2 unique_dim* *_window bernoulli_ binomial
+poisson random random_ range normal_functional _masked_softmax _masked_scale _standard_gamma _sample_dirichlet _trilinear _transformer_encoder_layer_fwd
 _native_multi_head_attention _fused_sdp_choice _lazy_clone _histogramdd_* _is_all_true _is_any_true _int_mm _pack_padded_sequence _aminmax _add_relu _add_relu_ __lshift__ __rshift__
 _cummax_helper _cummin_helper _coalesce _coalesced _coalesced_ _dimI _dimV _nnz _indices _values indices values crow_indices col_indices ccol_indices row_indices is_coalesced dense_dim sparse_dim
 _to_dense _to_sparse* sparse_mask dequantize int_repr q_scale q_zero_point q_per_channel_* qscheme quantize_per_tensor quantize_per_tensor_dynamic quantize_per_channel empty_quantized
 _empty_affine_quantized _empty_per_channel_affine_quantized _make_per_tensor_quantized_tensor _fake_quantize_* fake_quantize_* _efficientzerotensor _embedding_bag_forward_only embedding_renorm embedding_renorm_
 linalg__powsum linalg_matrix_exp _linalg_svd masked_scatter_backward native_norm resize rrelu_with_noise* set slow_conv_* slow_conv3d_forward conv_tbc _slow_conv2d_forward _conv_depthwise2d
-_new_zeros_with_same_feature_meta _print _pin_memory is_pinned is_set_to _has_same_storage_numel _logcumsumexp _spdiags _weight_int8pack_mm _weight_int4pack_mm_for_cpu
-_convert_weight_to_int4pack_for_cpu _dyn_quant_matmul_4bit _dyn_quant_pack_4bit_weight _fused_adam* _fused_sgd* _fused_adagrad* _resize_output _resize_output_ _compute_linear_combination _grouped_mm
-_weight_norm_interface_backward _fw_primal _make_dual _spsolve _cholesky_solve_helper glu_jvp""".split()
+_print _pin_memory is_pinned is_set_to _has_same_storage_numel _logcumsumexp _spdiags _weight_int8pack_mm _weight_int4pack_mm_for_cpu
+_convert_weight_to_int4pack_for_cpu _fused_adam* _fused_sgd* _fused_adagrad* _resize_output _resize_output_ _compute_linear_combination _grouped_mm
+_weight_norm_interface_backward _fw_primal _make_dual _spsolve glu_jvp""".split()
 
 
 def schemas():

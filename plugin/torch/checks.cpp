@@ -1,4 +1,4 @@
-// Operators whose kernels believe numbers in their tensors: looked at in front of them, whoever calls them (CHECKED in tools/gen_safe_ops.py).
+// Operators whose kernels believe numbers in their tensors: looked at in front of them, whoever calls them (those that only so are safe: CHECKED in tools/gen_safe_ops.py).
 //
 // They are reached through the dispatcher from regions, graphs and other operators alike, so that is where the checks stand: under a
 // dispatch key that nothing else uses, and that is set while this thread is inside the plugin (checks.h).
@@ -73,6 +73,65 @@ void segments(const c10::OperatorHandle &op, const Stack &stack) {
   if (lengths.isTensor() && lengths.toTensor().dim() && lengths.toTensor().numel() && lengths.toTensor().sum(-1).max().item<int64_t>() > n) outside("lengths", 0, n + 1);
 }
 
+void shaped(bool ok, const char *what) {
+  if (!ok) throw std::invalid_argument(what);
+}
+
+const at::Tensor *tensor(const c10::OperatorHandle &op, const Stack &stack, const char *name) {
+  const IValue &v = argument(op, stack, name);
+  return v.isTensor() && v.toTensor().defined() ? &v.toTensor() : nullptr;
+}
+
+// Dimensions as the kernels take them: counted from the first, each once.
+void dimensions(const c10::OperatorHandle &op, const Stack &stack) {
+  const at::Tensor *self = tensor(op, stack, "self");
+  std::vector<bool> seen(self ? (size_t)self->dim() : 0);
+  for (int64_t d : argument(op, stack, "dim").toIntVector()) {
+    shaped(d >= 0 && (size_t)d < seen.size() && !seen[(size_t)d], "dim holds a dimension twice, or one that is not there");
+    seen[(size_t)d] = true;
+  }
+}
+
+// What there is a number of for each channel has as many as there are channels.
+void channels(const c10::OperatorHandle &op, const Stack &stack) {
+  const at::Tensor *input = tensor(op, stack, "input"), *grad = tensor(op, stack, "grad_out");
+  shaped(input && input->dim() >= 2, "batch normalisation of fewer than two dimensions");
+  bool backward = op.schema().argumentIndexWithName("grad_out").has_value();
+  const IValue &training = argument(op, stack, backward ? "train" : "training");
+  bool trains = training.isBool() && training.toBool();
+  auto each = [&](const char *name, bool needed) {
+    const at::Tensor *t = tensor(op, stack, name);
+    shaped(t ? t->dim() == 1 && t->size(0) == input->size(1) : !needed, "batch normalisation with numbers for other channels than its input has");
+  };
+  for (const char *name : {"weight", "bias"}) each(name, false);
+  for (const char *name : {"running_mean", "running_var"}) each(name, !trains);
+  shaped(!backward || (grad && grad->sizes() == input->sizes()), "a derivative of batch normalisation for another shape");
+  if (backward && trains)
+    for (const char *name : {"save_mean", "save_invstd"}) each(name, true);
+}
+
+void rows(const c10::OperatorHandle &op, const Stack &stack) {
+  const at::Tensor *self = tensor(op, stack, "self");
+  shaped(self && self->dim() == 2, "distances of rows of what is no matrix");
+}
+
+// A packed sequence: how many sequences go on at each step, and weights for all layers.
+void packed(const c10::OperatorHandle &op, const Stack &stack) {
+  const at::Tensor *data = tensor(op, stack, "data"), *sizes = tensor(op, stack, "batch_sizes");
+  shaped(data && data->dim() == 2 && sizes && sizes->dim() == 1 && sizes->numel() && sizes->scalar_type() == at::kLong && sizes->is_cpu(), "no packed sequence");
+  at::Tensor contiguous = sizes->contiguous();
+  const int64_t *n = contiguous.const_data_ptr<int64_t>();
+  int64_t sum = 0;
+  for (int64_t i = 0; i < contiguous.numel(); i++) {
+    shaped(n[i] > 0 && (!i || n[i] <= n[i - 1]) && n[i] <= data->size(0) - sum, "batch_sizes are no packed sequence's");
+    sum += n[i];
+  }
+  shaped(sum == data->size(0), "batch_sizes are no packed sequence's");
+  auto whole = [&](const char *name) { const IValue &v = argument(op, stack, name); return v.isInt() ? v.toInt() : v.isBool() ? (int64_t)v.toBool() : 0; };
+  int64_t layers = whole("num_layers"), each = (whole("has_biases") ? 4 : 2) * (whole("bidirectional") ? 2 : 1), given = (int64_t)argument(op, stack, "params").toTensorVector().size();
+  shaped(layers > 0 && (given % layers == 0) && given / layers >= each, "fewer weights than layers need");
+}
+
 } // namespace
 
 TORCH_LIBRARY_IMPL(_, TESTING_ONLY_GenericWrapper, m) { m.fallback(torch::CppFunction::makeFallthrough()); }
@@ -80,6 +139,12 @@ TORCH_LIBRARY_IMPL(_, TESTING_ONLY_GenericWrapper, m) { m.fallback(torch::CppFun
 TORCH_LIBRARY_IMPL(aten, TESTING_ONLY_GenericWrapper, m) {
   for (const char *name : {"_ctc_loss", "_ctc_loss.Tensor"}) m.impl(name, torch::CppFunction::makeFromBoxedFunction<&checked<ctc>>());
   m.impl("segment_reduce", torch::CppFunction::makeFromBoxedFunction<&checked<segments>>());
+  for (const char *name : {"_fft_c2c", "_fft_r2c", "_fft_c2r", "_fft_c2c.out", "_fft_r2c.out", "_fft_c2r.out"}) m.impl(name, torch::CppFunction::makeFromBoxedFunction<&checked<dimensions>>());
+  for (const char *name : {"native_batch_norm", "native_batch_norm.out", "_native_batch_norm_legit", "_native_batch_norm_legit.out", "_native_batch_norm_legit.no_stats", "_native_batch_norm_legit.no_stats_out",
+                           "_native_batch_norm_legit_no_training", "_batch_norm_with_update", "native_batch_norm_backward"})
+    m.impl(name, torch::CppFunction::makeFromBoxedFunction<&checked<channels>>());
+  for (const char *name : {"_pdist_forward", "_pdist_forward.out"}) m.impl(name, torch::CppFunction::makeFromBoxedFunction<&checked<rows>>());
+  for (const char *name : {"lstm.data", "gru.data", "rnn_tanh.data", "rnn_relu.data"}) m.impl(name, torch::CppFunction::makeFromBoxedFunction<&checked<packed>>());
   for (const char *name : {"linalg_lu_solve", "linalg_ldl_solve", "lu_unpack"}) m.impl(name, torch::CppFunction::makeFromBoxedFunction<&checked<pivots>>());
 }
 

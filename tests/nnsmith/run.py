@@ -4,8 +4,8 @@
 
     run.py [--count N] [--seed FIRST] [--ways auto,torch,tune] [--jobs 2]
 
-A result is wrong if it is further from eager than PyTorch's default tolerances for the dtype, unless eager itself is as far from the same
-model in float64: chains of exponentials and divisions of nearly equal numbers amplify what roundings leave. Prints "N passed, N failed";
+A result is wrong if it is further from eager than PyTorch's default tolerances for the dtype, and further than twice what eager's own
+results are from the same model's in float64: chains of exponentials and differences of nearly equal numbers amplify what roundings leave. Prints "N passed, N failed";
 seeds of failures go on with --seed SEED --count 1."""
 import argparse
 import os
@@ -37,9 +37,7 @@ def generate(seed):
     activate_ext(opset=operators, factory=None)
     graph = model_gen(opset=operators, method="symbolic-cinit", seed=seed, max_elem_per_tensor=4096, max_nodes=random.randint(5, 20), timeout_ms=10000).make_concrete()
     model = kind.from_gir(graph)
-    model.refine_weights()
     net = model.torch_model.eval()
-    inputs = model.sat_inputs or net.get_random_inps()
     names = list(net.ir.input_var())
     steps, results = [(tuple(i), tuple(o)) for _, i, o, _ in net.instructions], tuple(net.output_map)
     calls = [call for call, *_ in net.instructions]
@@ -60,7 +58,13 @@ def generate(seed):
                 values.update(zip(gives, y if isinstance(y, (list, tuple)) else [y]))
             return tuple(values[r] for r in results)
 
-    return Positional().eval(), [inputs[n].detach() for n in names]
+    module = Positional().eval()
+    for _ in range(8):  # rather what has no NaN; not NNSmith's search for such, which ends by the clock
+        inputs = net.get_random_inps()
+        inputs = [inputs[n].detach() for n in names]
+        if all(y.isfinite().all() for y in module(*[x.clone() for x in inputs])):
+            break
+    return module, inputs
 
 
 def widened(module, inputs):
@@ -86,9 +90,9 @@ def close(got, want, exact):
         text = str(e)
     if exact is None or exact.shape != want.shape:
         return text
-    far = (want.double() - exact.double()).abs()
-    ours = (got.double() - exact.double()).abs()
-    ok = torch.isclose(got, want, rtol=1e-5, atol=1e-6, equal_nan=True) | (ours <= 4 * far) | (~far.isfinite() & ~ours.isfinite())
+    scale = exact.double().abs().clamp_min(torch.finfo(got.dtype).tiny if got.dtype.is_floating_point else 1)
+    far, ours = (((y.double() - exact.double()).abs() / scale).nan_to_num(float("inf")) for y in (want, got))
+    ok = (got == want) | (got.isnan() & want.isnan()) | (ours <= 2 * far.max())
     return None if ok.all() else text
 
 

@@ -256,5 +256,57 @@ def test_at_load_too():
     assert r.returncode == 3 and "aten::_nested_view_from_buffer_copy" in r.stderr, r.stderr
 
 
+class Fft(torch.nn.Module):
+    def forward(self, x, n):
+        return torch.view_as_real(torch.ops.aten._fft_c2c(torch.complex(x, x), [int(n[0].item())], 0, True)).sum()
+
+
+class Norm(torch.nn.Module):
+    def forward(self, x, n):
+        w = torch.ones([int(n[0].item())])
+        return torch.ops.aten._native_batch_norm_legit_no_training(x, w, w, w, w, 0.1, 1e-5)[0].sum()
+
+
+class Untrained(torch.nn.Module):
+    def forward(self, x, n):
+        return torch.ops.aten.native_batch_norm(x, None, None, None, None, bool(n[0].item() == 3), 0.1, 1e-5)[0].sum()
+
+
+class Distances(torch.nn.Module):
+    def forward(self, x, n):
+        return torch.ops.aten._pdist_forward(x.reshape([int(n[0].item()), -1, 3]).squeeze(0), 2.0).sum()
+
+
+class Packed(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn = torch.nn.LSTM(3, 3)
+
+    def forward(self, x, n):
+        h = torch.zeros(1, 2, 3)
+        return torch.lstm(x, n, [h, h], [torch.ones(12, 3), torch.ones(12, 3), torch.ones(12), torch.ones(12)], True, 1, 0.0, False, False)[0].sum()
+
+
+def test_arguments_that_kernels_believe():
+    """Each with an argument that its kernel takes, and with one that would lead it beyond its memory."""
+    for module, good, bad in ((Fft(), [1], [1 << 20]), (Fft(), [0], [-2]), (Norm(), [3], [1]), (Norm(), [3], [0]), (Untrained(), [3], [1]), (Distances(), [1], [2]),
+                              (Packed(), [2, 2], [1 << 40, 2]), (Packed(), [2, 2], [-5, 9]), (Packed(), [2, 1, 1], [2, 1])):
+        name = f"{type(module).__name__}{len(good)}{bad[0]}"
+        path = saved(module, name)
+        line = cli("blob", "-d", SCRATCH / f"{name}.blobs", path, check=0).stdout
+        n = len(good)
+        program = SCRATCH / f"{name}.cir"
+        inputs = f"%x: f32[4, 3], %n: i64[{'s0' if n != len(bad) else n}]"
+        program.write_text(f"{line}fn @main({inputs}) -> f32[] {{\n  %0: f32[] = torchop(%x, %n, script={line.split()[1]})\n  return %0\n}}\n".replace("fn @main", "sym s0 = 1..9\nfn @main" if n != len(bad) else "fn @main"))
+        cli("compile", program, "-o", SCRATCH / f"{name}.cierge", check=0)
+        x = torch.arange(12.0).reshape(4, 3)
+        for values, code in ((good, 0), (bad, 3)):
+            np.savez(SCRATCH / "b.npz", x=x.numpy(), n=np.array(values))
+            r = cli("run", SCRATCH / f"{name}.cierge", "--inputs", SCRATCH / "b.npz", "--outputs", SCRATCH / "o.npz")
+            assert r.returncode == code, (name, values, r.returncode, r.stderr)
+            if not code:
+                common.close(torch.from_numpy(np.load(SCRATCH / "o.npz")["output_0"]), module(x, torch.tensor(values)))
+
+
 if __name__ == "__main__":
     common.main(globals())
