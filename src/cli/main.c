@@ -1,11 +1,13 @@
 // cierge COMMAND …: the table of commands.
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/c/cc.h"
 #include "cli/cli.h"
 
 static const struct {
@@ -133,8 +135,29 @@ static int run(int argc, char **argv) {
   return 2;
 }
 
+// A signal that would end the program ends its C compilers first, and their files.
+static volatile sig_atomic_t ended_by;
+
+static void end(int sig) {
+  if (cg_cc_stop()) {
+    ended_by = sig;
+    return;
+  }
+  signal(sig, SIG_DFL);
+  raise(sig);
+}
+
+static void heed(int sig) {
+  if (signal(sig, end) == SIG_IGN) signal(sig, SIG_IGN); // nohup
+}
+
 int main(int argc, char **argv) {
+  heed(SIGHUP), heed(SIGINT), heed(SIGTERM);
   int code = run(argc, argv);
+  if (ended_by) {
+    signal(ended_by, SIG_DFL);
+    raise(ended_by);
+  }
   errno = 0;
   if (!fflush(stdout) && !ferror(stdout)) return code;
   cg_print(stderr, "cierge: standard output cannot be written%s%s\n", errno ? ": " : "", errno ? strerror(errno) : "");

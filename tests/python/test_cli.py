@@ -4,7 +4,9 @@ import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
+import time
 import warnings
 import zipfile
 
@@ -564,6 +566,32 @@ def test_a_c_compiler_that_fails():
         cc.chmod(0o755)
         r = cli("compile", program, "-o", SCRATCH / "cc.cierge", env={"CIERGE_CC": str(cc), "CIERGE_CACHE": "none"})
         assert r.returncode == code and text in r.stderr, (name, r.returncode, r.stderr[:300])
+
+
+def test_what_is_ended_leaves_nothing():
+    """Neither the C compiler, nor what that started, nor files."""
+    program = SCRATCH / "cc.cir"
+    program.write_text("fn @main(%x: f32[37]) -> f32[37] {\n  %y = aten.tanh(%x)\n  return %y\n}\n")
+    cc, temporary = SCRATCH / "slow", SCRATCH / "temporary"
+    temporary.mkdir()
+    for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        started = SCRATCH / f"started{sig}"
+        cc.write_text(f'#!/bin/sh\nunset LD_PRELOAD\n[ "$1" = --version ] && exit 0\nsleep 1000 &\necho $$ $! > {started}.new; mv {started}.new {started}; wait\n')
+        cc.chmod(0o755)
+        p = subprocess.Popen([common.CIERGE, "compile", program, "-o", SCRATCH / "slow.cierge"], env=dict(os.environ, CIERGE_CC=str(cc), CIERGE_CACHE="none", TMPDIR=str(temporary)), stderr=subprocess.PIPE)
+        while not started.exists():
+            assert p.poll() is None, p.stderr.read()
+            time.sleep(0.01)
+        assert list(temporary.iterdir())
+        p.send_signal(sig)
+        assert p.wait(30) == -sig, p.returncode
+        assert not list(temporary.iterdir()) and not (SCRATCH / "slow.cierge").exists()
+        for pid in map(int, started.read_text().split()):
+            state = pathlib.Path(f"/proc/{pid}/stat")
+            deadline = time.monotonic() + 30
+            while state.exists() and state.read_text().rsplit(")")[1].split()[0] != "Z":
+                assert time.monotonic() < deadline, f"process {pid} goes on"
+                time.sleep(0.01)
 
 
 if __name__ == "__main__":

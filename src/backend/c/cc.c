@@ -34,9 +34,17 @@ typedef struct {
   child at[MOST_COMPILERS];
 } children;
 
+static volatile sig_atomic_t waiting, stopped;
+
+bool cg_cc_stop(void) {
+  if (!waiting) return false;
+  stopped = 1;
+  return true;
+}
+
 static void end_child(child *c) {
   if (!c->pid) return;
-  kill(c->pid, SIGKILL);
+  kill(-c->pid, SIGKILL); // and whatever it started: it leads a group
   while (waitpid(c->pid, NULL, 0) < 0 && errno == EINTR) {}
   close(c->out);
   c->pid = 0;
@@ -61,8 +69,12 @@ static void start(cg_session *s, child *c, const cg_cc_command *command) {
   posix_spawn_file_actions_adddup2(&a, fd[1], 1);
   posix_spawn_file_actions_adddup2(&a, fd[1], 2);
   *c = (child){.out = fd[0], .end = now() + MOST_SECONDS, .cc = command->at[0], .text = cg_str_new(s)};
+  posix_spawnattr_t group;
+  posix_spawnattr_init(&group);
+  posix_spawnattr_setflags(&group, POSIX_SPAWN_SETPGROUP);
   pid_t pid;
-  int rc = posix_spawnp(&pid, c->cc, &a, NULL, (char *const *)command->at, environ);
+  int rc = posix_spawnp(&pid, c->cc, &a, &group, (char *const *)command->at, environ);
+  posix_spawnattr_destroy(&group);
   posix_spawn_file_actions_destroy(&a);
   close(fd[1]);
   if (!rc) {
@@ -102,7 +114,10 @@ static child *next_done(cg_session *s, children *all, int *code) {
     nfds_t n = 0;
     for (int i = 0; i < MOST_COMPILERS; i++)
       if (all->at[i].pid) wait[n] = (struct pollfd){all->at[i].out, POLLIN, 0}, of[n++] = &all->at[i];
+    waiting = 1;
     poll(wait, n, 1000); // milliseconds, to look at the clock
+    waiting = 0;
+    if (stopped) stopped = 0, cg_fail(s, CIERGE_IO, "stopped while the C compiler %s ran", of[0]->cc);
     for (nfds_t i = 0; i < n; i++) {
       if (wait[i].revents && !listen_to(of[i])) {
         *code = finish(s, of[i]);
