@@ -214,7 +214,13 @@ void cg_node_move(cg_node *n, cg_node *before);
 // results if they are set before the next node is made (later renames go through cg_value_rename).
 const char *cg_fresh_name(cg_module *m, const char *stem);
 void cg_value_rename(cg_module *m, cg_value *v, const char *name);
-void cg_replace_uses(cg_fn *f, cg_value *from, cg_value *to); // in arguments, results and updates of f
+void cg_replace_uses(cg_fn *f, cg_value *from, cg_value *to); // in arguments, results and updates of f: a walk over all of it
+// The same for many, in the one walk of a pass from f->first on (ir/replace.c): begin; each node that the walk comes to gets what was
+// noted for its arguments, what comes to stand for its results is noted; end. Meanwhile value->data is theirs.
+void cg_replace_begin(cg_fn *f);
+void cg_replace_in(cg_node *n);
+void cg_replace(cg_module *m, cg_value *v, cg_arg by); // a value, or a literal; it may be replaced itself later on
+void cg_replace_end(cg_fn *f);
 int cg_fn_number(cg_fn *f);        // sets node->order; gives the count
 
 cg_type cg_tensor_type(cg_dtype t, int rank, const cg_expr **dim);

@@ -3,6 +3,22 @@
 
 #include "ops/rule.h"
 
+// Uses are counted in value->mark (cg_fn_count_uses), new nodes' as well.
+static void count(cg_value *v, void *u) {
+  (void)u;
+  v->mark++;
+}
+
+static void uncount(cg_value *v, void *u) {
+  (void)u;
+  v->mark--;
+}
+
+static void remove(cg_node *n) {
+  cg_node_each_input(n, uncount, NULL);
+  cg_node_remove(n);
+}
+
 cg_rewrite cg_rewrite_begin(cg_module *m, cg_node *n) { return (cg_rewrite){.m = m, .of = n, .mark = n->prev}; }
 
 // That a size is not 0 (or 1) is a condition of the user's operator, which the rule of `of` has stated: its pieces give what is right for
@@ -19,6 +35,7 @@ cg_node *cg_make_node(cg_rewrite *r, const char *key, int nresults, int nargs, c
     if (arg[i].kind == CG_A_VALUE && arg[i].value->type.kind == CG_T_UNKNOWN) r->failed = true;
   cg_node *n = cg_node_like(r->of->fn, r->of, r->of, key, nargs, arg, nresults);
   const cg_node *before = n->prev;
+  cg_node_each_input(n, count, NULL);
   if (!r->failed && (!n->op || !n->op->infer || n->op->infer(r->m, n))) r->failed = true;
   drop_conditions(n, before);
   for (int i = 0; i < nresults; i++)
@@ -58,21 +75,7 @@ cg_value *cg_make_reshape(cg_rewrite *r, cg_value *v, int rank, const cg_expr *c
   return same ? v : cg_make(r, "aten::reshape", 2, cg_av(v), cg_make_sizes(r, rank, dim));
 }
 
-typedef struct { const cg_value *v; bool found; } use_of;
-
-static void look(cg_value *v, void *u) {
-  use_of *w = u;
-  if (v == w->v) w->found = true;
-}
-
-bool cg_result_used(const cg_node *n, int k) {
-  use_of w = {n->result[k], false};
-  const cg_fn *f = n->fn;
-  for (const cg_node *x = n->next; x && !w.found; x = x->next) cg_node_each_input(x, look, &w);
-  for (int i = 0; i < f->result.n; i++) cg_arg_each_value(&f->result.at[i], look, &w);
-  for (int i = 0; i < f->update.n; i++) look(f->update.at[i].value, &w);
-  return w.found;
-}
+bool cg_result_used(const cg_node *n, int k) { return n->result[k]->mark > 0; }
 
 static bool made_here(const cg_rewrite *r, const cg_value *v) {
   for (const cg_node *n = r->of->prev; n && n != r->mark; n = n->prev)
@@ -89,14 +92,15 @@ bool cg_rewrite_end(cg_rewrite *r, int nresults, cg_value *const *v) {
       if (a->kind != b->kind || a->dtype != b->dtype || a->rank != b->rank) r->failed = true;
     }
   if (r->failed) {
-    while (n->prev != r->mark) cg_node_remove(n->prev);
+    while (n->prev != r->mark) remove(n->prev);
     return false;
   }
   for (int i = 0; i < nresults; i++) {
     if (!v[i]) continue;
     if (made_here(r, v[i])) v[i]->type = n->result[i]->type; // the sizes as the model spells them
-    cg_replace_uses(n->fn, n->result[i], v[i]);
+    v[i]->mark += n->result[i]->mark;
+    cg_replace(r->m, n->result[i], cg_a_value(v[i]));
   }
-  cg_node_remove(n);
+  remove(n);
   return true;
 }

@@ -118,7 +118,7 @@ cg_arg cg_make_sizes(cg_rewrite *r, int n, const cg_expr *const *v);
 // Ends: result k of `of` becomes v[k] (NULL: it has no uses). Removes `of`. false: nothing was changed.
 bool cg_rewrite_end(cg_rewrite *r, int nresults, cg_value *const *v);
 static inline bool cg_rewrite_by(cg_rewrite *r, cg_value *v) { return cg_rewrite_end(r, 1, &v); }
-bool cg_result_used(const cg_node *n, int k);
+bool cg_result_used(const cg_node *n, int k); // by those behind n, as far as they are counted in value->mark
 
 static inline cg_arg cg_av(cg_value *v) { return v ? cg_a_value(v) : cg_a_none(); }
 // What a window makes of a dimension (ceil_mode aside); pad2: both sides'.

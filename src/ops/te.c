@@ -12,7 +12,8 @@
 
 static uint64_t mix(uint64_t h, uint64_t v) {
   h ^= v + 0x9E3779B97F4A7C15u + (h << 6) + (h >> 2);
-  return h * 0xFF51AFD7ED558CCDu;
+  h *= 0xFF51AFD7ED558CCDu;
+  return h ^ h >> 32; // what differs high up (numbers do) tells in the low bits, which choose the slot
 }
 
 static uint64_t text_hash(const char *p) {

@@ -6,12 +6,16 @@ void cg_pass_decompose(cg_pipeline *p, cg_module *m) {
   if (!p->opt->native) return; // everything stays in LibTorch, which has kernels for the composites themselves
   for (int i = 0; i < m->fns.n; i++) {
     cg_fn *f = m->fns.at[i];
+    cg_replace_begin(f);
+    cg_fn_count_uses(f);
     for (cg_node *n = f->first, *next; n; n = next) {
       next = n->next;
+      cg_replace_in(n);
       if (!n->op || !n->op->decompose || cg_steer_rule(p, n) || cg_node_late_input(n)) continue;
       cg_node *before = n->prev;
       if (!n->op->decompose(m, n)) continue;
       next = before ? before->next : f->first; // what came in its place may be composite too
     }
+    cg_replace_end(f);
   }
 }

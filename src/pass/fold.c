@@ -54,18 +54,6 @@ static bool scalar_literal(cg_module *m, const cg_node *n, cg_arg *out) {
   return true;
 }
 
-static void substitute(cg_arg *a, const cg_value *from, const cg_arg *to) {
-  if (a->kind == CG_A_VALUE && a->value == from) *a = *to;
-  else if (a->kind == CG_A_LIST)
-    for (int i = 0; i < a->list.n; i++) substitute(&a->list.at[i], from, to);
-}
-
-static void replace_by_literal(cg_fn *f, const cg_value *v, cg_arg to) {
-  for (cg_node *n = f->first; n; n = n->next)
-    for (int i = 0; i < n->nargs; i++) substitute(&n->arg[i], v, &to);
-  for (int i = 0; i < f->result.n; i++) substitute(&f->result.at[i], v, &to);
-}
-
 // ---------------------------------------------------------------- views of constants
 
 static const cg_expr **c_strides(cg_module *m, const cg_type *t) {
@@ -147,8 +135,10 @@ void cg_pass_fold(cg_pipeline *p, cg_module *m) {
   (void)p;
   for (int k = 0; k < m->fns.n; k++) {
     cg_fn *f = m->fns.at[k];
+    cg_replace_begin(f);
     for (cg_node *n = f->first, *next; n; n = next) {
       next = n->next;
+      cg_replace_in(n);
       size_query(m, n);
       if (proven_metadata(n)) {
         cg_node_remove(n);
@@ -157,10 +147,11 @@ void cg_pass_fold(cg_pipeline *p, cg_module *m) {
       if (n->nresults != 1) continue;
       cg_arg literal;
       cg_value *c;
-      if (scalar_literal(m, n, &literal)) replace_by_literal(f, n->result[0], literal);
-      else if ((c = view_of_constant(m, n))) cg_replace_uses(f, n->result[0], c);
+      if (scalar_literal(m, n, &literal)) cg_replace(m, n->result[0], literal);
+      else if ((c = view_of_constant(m, n))) cg_replace(m, n->result[0], cg_a_value(c));
       else continue;
       cg_node_remove(n);
     }
+    cg_replace_end(f);
   }
 }

@@ -65,49 +65,18 @@ static bool same_text(cg_session *s, const cg_type *a, const cg_type *b) {
   return !strcmp(cg_str_text(&x), cg_str_text(&y));
 }
 
-// ---------------------------------------------------------------- replacing values, in one walk over the function
-
-// What v is replaced by lies in v->data.
-static void forget(cg_value *v, void *u) { (void)u, v->data = NULL; }
-
-static void replace_none(cg_fn *f) {
-  for (int i = 0; i < f->param.n; i++) f->param.at[i]->data = NULL;
-  for (cg_node *n = f->first; n; n = n->next) {
-    cg_node_each_input(n, forget, NULL);
-    for (int i = 0; i < n->nresults; i++) n->result[i]->data = NULL;
-  }
-  for (int i = 0; i < f->result.n; i++) cg_arg_each_value(&f->result.at[i], forget, NULL);
-  for (int i = 0; i < f->update.n; i++) f->update.at[i].value->data = NULL;
-}
-
-static cg_value *replaced(cg_value *v) { return v->data ? v->data : v; } // what replaces is not replaced: it was read before
-
-static void replace_in(cg_arg *a) {
-  if (a->kind == CG_A_VALUE) a->value = replaced(a->value);
-  for (int i = 0; a->kind == CG_A_LIST && i < a->list.n; i++) replace_in(&a->list.at[i]);
-}
-
-static void replace_arguments(cg_node *n) {
-  for (int i = 0; i < n->nargs; i++) replace_in(&n->arg[i]);
-}
-
-static void replace_results(cg_fn *f) {
-  for (int i = 0; i < f->result.n; i++) replace_in(&f->result.at[i]);
-  for (int i = 0; i < f->update.n; i++) f->update.at[i].value = replaced(f->update.at[i].value); // the target is a place, not a use
-}
-
 static void remove_identities(cg_fn *f) {
-  replace_none(f);
+  cg_replace_begin(f);
   mark_laid_out(f);
   for (cg_node *n = f->first, *next; n; n = next) {
     next = n->next;
-    replace_arguments(n);
+    cg_replace_in(n);
     if (!is_identity(n)) continue;
     if (n->result[0]->mark && !same_text(f->module->s, &n->result[0]->type, &cg_arg_tensor(&n->arg[0])->type)) continue;
-    n->result[0]->data = cg_arg_tensor(&n->arg[0]);
+    cg_replace(f->module, n->result[0], n->arg[0]);
     cg_node_remove(n);
   }
-  replace_results(f);
+  cg_replace_end(f);
 }
 
 // ---------------------------------------------------------------- common subexpressions
@@ -137,10 +106,10 @@ static void add_type(cg_str *key, const cg_type *t) {
 
 static void merge_equal(cg_pipeline *p, cg_fn *f) {
   cg_map seen = {0};
-  replace_none(f);
+  cg_replace_begin(f);
   for (cg_node *n = f->first, *next; n; n = next) {
     next = n->next;
-    replace_arguments(n);
+    cg_replace_in(n);
     if (has_effect(n) || (traits(n) & (CG_OP_NONDETERMINISTIC_VALUES | CG_OP_OPAQUE))) continue;
     cg_str key = cg_str_new(p->s);
     cg_str_add(&key, n->schema->key);
@@ -154,10 +123,10 @@ static void merge_equal(cg_pipeline *p, cg_fn *f) {
       cg_map_set(p->s, &seen, cg_str_text(&key), n);
       continue;
     }
-    for (int i = 0; i < n->nresults; i++) n->result[i]->data = first->result[i];
+    for (int i = 0; i < n->nresults; i++) cg_replace(f->module, n->result[i], cg_a_value(first->result[i]));
     cg_node_remove(n);
   }
-  replace_results(f);
+  cg_replace_end(f);
 }
 
 // ---------------------------------------------------------------- dead code
