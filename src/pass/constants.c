@@ -278,25 +278,13 @@ static void evaluate(finder *w, int from, int n) {
 
 // ---------------------------------------------------------------- the pass
 
-static void replace_in(cg_arg *a) {
-  if (a->kind == CG_A_VALUE && a->value->data) a->value = a->value->data;
-  for (int i = 0; a->kind == CG_A_LIST && i < a->list.n; i++) replace_in(&a->list.at[i]);
-}
-
 static void replace(finder *w) {
   cg_fn *f = w->f;
-  for (cg_node *n = f->first; n; n = n->next) {
-    cg_node_each_input(n, forget, NULL);
-    for (int i = 0; i < n->nresults; i++) n->result[i]->data = NULL;
-  }
-  for (int i = 0; i < f->result.n; i++) cg_arg_each_value(&f->result.at[i], forget, NULL);
-  for (int i = 0; i < f->update.n; i++) f->update.at[i].value->data = NULL;
-  for (int i = 0; i < w->chosen.n; i++) w->chosen.at[i]->data = w->by.at[i];
-  for (cg_node *n = f->first; n; n = n->next)
-    for (int i = 0; i < n->nargs; i++) replace_in(&n->arg[i]);
-  for (int i = 0; i < f->result.n; i++) replace_in(&f->result.at[i]);
-  for (int i = 0; i < f->update.n; i++)
-    if (f->update.at[i].value->data) f->update.at[i].value = f->update.at[i].value->data;
+  cg_replace_begin(f);
+  for (int i = 0; i < w->chosen.n; i++)
+    if (w->by.at[i]) cg_replace(w->m, w->chosen.at[i], cg_a_value(w->by.at[i]));
+  for (cg_node *n = f->first; n; n = n->next) cg_replace_in(n);
+  cg_replace_end(f);
   cg_remove_dead(f);
 }
 

@@ -89,28 +89,28 @@ static bool read_layer(const cg_node *n, layer *l) {
   return true;
 }
 
-static bool fold(cg_module *m, cg_node *norm) {
+static void fold(cg_module *m, cg_node *norm) {
   cg_value *x = cg_arg_tensor(cg_node_arg(norm, "input"));
   layer l;
   double eps, training = 0;
-  if (!x || !read_layer(x->def, &l) || x->mark != 1 || !cg_type_equal(&x->type, &norm->result[0]->type)) return false;
+  if (!x || !read_layer(x->def, &l) || x->mark != 1 || !cg_type_equal(&x->type, &norm->result[0]->type)) return;
   for (int k = 1; k < norm->nresults; k++)
-    if (norm->result[k]->mark) return false;
+    if (norm->result[k]->mark) return;
   const cg_arg *flag = cg_node_arg(norm, "training");
-  if ((flag && (!cg_arg_double(flag, &training) || training != 0)) || !cg_arg_double(cg_node_arg(norm, "eps"), &eps)) return false;
+  if ((flag && (!cg_arg_double(flag, &training) || training != 0)) || !cg_arg_double(cg_node_arg(norm, "eps"), &eps)) return;
   cg_dtype t = x->type.dtype;
   array w, mean, var, scale, shift, bias;
-  if (t != CG_F32 && t != CG_F64) return false;
+  if (t != CG_F32 && t != CG_F64) return;
   cg_arg *weight = l.weight, *old = l.bias;
   const cg_arg *ws = cg_node_arg(norm, "weight"), *bs = cg_node_arg(norm, "bias");
   bool scaled = cg_arg_tensor(ws) != NULL, shifted = cg_arg_tensor(bs) != NULL, biased = cg_arg_tensor(old) != NULL;
-  if (!read_array(weight, t, l.rank, &w) || !read_array(cg_node_arg(norm, "running_mean"), t, 1, &mean) || !read_array(cg_node_arg(norm, "running_var"), t, 1, &var)) return false;
-  if ((scaled && !read_array(ws, t, 1, &scale)) || (shifted && !read_array(bs, t, 1, &shift)) || (biased && !read_array(old, t, 1, &bias))) return false;
+  if (!read_array(weight, t, l.rank, &w) || !read_array(cg_node_arg(norm, "running_mean"), t, 1, &mean) || !read_array(cg_node_arg(norm, "running_var"), t, 1, &var)) return;
+  if ((scaled && !read_array(ws, t, 1, &scale)) || (shifted && !read_array(bs, t, 1, &shift)) || (biased && !read_array(old, t, 1, &bias))) return;
   const cg_value *wv = cg_arg_tensor(weight);
   int rank = wv->type.rank;
   int64_t channels = w.dim[l.out] * (l.transposed ? l.groups : 1), n = 1, at[CG_MAX_RANK] = {0};
-  if (rank < (l.rank ? l.rank : 3) || mean.dim[0] != channels || var.dim[0] != channels) return false;
-  if ((scaled && scale.dim[0] != channels) || (shifted && shift.dim[0] != channels) || (biased && bias.dim[0] != channels)) return false;
+  if (rank < (l.rank ? l.rank : 3) || mean.dim[0] != channels || var.dim[0] != channels) return;
+  if ((scaled && scale.dim[0] != channels) || (shifted && shift.dim[0] != channels) || (biased && bias.dim[0] != channels)) return;
   for (int d = 0; d < rank; d++) n *= w.dim[d];
   double *factor = CG_NEW_ARRAY(m->s, double, channels);
   size_t size = cg_dtypes[t].size;
@@ -128,9 +128,9 @@ static bool fold(cg_module *m, cg_node *norm) {
   }
   *weight = cg_a_value(constant(m, w.k->name, wv->type, new_weight, n));
   *old = cg_a_value(constant(m, cg_format(m->s, "%s_bias", w.k->name), cg_arg_tensor(cg_node_arg(norm, "running_mean"))->type, new_bias, channels));
-  cg_replace_uses(norm->fn, norm->result[0], x);
+  cg_replace(m, norm->result[0], cg_a_value(x));
+  x->mark = norm->result[0]->mark; // uses
   cg_node_remove(norm);
-  return true;
 }
 
 void cg_pass_fold_norm(cg_pipeline *p, cg_module *m) {
@@ -138,10 +138,13 @@ void cg_pass_fold_norm(cg_pipeline *p, cg_module *m) {
   for (int i = 0; i < m->fns.n; i++) {
     cg_fn *f = m->fns.at[i];
     cg_fn_count_uses(f);
+    cg_replace_begin(f);
     for (cg_node *n = f->first, *next; n; n = next) {
       next = n->next;
+      cg_replace_in(n);
       cg_value *x = is_norm(n) && !cg_steer_rule(p, n) ? cg_arg_tensor(cg_node_arg(n, "input")) : NULL;
-      if (x && x->def && !cg_steer_rule(p, x->def) && fold(m, n)) cg_fn_count_uses(f);
+      if (x && x->def && !cg_steer_rule(p, x->def)) fold(m, n);
     }
+    cg_replace_end(f);
   }
 }

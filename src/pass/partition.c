@@ -96,32 +96,41 @@ static void mark_used(cg_value *v, void *u) {
   v->mark = 1;
 }
 
-// The results of the batch that somebody outside it uses: the nodes still in f, its results, its updates.
-static cg_value_vec results_used(cg_session *s, cg_fn *f, int n, cg_node **node) {
-  cg_value_vec out = {0};
-  for (int i = 0; i < n; i++)
-    for (int k = 0; k < node[i]->nresults; k++) node[i]->result[k]->mark = 0;
-  for (cg_node *x = f->first; x; x = x->next) cg_node_each_input(x, mark_used, NULL);
-  for (int i = 0; i < f->result.n; i++) cg_arg_each_value(&f->result.at[i], mark_used, NULL);
-  for (int i = 0; i < f->update.n; i++) f->update.at[i].value->mark = 1;
-  for (int i = 0; i < n; i++)
-    for (int k = 0; k < node[i]->nresults; k++)
-      if (node[i]->result[k]->mark) CG_PUSH(s, &out, node[i]->result[k]);
-  return out;
+typedef struct {
+  const cg_fn *f;
+  const int *batch_of; // by node
+  int batch;
+} use_from;
+
+static void mark_outside(cg_value *v, void *u) {
+  const use_from *from = u;
+  if (v->def && v->def->fn == from->f && from->batch_of[v->def->order] != from->batch) v->mark = 1;
 }
 
-static void lift_batch(cg_pipeline *p, cg_fn *f, int n, cg_node **node) {
+// Uses from another batch than the one that makes it, by results and by updates.
+static void find_outside_uses(cg_fn *f, const cg_graph *g, const cg_schedule *sched) {
+  for (int i = 0; i < g->n; i++)
+    for (int k = 0; k < g->slot[i].node->nresults; k++) g->slot[i].node->result[k]->mark = 0;
+  for (int i = 0; i < g->n; i++) {
+    use_from from = {f, sched->batch_of, sched->batch_of[i]};
+    cg_node_each_input(g->slot[i].node, mark_outside, &from);
+  }
+  for (int i = 0; i < f->result.n; i++) cg_arg_each_value(&f->result.at[i], mark_used, NULL);
+  for (int i = 0; i < f->update.n; i++) f->update.at[i].value->mark = 1;
+}
+
+// results: those of its values that are used outside.
+static void lift_batch(cg_pipeline *p, cg_fn *f, int n, cg_node **node, cg_value_vec results) {
   cg_module *m = f->module;
   const cg_backend *b = node[0]->backend;
   lift l = {.outer = f, .region = cg_fn_new(m, cg_fresh_name(m, b->name))};
   l.region->backend = b->name;
   l.region->mode = strcmp(b->name, "torch") ? NULL : "ops";
-  for (int i = 0; i < n; i++) transfer(node[i], l.region);
+  for (int i = 0; i < n; i++) cg_replace_in(node[i]), transfer(node[i], l.region);
   for (int i = 0; i < n; i++) cg_node_each_input(node[i], collect_inputs, &l);
   for (int i = 0; i < n; i++)
     for (int k = 0; k < node[i]->nargs; k++) use_params(&l, &node[i]->arg[k]);
 
-  cg_value_vec results = results_used(p->s, f, n, node);
   cg_node *call = cg_node_new(f, NULL, NULL, l.taken.n, results.n);
   call->callee = l.region;
   call->backend = b;
@@ -132,32 +141,39 @@ static void lift_batch(cg_pipeline *p, cg_fn *f, int n, cg_node **node) {
     outer->name = inner->name;
     outer->type = inner->type;
     CG_PUSH(p->s, &l.region->result, cg_a_value(inner));
-    cg_replace_uses(f, inner, outer);
+    cg_replace(m, inner, cg_a_value(outer));
   }
   if (b->settle) b->settle(p, l.region);
 }
 
 static void lift_all(cg_pipeline *p, cg_fn *f, const cg_graph *g, const cg_schedule *sched) {
   cg_node **node = CG_NEW_ARRAY(p->s, cg_node *, g->n + 1);
-  for (int i = 0; i < g->n; i++) node[i] = g->slot[sched->order[i]].node;
+  cg_value_vec *used = CG_NEW_ARRAY(p->s, cg_value_vec, sched->batches + 1); // by batch
+  find_outside_uses(f, g, sched);
+  for (int i = 0; i < g->n; i++) {
+    node[i] = g->slot[sched->order[i]].node;
+    for (int k = 0; k < node[i]->nresults; k++)
+      if (node[i]->result[k]->mark) CG_PUSH(p->s, &used[sched->batch[i]], node[i]->result[k]);
+  }
+  cg_replace_begin(f);
   for (int i = 0, j; i < g->n; i = j) {
     for (j = i; j < g->n && sched->batch[j] == sched->batch[i]; j++) {}
     if (node[i]->backend == p->host)
-      for (int k = i; k < j; k++) cg_node_move(node[k], NULL);
-    else lift_batch(p, f, j - i, node + i);
+      for (int k = i; k < j; k++) cg_replace_in(node[k]), cg_node_move(node[k], NULL);
+    else lift_batch(p, f, j - i, node + i, used[sched->batch[i]]);
   }
+  cg_replace_end(f);
 }
 
 // ---------------------------------------------------------------- the pass
 
 // Nodes that share a value which cannot leave LibTorch run there, and so does what lies between them.
 static void claim_units(cg_pipeline *p, const cg_graph *g, const cg_backend *torch) {
+  int *size = CG_NEW_ARRAY(p->s, int, g->n + 1);
+  for (int i = 0; i < g->n; i++) size[g->slot[i].unit]++;
   for (int i = 0; i < g->n; i++) {
     cg_node *n = g->slot[i].node;
-    int unit = g->slot[i].unit;
-    bool alone = unit == i;
-    for (int k = i + 1; alone && k < g->n; k++) alone = g->slot[k].unit != i;
-    if (alone || n->backend == torch) continue;
+    if (size[g->slot[i].unit] == 1 || n->backend == torch) continue;
     const char *why = "it lies between nodes that share a value which cannot leave LibTorch";
     if (p->opt->require_native) cg_fail_at(p->s, CIERGE_REFUSED, n->at, "%s would stay in LibTorch, and --require-native forbids it: %s", cg_node_text(p->s, n), why);
     const char *not = torch ? torch->claim(p, n) : "LibTorch is not among the backends";
@@ -214,11 +230,12 @@ static void partition_fn(cg_pipeline *p, cg_fn *f, const cg_graph *g) {
 // What is asserted of sizes that are known from the start is checked first, each once: kernels go by it.
 static void lift_asserts(cg_fn *f) {
   cg_node *first = f->first;
+  bool *seen = CG_NEW_ARRAY(f->module->s, bool, f->module->exprs.n + 1); // by the expression's number
   for (cg_node *n = first, *next; n; n = next) {
     next = n->next;
     if (!cg_asserts_sizes(n)) continue;
-    bool again = false;
-    for (cg_node *x = f->first; x != first && x != n && !again; x = x->next) again = x->arg[0].i == n->arg[0].i;
+    bool again = seen[n->arg[0].i->id];
+    seen[n->arg[0].i->id] = true;
     if (again) cg_node_remove(n);
     else if (n == first) first = next;
     else cg_node_move(n, first);

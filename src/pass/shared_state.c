@@ -3,18 +3,13 @@
 // each call.
 #include "pass/alias.h"
 
-static bool writes_to(const cg_module *m, const cg_constant *c) {
-  for (int i = 0; i < m->main->update.n; i++)
-    if (m->main->update.at[i].target->constant == c) return true;
-  return c->value->mark;
-}
-
-// Marks the values of constants that a node writes to, through whatever views.
+// Marks the values of constants that a node, through whatever views, or an update writes to.
 static void mark_written(cg_module *m) {
   for (int i = 0; i < m->constants.n; i++) {
     m->constants.at[i]->value->data = m->constants.at[i]->value;
     m->constants.at[i]->value->mark = 0;
   }
+  for (int i = 0; i < m->main->update.n; i++) m->main->update.at[i].target->mark = 1;
   for (int i = 0; i < m->main->param.n; i++) m->main->param.at[i]->data = NULL;
   for (cg_node *n = m->main->first; n; n = n->next) {
     for (int i = 0; n->schema && i < n->nargs; i++)
@@ -115,17 +110,26 @@ static void share(cg_module *m, const cg_constant *written) {
   }
 }
 
+typedef struct { int constants; bool done; } storage;
+
 void cg_share_state(cg_module *m) {
-  bool pairs = false;
-  for (int i = 0; i < m->constants.n && !pairs; i++)
-    for (int k = 0; k < i && !pairs; k++) pairs = m->constants.at[i]->data && m->constants.at[i]->data == m->constants.at[k]->data && m->constants.at[i]->size;
-  if (!pairs) return;
-  mark_written(m);
-  for (int i = 0; i < m->constants.n; i++) {
+  int n = m->constants.n;
+  cg_map storages = {0}; // by where they lie
+  storage **of = CG_NEW_ARRAY(m->s, storage *, n + 1);
+  bool shared = false;
+  for (int i = 0; i < n; i++) {
     const cg_constant *c = m->constants.at[i];
-    if (!c->data || !c->size || !writes_to(m, c)) continue;
-    bool done = false; // with another one over the same storage
-    for (int k = 0; k < i && !done; k++) done = m->constants.at[k]->data == c->data && writes_to(m, m->constants.at[k]);
-    if (!done) share(m, c);
+    if (!c->data || !c->size) continue;
+    const char *where = cg_format(m->s, "%p", (const void *)c->data);
+    if (!(of[i] = cg_map_get(&storages, where))) cg_map_set(m->s, &storages, where, of[i] = CG_NEW(m->s, storage));
+    shared |= of[i]->constants++ > 0;
+  }
+  if (!shared) return;
+  mark_written(m);
+  for (int i = 0; i < n; i++) {
+    const cg_constant *c = m->constants.at[i];
+    if (!of[i] || of[i]->constants == 1 || of[i]->done || !c->value->mark) continue;
+    of[i]->done = true;
+    share(m, c);
   }
 }

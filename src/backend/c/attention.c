@@ -139,10 +139,16 @@ static cg_value *softmax_of(const cg_value *p) {
 
 // ---------------------------------------------------------------- one node
 
+static void count(cg_value *v, void *u) {
+  (void)u;
+  v->mark++;
+}
+
 static cg_value *made(match *m, cg_node *like, const char *key, int nargs, const cg_arg *arg, cg_type type) {
   cg_node *n = cg_node_like(m->f, like, like, key, nargs, arg, 1);
   n->backend = like->backend;
   n->result[0]->type = type;
+  cg_node_each_input(n, count, NULL);
   return n->result[0];
 }
 
@@ -205,7 +211,8 @@ static bool rewrite(match *m, cg_node *last) {
   cg_value *result = made(m, last, written_out.key, 7, arg, cg_tensor_type(out.dtype, r, dim));
   result->def->op = &written_out;
   if (out.rank != r) result = reshaped(m, last, result, out.rank, out.dim);
-  cg_replace_uses(m->f, last->result[0], result);
+  result->mark = last->result[0]->mark, last->result[0]->mark = 0;
+  cg_replace(mod, last->result[0], cg_a_value(result));
   return true;
 }
 
@@ -230,7 +237,11 @@ static bool find(cg_fn *f, cg_node *last) {
 void cg_c_find_attention(cg_fn *f) {
   bool any = false;
   cg_fn_count_uses(f);
-  for (cg_node *n = f->first; n; n = n->next)
-    if (find(f, n)) any = true, cg_fn_count_uses(f);
+  cg_replace_begin(f);
+  for (cg_node *n = f->first; n; n = n->next) {
+    cg_replace_in(n);
+    any |= find(f, n);
+  }
+  cg_replace_end(f);
   if (any) cg_remove_dead(f);
 }
