@@ -84,12 +84,12 @@ static te_expr *nextafter_element(te *t, const cg_node *n, int k, te_expr **idx)
   return (void)k, cg_lower_text(t, n, idx, dtype_of(n), "nextafter$(self, other)");
 }
 
-// In half precision the quotient is rounded before it is truncated.
+// In half precision the quotient by a tensor is rounded before it is truncated.
 static te_expr *div_element(te *t, const cg_node *n, int k, te_expr **idx) {
   static const char *const names[] = {"x"};
   cg_dtype d = dtype_of(n);
   (void)k;
-  if (!cg_r_half(d) || strcmp(cg_r_text(n, "rounding_mode"), "trunc")) return cg_lower_text(t, n, idx, d, div_text(n));
+  if (!cg_r_half(d) || strcmp(cg_r_text(n, "rounding_mode"), "trunc") || !cg_arg_tensor(cg_node_arg(n, "other"))) return cg_lower_text(t, n, idx, d, div_text(n));
   te_expr *q = cg_lower_text(t, n, idx, d, "self / other");
   return te_body(t, n, d, "trunc$(x)", 1, names, &q);
 }

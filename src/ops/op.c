@@ -9,11 +9,12 @@
 enum {
   POINT = CG_OP_POINTWISE, REDUCTION = CG_OP_REDUCTION, VIEW = CG_OP_VIEW, ANCHOR = CG_OP_ANCHOR, RANDOM = CG_OP_RANDOM,
   EFFECT = CG_OP_EFFECT, STRIDES = CG_OP_STRIDE_SENSITIVE, UNDEFINED = CG_OP_NONDETERMINISTIC_VALUES, CONTROL = CG_OP_CONTROL,
-  SCALAR = CG_OP_SCALAR, OPAQUE = CG_OP_OPAQUE, NONE = 0,
+  SCALAR = CG_OP_SCALAR, OPAQUE = CG_OP_OPAQUE, WRAPS = CG_OP_WRAPS, NONE = 0,
 };
 
 static const cg_op table[] = {
 #define POINTWISE(k, rule, f, i, b) {.key = k, .traits = POINT, .infer = cg_infer_##rule, .body_float = f, .body_int = i, .body_bool = b},
+#define WRAPPED(k, rule, f, i, b) {.key = k, .traits = POINT | CG_OP_WRAPS, .infer = cg_infer_##rule, .body_float = f, .body_int = i, .body_bool = b},
 #define LOWERED(k, t, rule, low) {.key = k, .traits = t, .infer = cg_infer_##rule, .lower = cg_lower_##low},
 #define COMPOSITE(k, t, rule, dec) {.key = k, .traits = CG_OP_COMPOSITE | (t), .infer = cg_infer_##rule, .decompose = cg_decompose_##dec},
 #define COMPOSITE_OR(k, t, rule, low, dec) \

@@ -239,7 +239,7 @@ te_expr *cg_lower_text(te *t, const cg_node *n, te_expr **idx, cg_dtype computed
     const char *arg_name = n->schema->arg[i].name;
     if (!mentions(text, arg_name)) continue;
     cg_value *x = cg_arg_tensor(&n->arg[i]);
-    arg[nargs] = x ? te_cast(t, te_at_broadcast(t, x, rank, idx), computed) : te_at_arg(t, &n->arg[i], NULL, computed);
+    arg[nargs] = x ? te_cast(t, te_at_broadcast(t, x, rank, idx), computed) : te_at_number(t, n, i, computed);
     name[nargs++] = arg_name;
   }
   const char **names = cg_memdup(te_session(t), name, (size_t)(nargs ? nargs : 1) * sizeof *name);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "artifact/scalar.h"
+#include "ops/op.h"
 #include "ops/te_internal.h"
 
 // ---------------------------------------------------------------- hash-consing
@@ -215,6 +216,34 @@ te_expr *te_checked(te *t, te_expr *e, te_expr *index) {
   return contains(t, e, index) ? e : te_node(t, TE_CHECKED, e->dtype, 2, (te_expr *[]){e, index});
 }
 
+// Where what is stored in half precision was only moved, it needs no conversion.
+static te_expr *bits(te *t, te_expr *e, int *budget) {
+  if (--*budget < 0) return NULL;
+  switch (e->kind) {
+  case TE_LOAD: {
+    te_expr key = *e;
+    key.dtype = CG_I16;
+    return te_intern(t, key);
+  }
+  case TE_CONST: return e->number == 0 && !signbit(e->number) ? te_integer(t, 0, CG_I16) : NULL;
+  case TE_ROUND: return e->arg[0]->kind == TE_CONST ? bits(t, e->arg[0], budget) : NULL;
+  case TE_CHECKED: {
+    te_expr *x = bits(t, e->arg[0], budget);
+    return x ? te_checked(t, x, e->arg[1]) : NULL;
+  }
+  case TE_SELECT: {
+    te_expr *a = bits(t, e->arg[1], budget), *b = a ? bits(t, e->arg[2], budget) : NULL;
+    return b ? te_select(t, e->arg[0], a, b) : NULL;
+  }
+  default: return NULL;
+  }
+}
+
+te_expr *te_bits(te *t, te_expr *e) {
+  int budget = 64;
+  return is_half(e->dtype) ? bits(t, e, &budget) : NULL;
+}
+
 te_expr *te_body(te *t, const cg_node *n, cg_dtype result, const char *text, int nargs, const char *const *names, te_expr *const *arg) {
   te_expr key = {.kind = TE_BODY, .dtype = is_half(result) ? CG_F32 : result, .nargs = nargs, .arg = (te_expr **)arg, .text = text, .names = names, .node = n};
   return te_cast(t, te_intern(t, key), result);
@@ -272,6 +301,12 @@ te_expr *te_at_arg(te *t, const cg_arg *a, te_expr **idx, cg_dtype dtype) {
   case CG_A_BOOL: return te_integer(t, a->b, computed);
   default: cg_fail(t->s, CIERGE_INTERNAL, "te: an argument that is no number was asked for as one");
   }
+}
+
+te_expr *te_at_number(te *t, const cg_node *n, int i, cg_dtype dtype) {
+  te_expr *e = te_at_arg(t, &n->arg[i], NULL, dtype);
+  bool wrapped = n->op && n->op->traits & CG_OP_WRAPS && strcmp(n->schema->arg[i].name, "alpha");
+  return wrapped ? te_cast(t, e, dtype) : e;
 }
 
 te_expr *te_at_broadcast(te *t, cg_value *v, int rank, te_expr **idx) {

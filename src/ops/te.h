@@ -68,6 +68,8 @@ typedef struct te_compute {
 te_expr *te_at(te *t, cg_value *v, te_expr **idx);
 // The same for an argument that may be a number literal or a scalar value; cast to dtype.
 te_expr *te_at_arg(te *t, const cg_arg *a, te_expr **idx, cg_dtype dtype);
+// The number that is argument i of n, for a computation in that dtype.
+te_expr *te_at_number(te *t, const cg_node *n, int i, cg_dtype dtype);
 // v broadcast to `rank` dims: idx has `rank` entries; leading ones are dropped, size-1 dims read at 0.
 te_expr *te_at_broadcast(te *t, cg_value *v, int rank, te_expr **idx);
 
@@ -84,6 +86,8 @@ te_expr *te_index(te *t, te_expr *i, te_expr *size, const cg_node *n);
 te_expr *te_index_unwrapped(te *t, te_expr *i, te_expr *size, const cg_node *n);
 // e, which was to be read at `index`: the check stays where e's place no longer depends on it.
 te_expr *te_checked(te *t, te_expr *e, te_expr *index);
+// e, of half precision, as its bits (i16), where numbers are only moved; NULL: some are computed, or e has another dtype.
+te_expr *te_bits(te *t, te_expr *e);
 // `text` is one C expression over `names`; `$` after a function or number stands for the type's suffix: "exp$(x)"
 // is expf(x) in f32, exp(x) in f64; "0.5$" is 0.5f, 0.5; `T` is the C type computed in. Each name is one of arg, of type `dtype`.
 te_expr *te_body(te *t, const cg_node *n, cg_dtype result, const char *text, int nargs, const char *const *names, te_expr *const *arg);

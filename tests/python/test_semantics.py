@@ -179,4 +179,33 @@ def test_running_statistics_keep_their_dtype():
         close(torch.from_dlpack(a), b)
 
 
+def test_numbers_beside_half_precision_are_rounded_where_pytorch_makes_tensors_of_them():
+    def numbers(x, y):
+        a = torch.where(y == 0, 0.5, y)
+        return [x == 0.3, x > 0.3, x <= 0.3, x % 0.3, torch.fmod(x, 0.3), 0.7 % a, torch.pow(0.3, y), y.abs() ** 0.3, F.hardshrink(x, 0.3),
+                torch.div(x, 0.3, rounding_mode="trunc"), torch.div(x, 0.3, rounding_mode="floor"), x * 0.3, x / 0.3, x + 0.3, x - 0.3, 0.3 - x]
+    for dtype in (torch.float16, torch.bfloat16):
+        x = torch.linspace(-2, 2, 601).to(dtype)
+        x[:3] = torch.tensor([0.3, 0.30078125, 1.7998046875], dtype=dtype)
+        y = torch.linspace(-3, 3, 601).to(dtype)
+        artifact, _ = compile(export(Call(numbers), (x, y), "numbers"))
+        import cierge
+        for k, (a, b) in enumerate(zip(cierge.load(artifact).context().run(x, y), numbers(x, y))):
+            assert torch.equal(torch.from_dlpack(a), b), (dtype, k)
+
+
+def test_what_is_only_moved_keeps_its_bits():
+    def moved(x, y):
+        return [torch.cat([x, y], 1), torch.cat([x, y, x], 0), x.roll(3, 1), x.roll(-2, 0), x.flatten().roll(5), F.pad(x, [1, 2]), F.pad(x, [-1, 3, 2, -1]), x.t().repeat(2, 1),
+                torch.stack([x, y], 1), x.tril(-1), x.flip(1), torch.slice_scatter(x, y[:, :9], 1, 2, 20, 2), F.pad(x[None], [3, 4], "reflect"), x[:, 5:6].expand(-1, 40), x[1:1]]
+    bits = torch.randint(-2**15, 2**15, (2, 7, 37), dtype=torch.int16)  # NaNs of all kinds among them
+    for dtype in (torch.float16, torch.bfloat16, torch.float32):
+        x, y = (bits if dtype != torch.float32 else bits.int() << 16).view(dtype)
+        artifact, _ = compile(export(Call(moved), (x, y), "moved"))
+        import cierge
+        for k, (a, b) in enumerate(zip(cierge.load(artifact).context().run(x, y), moved(x, y))):
+            of = torch.int32 if dtype == torch.float32 else torch.int16
+            assert torch.equal(torch.from_dlpack(a).view(of), b.contiguous().view(of)), (dtype, k)
+
+
 main(globals())

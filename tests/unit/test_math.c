@@ -25,6 +25,20 @@ static inline double cg_fma(double a, double b, double c) { return __builtin_fma
 static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
 static double gelu(double x) { return x * (isinf(x) ? x > 0 : 0.5 * erfc(-x * 0.70710678118654752)); }
 static double erfinv(double y) { return cg_erfinv(y); } // which the functions below hold to erfl
+static double digamma(double x) {
+  long double r = 0, y = x;
+  if (x == 0) return copysign(INFINITY, -x);
+  if (isinf(x)) return x > 0 ? x : NAN;
+  if (x < 0) {
+    long double f = y - roundl(y);
+    if (f == 0) return NAN;
+    r = -3.14159265358979323846L / tanl(3.14159265358979323846L * f);
+    y = 1 - y;
+  }
+  for (; y < 30; y++) r -= 1 / y;
+  long double s = 1 / (y * y);
+  return (double)(r + logl(y) - 0.5L / y - s * (1.0L / 12 - s * (1.0L / 120 - s * (1.0L / 252 - s * (1.0L / 240 - s / 132)))));
+}
 static long double sigmoidl(long double x) { return 1 / (1 + expl(-x)); }
 static long double erfinvl(long double y) {
   long double x = cg_erfinv((double)y);
@@ -50,7 +64,8 @@ static const struct {
                  {"log1p", cg_log1pf, log1p, 2, false}, {"asinh", cg_asinhf, asinh, 0.51, false}, {"acosh", cg_acoshf, acosh, 0.51, false},
                  {"atanh", cg_atanhf, atanh, 0.51, false}, {"sin", cg_sinf, sin, 1.3, false}, {"cos", cg_cosf, cos, 1.3, false},
                  {"tan", cg_tanf, tan, 1.5, false}, {"asin", cg_asinf, asin, 0.6, false}, {"acos", cg_acosf, acos, 0.6, false},
-                 {"atan", cg_atanf, atan, 0.51, false}, {"erfc", cg_erfcf, erfc, 0.7, false}, {"erfinv", cg_erfinvf, erfinv, 0.8, false}};
+                 {"atan", cg_atanf, atan, 0.51, false}, {"erfc", cg_erfcf, erfc, 0.7, false}, {"erfinv", cg_erfinvf, erfinv, 0.8, false},
+                 {"lgamma", cg_lgammaf, lgamma, 1.5, false}, {"digamma", cg_digammaf, digamma, 1.5, false}};
 
 static const struct {
   const char *name;

@@ -37,6 +37,12 @@ typedef struct cg_loops {
   double cost;                // of one point
 } cg_loops;
 
+enum { CG_MOST_CUTS = 3 };
+typedef struct {
+  int n; // more than CG_MOST_CUTS: too many
+  int64_t at[CG_MOST_CUTS + 1]; // in order
+} cg_cuts;
+
 enum { CG_LANES = 64, CG_CHUNK = 4096, CG_SUM_BLOCK = 512, CG_SPLIT = 8192 };
 
 void cg_c_make_loops(cg_loops *l);   // from the group's dims: merged where memory allows
@@ -48,6 +54,8 @@ typedef struct {
 } cg_keep;
 typedef CG_VEC(cg_keep) cg_keeps;
 cg_keeps cg_c_keep(cg_loops *l);
+// Adds where comparisons in e cut the loop (cuts.c).
+void cg_c_cuts(cg_loops *l, const te_expr *e, const cg_loop *loop, cg_cuts *c);
 cg_info *cg_c_full_result(const cg_loops *l, const te_expr *e); // the stored result that e is the value of; NULL: none
 // interleave.c: how many places of a loop are best computed at a time, by the text of its body and the width of vectors; 1: one by one.
 int cg_c_interleave_copies(cg_session *s, const char *body, int vector_bytes);

@@ -51,6 +51,7 @@ typedef CG_VEC(cg_reduction) reductions;
 typedef struct {
   cg_loops *l;
   reductions red;
+  cg_cuts cuts;           // of the innermost loop
   bool simd, blocked;     // blocked: the innermost loop in blocks of CG_SUM_BLOCK
   const char *near, *far; // the innermost body for arguments that are not far (NULL: there is no difference), and what says that some were
   cg_str inner[CG_PRINT_DEPTHS];
@@ -197,6 +198,24 @@ static void innermost(pass *q, cg_str *out, int in, const char *name, const char
   cg_str_add(out, "}\n");
 }
 
+// The innermost loop, cut: each piece ends at the loop's end or at a number that bounds its index.
+static void in_pieces(pass *q, cg_str *out, int in, const char *name, const char *lo, const char *hi, const char *body) {
+  cg_loops *l = q->l;
+  bool whole = !strcmp(lo, "0") && cg_x_is_int(l->inner.at[l->inner.n - 1].extent);
+  const char *from = lo;
+  for (int i = 0; i < q->cuts.n; i++) {
+    const char *at = cg_format(l->c->s, "%lld", (long long)q->cuts.at[i]), *to = at, *next = at;
+    if (!whole) {
+      to = cg_kernel_local(l->k, "cut"), next = cg_kernel_local(l->k, "cut");
+      indent(out, in);
+      cg_str_addf(out, "const int64_t %s = %s < %s ? %s : %s, %s = %s > %s ? %s : %s;\n", to, hi, at, hi, at, next, from, at, from, at);
+    }
+    innermost(q, out, in, name, from, to, body, 1, NULL);
+    from = next;
+  }
+  innermost(q, out, in, name, from, hi, body, 1, NULL);
+}
+
 // In how many parts the innermost loop is taken, one vector of each at a time. *even: nothing is left over.
 static int copies_of(pass *q, bool *even) {
   cg_loops *l = q->l;
@@ -333,8 +352,9 @@ static void wrap(pass *q, cg_str *out, int in) {
     rows_of_block(q, out, in, lo, hi, false);
     parts(q, out, in, true);
     bool even = false;
-    int copies = q->near ? 1 : copies_of(q, &even);
+    int copies = q->near || q->cuts.n ? 1 : copies_of(q, &even);
     if (q->near) near_or_far(q, out, in, name, lo, hi, body);
+    else if (q->cuts.n) in_pieces(q, out, in, name, lo, hi, body);
     else if (copies > 1) interleaved(q, out, in, name, lo, hi, body, copies, even);
     else innermost(q, out, in, name, lo, hi, body, 1, NULL);
     parts(q, out, in, false);
@@ -372,15 +392,16 @@ static void flush_outer(cg_loops *l) {
 
 static void store(cg_loops *l, cg_info *x, int depth) {
   cg_dtype t = x->value->type.dtype;
-  te_expr *place = cg_c_offset(l->c, x->value, x->idx);
-  const char *text = cg_print_unrounded(&l->p, x->final, t);
-  const char *in_row = t == CG_F16 ? cg_print_in_row(&l->p, cg_kernel_point(l->k, x->plan, t, true), place, true) : NULL;
+  te_expr *place = cg_c_offset(l->c, x->value, x->idx), *bits = te_bits(l->c->t, x->final);
+  const char *text = bits ? cg_print_expr(&l->p, bits) : cg_print_unrounded(&l->p, x->final, t);
+  const char *in_row = t == CG_F16 && !bits ? cg_print_in_row(&l->p, cg_kernel_point(l->k, x->plan, t, true), place, true) : NULL;
   if (in_row) {
     cg_print_line(&l->p, depth, "%s = %s;", in_row, text);
     return;
   }
   const char *at = cg_print_expr(&l->p, place);
-  cg_print_line(&l->p, depth, "%s[%s] = %s;", cg_kernel_point(l->k, x->plan, t, true), cg_c_bare(l->c->s, at), cg_kernel_convert(l->k, t, text));
+  cg_print_line(&l->p, depth, "%s[%s] = %s;", cg_kernel_point(l->k, x->plan, t, true), cg_c_bare(l->c->s, at),
+                bits ? text : cg_kernel_convert(l->k, t, text));
 }
 
 // A reduction is complete: its value gets a name.
@@ -444,7 +465,8 @@ static void rows(cg_loops *l, const reductions *red, int level, int in) {
 // Few rows: this piece's totals go to memory; `finish` puts them together.
 static void store_pieces(cg_loops *l, const reductions *red);
 
-enum { SHORT_ROW = 16 }; // elements: shorter rows of half precision are not worth a block
+enum { SHORT_ROW = 16 };   // elements: shorter rows of half precision are not worth a block, shorter loops no cut
+enum { LONG_BODY = 4000 }; // bytes: longer bodies are not repeated for each piece of a loop
 
 static void one_pass(cg_loops *l, int level, const cg_keeps *keeps) {
   cg_session *s = l->c->s;
@@ -462,7 +484,9 @@ static void one_pass(cg_loops *l, int level, const cg_keeps *keeps) {
   l->p.row.n = 0;
   for (int i = 0; i < l->g->member.n; i++) {
     cg_info *x = l->g->member.at[i];
-    if (x->member == CG_MEMBER_FULL && x->stored && x->level == level) store(l, x, l->deepest);
+    if (x->member != CG_MEMBER_FULL || !x->stored || x->level != level) continue;
+    store(l, x, l->deepest);
+    if (last) cg_c_cuts(l, x->final, last, &ps.cuts);
   }
   for (int i = 0; i < ps.red.n; i++) update(&ps, &ps.red.at[i]);
   for (int i = 0; i < keeps->n; i++) {
@@ -481,6 +505,7 @@ static void one_pass(cg_loops *l, int level, const cg_keeps *keeps) {
   }
   l->p.row_var = NULL;
   const char *body = cg_str_text(&l->p.text[l->deepest]);
+  if (!last || ps.red.n || ps.cuts.n > CG_MOST_CUTS || l->lanes || strlen(body) > LONG_BODY || cg_x_hint(last->extent) < SHORT_ROW) ps.cuts.n = 0;
   if (strstr(body, "cg_raise")) ps.simd = false;
   if (ps.simd && !ps.red.n && cg_kernel_vector_bytes(l->k) >= 32 && l->deepest > 1) {
     ps.far = cg_kernel_local(l->k, "far");

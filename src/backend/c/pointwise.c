@@ -58,7 +58,7 @@ static te_expr *pointwise_element(te *t, const cg_node *n, int k, te_expr **idx)
     if (x && x->type.kind == CG_T_TENSOR) {
       arg[nargs] = te_at_broadcast(t, x, r->type.rank, idx);
       if (!mask) arg[nargs] = te_cast(t, arg[nargs], computed);
-    } else arg[nargs] = te_at_arg(t, &n->arg[i], NULL, computed);
+    } else arg[nargs] = te_at_number(t, n, i, computed);
     name[nargs++] = arg_name;
   }
   const char **names = cg_memdup(te_session(t), name, (size_t)(nargs ? nargs : 1) * sizeof *name);

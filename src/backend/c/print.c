@@ -331,9 +331,9 @@ static const char *load(cg_printer *p, te_expr *e) {
     if (p->k->start.at[i].value == e->value && p->k->start.at[i].start) start = p->k->start.at[i].start;
   const char *name = cg_kernel_point_at(p->k, e->value, start, e->value->type.dtype);
   te_expr *place = te_op(p->c->t, TE_SUB, cg_c_offset(p->c, e->value, e->arg), te_size(p->c->t, start));
-  const char *in_row = e->value->type.dtype == CG_F16 ? cg_print_in_row(p, name, place, false) : NULL;
+  const char *in_row = e->dtype == CG_F16 ? cg_print_in_row(p, name, place, false) : NULL;
   if (in_row) return define(p, e, in_row);
-  return define(p, e, cg_kernel_load(p->k, e->value->type.dtype, name, cg_print_expr(p, place)));
+  return define(p, e, cg_kernel_load(p->k, e->dtype, name, cg_print_expr(p, place)));
 }
 
 static const char *scalar(cg_printer *p, te_expr *e) {
@@ -369,10 +369,23 @@ static bool nonneg(cg_printer *p, te_expr *e) {
   return a >= 0;
 }
 
+// a < 2b, for a % b: no division.
+static bool below_twice(cg_printer *p, te_expr *e) {
+  cg_expr_pool *pool = &p->c->m->exprs;
+  const cg_expr *lo, *hi, *least, *most;
+  int64_t a, b;
+  te_bounds(p->c->t, e->arg[0], &lo, &hi);
+  te_bounds(p->c->t, e->arg[1], &least, &most);
+  if (!hi || !least) return false;
+  cg_x_range(cg_x_sub(pool, cg_x_mul(pool, cg_x_int(pool, 2), least), hi), &a, &b);
+  return a > 0;
+}
+
 // Python's // and %: C's where nothing is negative.
 static const char *division(cg_printer *p, te_expr *e) {
   bool plain = nonneg(p, e->arg[0]) && nonneg(p, e->arg[1]), div = e->kind == TE_FLOORDIV;
   const char *a = cg_print_expr(p, e->arg[0]), *b = cg_print_expr(p, e->arg[1]);
+  if (plain && !div && below_twice(p, e)) return define(p, e, cg_format(p->c->s, "%s < %s ? %s : %s - %s", a, b, a, a, b));
   if (plain) return define(p, e, cg_format(p->c->s, "%s %s %s", a, div ? "/" : "%", b));
   return define(p, e, cg_format(p->c->s, "%s(%s, %s)", div ? "cg_idiv" : "cg_imod", a, b));
 }

@@ -1,0 +1,56 @@
+"""Kinds of operators that were once many times slower than eager PyTorch, beside it: one thread, in turn, the least CPU time of each.
+bench/operators.py measures all of them; the bound here is generous."""
+import time
+
+from common import compile, export, main, torch
+
+F = torch.nn.functional
+MOST = 2.0
+KINDS = {
+    "sine": (torch.sin, torch.float32), "expm1": (torch.expm1, torch.float32), "atan2": (lambda x: torch.atan2(x, x), torch.float64), "softplus": (F.softplus, torch.float32),
+    "remainder": (lambda x: torch.remainder(x, 0.7), torch.float32), "lgamma": (torch.lgamma, torch.float32), "exp of f64": (torch.exp, torch.float64),
+    "erf of f64": (torch.erf, torch.float64), "gelu of f16": (F.gelu, torch.float16), "sum of f16": (lambda x: x.sum(-1), torch.float16),
+    "f16 to f32": (lambda x: x.float(), torch.float16), "cat of f16": (lambda x: torch.cat([x, x], 1), torch.float16), "roll": (lambda x: x.roll(3, 1), torch.float16),
+    "pad of bf16": (lambda x: F.pad(x, [1, 1]), torch.bfloat16),
+}
+
+
+def least(functions, rounds=9):
+    best = {}
+    for _ in range(rounds):
+        for name, f in functions.items():
+            f()
+            start = time.thread_time()
+            for _ in range(3):
+                f()
+            best[name] = min(best.get(name, 1e9), (time.thread_time() - start) / 3)
+    return best
+
+
+class Of(torch.nn.Module):
+    def __init__(self, f):
+        super().__init__()
+        self.f = f
+
+    def forward(self, x):
+        return self.f(x)
+
+
+def test_no_kind_is_slower_than_eager():
+    import cierge
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    slow = {}
+    for name, (f, dtype) in KINDS.items():
+        x = (torch.rand(1000, 300) + 0.5).to(dtype)
+        artifact, _ = compile(export(Of(f), (x,), "kind"))
+        context = cierge.load(artifact).context(threads=1)
+        context.set_input(0, x)
+        with torch.no_grad():
+            t = least({"eager": lambda: f(x), "cierge": context.call})
+        if t["cierge"] > MOST * t["eager"]:
+            slow[name] = t["cierge"] / t["eager"]
+    assert not slow, slow
+
+
+main(globals())
