@@ -16,7 +16,7 @@ ALLOWED = {
     "arrays": {"base", "ir"},
     "frontend": {"base", "ir", "arrays", "ops", "pass"},
     "backend": {"base", "ir", "ops", "pass", "artifact", "runtime"},
-    "compile": {"base", "ir", "ops", "pass", "artifact", "runtime", "backend", "frontend"},
+    "compile": {"base", "ir", "ops", "pass", "artifact", "runtime", "backend", "frontend", "arrays"},
     "cli": {"base", "ir", "ops", "pass", "artifact", "runtime", "backend", "frontend", "compile", "arrays"},
 }
 RUNTIME_IR = {"ir/dtype.h", "ir/dtype.def"}

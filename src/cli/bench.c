@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
-#include "cli/feed.h"
+#include "compile/feed.h"
 #include "cli/measure.h"
 
 typedef struct {

@@ -36,10 +36,6 @@ void cg_print(FILE *to, const char *fmt, ...) __attribute__((format(printf, 2, 3
 // "cierge: message" on stderr; gives the exit code and frees the status (NULL: 0).
 int cg_finish(cierge_status *status);
 int cg_usage(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-// Throws what a status says into the session (NULL: nothing), freeing it.
-void cg_check(cg_session *s, cierge_status *status);
-// Runs f(own, u) in a session of its own, so that what it allocates (a model's weights) is gone afterwards; throws what it throws into s.
-void cg_apart(cg_session *s, void (*f)(cg_session *, void *), void *u);
 // Runs f(s, u) in a session of its own; prints what it throws and gives the exit code.
 int cg_in_session(void (*f)(cg_session *, void *), void *u);
 #endif

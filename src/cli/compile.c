@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "cli/cli.h"
-#include "cli/tune.h"
 #include "compile/report.h"
 #include "ops/op.h"
 
@@ -49,16 +48,18 @@ int cg_compile_args(int argc, char **argv, cierge_options *o, int n, const cg_cl
 
 typedef struct {
   cierge_options *o;
-  const char *model, *out, *tune;
+  cg_model model;
+  const char *out;
 } job;
 
 // As cierge_compile, and it says on stderr what stays in LibTorch.
 static void compile(cg_session *s, void *u) {
   job *j = u;
   j->o->opt.progress = cg_progress;
-  if (j->tune) cg_tune(s, j->o, j->model);
-  cg_compilation c = cg_compile_to(s, j->o, j->model, j->out);
+  cg_compilation c = cg_compile_to(s, j->o, &j->model, j->out);
   cg_progress(NULL);
+  const cg_tuning *tuning = c.pipeline->opt->tuning;
+  for (int i = 0; tuning && i < tuning->said.n; i++) cg_print(stderr, "cierge: tune: %s\n", tuning->said.at[i]);
   const char *summary = cg_report_summary(c.report);
   if (*summary) cg_print(stderr, "cierge: note: %s%s\n", summary, c.report->torch ? "; `cierge explain` says which and why" : "");
   for (int i = 0; i < c.pipeline->notes.n; i++) cg_print(stderr, "cierge: note: %s\n", c.pipeline->notes.at[i]);
@@ -66,14 +67,13 @@ static void compile(cg_session *s, void *u) {
 
 int cg_cmd_compile(int argc, char **argv) {
   job j = {0};
-  const cg_cli_option more[] = {{"output", "OUT.cierge", &j.out, "(-o) the artifact to write"},
-                                {"tune", NULL, &j.tune, "measure kernels that can be computed in several ways, with --inputs or zeros; kept for this processor"}};
+  const cg_cli_option more[] = {{"output", "OUT.cierge", &j.out, "(-o) the artifact to write"}};
   cierge_status *s = cierge_options_new(&j.o);
   if (s) return cg_finish(s);
-  int code = cg_compile_args(argc, argv, j.o, 2, more);
+  int code = cg_compile_args(argc, argv, j.o, 1, more);
   if (code < 0 && !j.out) code = cg_usage(argv[0], "-o OUT.cierge is missing");
   if (code < 0) {
-    j.model = argv[optind];
+    j.model.path = argv[optind];
     code = cg_in_session(compile, &j);
   }
   cierge_options_free(j.o);

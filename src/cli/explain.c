@@ -6,7 +6,7 @@
 
 #include "arrays/arrays.h"
 #include "cli/cli.h"
-#include "cli/feed.h"
+#include "compile/feed.h"
 #include "cli/measure.h"
 #include "compile/report.h"
 #include "yyjson/yyjson.h"
@@ -88,7 +88,8 @@ static void measure(cg_session *s, const explain_args *a, const char *artifact, 
 static void explain(cg_session *s, void *u) {
   explain_args *a = u;
   const char *out = a->measure ? cg_temporary(s, "explain") : NULL, *slash = strrchr(a->model, '/');
-  cg_compilation c = out ? cg_compile_to(s, a->o, a->model, out) : cg_compile_model(s, a->o, a->model, true);
+  const cg_model model = {.path = a->model};
+  cg_compilation c = out ? cg_compile_to(s, a->o, &model, out) : cg_compile_model(s, a->o, &model, true);
   c.report->model = slash ? slash + 1 : a->model;
   if (out) measure(s, a, out, c.e, c.report);
   cg_str b = cg_str_new(s), json = cg_str_new(s), html = cg_str_new(s);

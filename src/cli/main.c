@@ -80,23 +80,6 @@ int cg_finish(cierge_status *status) {
   return code;
 }
 
-void cg_check(cg_session *s, cierge_status *status) {
-  if (!status) return;
-  cierge_code code = cierge_status_code(status);
-  char *text = cg_strdup(s, cierge_status_message(status));
-  cierge_status_free(status);
-  cg_fail(s, code, "%s", text);
-}
-
-void cg_apart(cg_session *s, void (*f)(cg_session *, void *), void *u) {
-  cg_session *own = CG_NEW(s, cg_session);
-  cg_session_init(own);
-  cierge_code code = cg_try(own, f, u);
-  const char *message = cg_strdup(s, own->message);
-  cg_session_end(own);
-  if (code) cg_fail(s, code, "%s", message);
-}
-
 int cg_in_session(void (*f)(cg_session *, void *), void *u) {
   static const int exit_codes[] = {
 #define XX(name, exit_code, text) exit_code,

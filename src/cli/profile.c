@@ -6,6 +6,7 @@
 #include "base/map.h"
 #include "base/vec.h"
 #include "cli/cli.h"
+#include "compile/call.h"
 #include "compile/compile.h"
 #include "yyjson/yyjson.h"
 

@@ -7,7 +7,8 @@
 
 #include "arrays/arrays.h"
 #include "cli/cli.h"
-#include "cli/feed.h"
+#include "compile/call.h"
+#include "compile/feed.h"
 
 typedef struct {
   const char *artifact, *inputs, *outputs, *libtorch, *seed, *profile;
@@ -85,6 +86,16 @@ static void calls(cg_session *s, cierge_program *p, cierge_context *c, const run
   cg_feed_collect(feed, c, prefix, out);
 }
 
+// One line each.
+static void print_arrays(const cg_array_vec *arrays) {
+  for (int i = 0; i < arrays->n; i++) {
+    const cg_array *a = &arrays->at[i];
+    cg_print(stdout, "%s: %s[", a->name, cg_dtypes[a->dtype].text);
+    for (int k = 0; k < a->rank; k++) cg_print(stdout, "%s%lld", k ? ", " : "", (long long)a->size[k]);
+    cg_print(stdout, "]\n");
+  }
+}
+
 static void run(cg_session *s, void *u) {
   char ***av = u;
   int argc = 0;
@@ -110,7 +121,7 @@ static void run(cg_session *s, void *u) {
   }
   if (a.profile) cg_profile_write(s, c, a.profile);
   if (a.outputs) cg_arrays_write(s, a.outputs, &out);
-  else cg_feed_print(&out);
+  else print_arrays(&out);
 }
 
 int cg_cmd_run(int argc, char **argv) {

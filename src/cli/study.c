@@ -34,7 +34,7 @@ typedef struct {
 
 static void compile(cg_session *s, void *u) {
   job *j = u;
-  cg_compilation c = cg_compile_to(s, j->o, j->model, j->out);
+  cg_compilation c = cg_compile_to(s, j->o, &(cg_model){.path = j->model}, j->out);
   j->total = (int)c.report->total;
   for (int i = 0; i < c.report->region.n; i++) {
     const cg_fn *f = c.report->region.at[i].fn;

@@ -2,7 +2,7 @@
 #ifndef CG_CLI_STUDY_H
 #define CG_CLI_STUDY_H
 #include "base/str.h"
-#include "cli/feed.h"
+#include "compile/feed.h"
 #include "cli/measure.h"
 
 // How nodes are offloaded. ALONE: spread over the model, each a region of its own; MERGED: the same nodes, those regions one that can be;

@@ -4,14 +4,14 @@
 
 #include "base/alloc.h"
 #include "compile/report.h"
+#include "compile/tune.h"
 #include "ir/text.h"
 #include "runtime/status.h"
 
 typedef struct {
   cierge_options *o;
-  const char *model, *out;
-  const char *program; // the text of the model; NULL: it is a file
-  size_t size;
+  cg_model model;
+  const char *out;
   char **text;
 } job;
 
@@ -78,29 +78,30 @@ static cg_compilation write_out(cg_session *s, cierge_options *o, cg_compilation
   return c;
 }
 
-cg_compilation cg_compile_to(cg_session *s, cierge_options *o, const char *model, const char *out) {
+cg_compilation cg_compile_to(cg_session *s, const cierge_options *options, const cg_model *model, const char *out) {
+  cierge_options *o = cg_memdup(s, options, sizeof *o); // what is measured lives as long as s
+  if (o->tune) cg_tune(s, o, model);
   return write_out(s, o, cg_compile_model(s, o, model, false), out);
 }
 
 static void compile(cg_session *s, void *u) {
   job *j = u;
-  if (j->program) write_out(s, j->o, cg_compile_text(s, j->o, j->model, j->program, j->size), j->out);
-  else cg_compile_to(s, j->o, j->model, j->out);
+  cg_compile_to(s, j->o, &j->model, j->out);
 }
 
 cierge_status *cierge_compile(const char *model, const char *out_path, const cierge_options *options) {
   if (!model || !out_path) return cg_status_new(CIERGE_USAGE, "cierge_compile: an argument is NULL");
-  return in_session(compile, &(job){.o = (cierge_options *)options, .model = model, .out = out_path});
+  return in_session(compile, &(job){.o = (cierge_options *)options, .model = {.path = model}, .out = out_path});
 }
 
 cierge_status *cierge_compile_text(const char *text, size_t size, const char *path, const char *out_path, const cierge_options *options) {
   if (!text || !out_path) return cg_status_new(CIERGE_USAGE, "cierge_compile_text: an argument is NULL");
-  return in_session(compile, &(job){.o = (cierge_options *)options, .model = path ? path : "program.cir", .out = out_path, .program = text, .size = size});
+  return in_session(compile, &(job){.o = (cierge_options *)options, .model = {path ? path : "program.cir", text, size}, .out = out_path});
 }
 
 static void explain(cg_session *s, void *u) {
   job *j = u;
-  cg_compilation c = cg_compile_model(s, j->o, j->model, true);
+  cg_compilation c = cg_compile_model(s, j->o, &j->model, true);
   cg_str b = cg_str_new(s);
   cg_report_text(&b, c.report);
   char *copy = cg_heap_alloc(b.n + 1);
@@ -112,5 +113,5 @@ static void explain(cg_session *s, void *u) {
 cierge_status *cierge_explain(const char *model, const cierge_options *options, char **text) {
   if (!model || !text) return cg_status_new(CIERGE_USAGE, "cierge_explain: an argument is NULL");
   *text = NULL;
-  return in_session(explain, &(job){.o = (cierge_options *)options, .model = model, .text = text});
+  return in_session(explain, &(job){.o = (cierge_options *)options, .model = {.path = model}, .text = text});
 }

@@ -7,6 +7,7 @@ struct cierge_options {
   cg_session s;     // owns the texts
   cg_options opt;
   const char *entry, *weights;
+  bool tune;
 };
 
 // options.c: the table, for usage texts; setting gives CIERGE_OK, or the error that o->s.message says.
@@ -26,15 +27,19 @@ typedef struct {
   cg_pipeline *pipeline;
   struct cg_report *report; // report.h
 } cg_compilation;
+// A model: the file, or a text program in memory that would lie there.
+typedef struct {
+  const char *path;
+  const char *text; // NULL: the file
+  size_t size;
+} cg_model;
 // Reads and compiles a model up to the plan (or, where `analyse_only`, up to partitioning).
-cg_compilation cg_compile_model(cg_session *s, cierge_options *o, const char *model, bool analyse_only);
-// The same for a text program in memory; path: where it would lie.
-cg_compilation cg_compile_text(cg_session *s, cierge_options *o, const char *path, const char *text, size_t size);
+cg_compilation cg_compile_model(cg_session *s, cierge_options *o, const cg_model *model, bool analyse_only);
 // The same for a module that was read already.
 cg_compilation cg_compile_module(cg_pipeline *p, cg_module *m, bool analyse_only);
 void cg_write_artifact(cg_compilation *c, const char *path);
-// Compiles, writes the artifact and whatever else the options ask for (api.c).
-cg_compilation cg_compile_to(cg_session *s, cierge_options *o, const char *model, const char *out);
+// Measures what the options want measured, compiles, writes the artifact and whatever else they ask for (api.c).
+cg_compilation cg_compile_to(cg_session *s, const cierge_options *o, const cg_model *model, const char *out);
 void cg_save_text(cg_session *s, const char *path, const char *text); // api.c; atomically
 
 void cg_blobs_section(cg_emitter *e, cg_str *b); // emit_script.c

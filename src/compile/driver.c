@@ -107,15 +107,15 @@ static cg_pipeline *pipeline(cg_session *s, cierge_options *o) {
   return p;
 }
 
-cg_compilation cg_compile_text(cg_session *s, cierge_options *o, const char *path, const char *text, size_t size) {
-  cg_pipeline *p = pipeline(s, o);
-  return cg_compile_module(p, cg_frontend_parse(p, path, text, size, o->weights), false);
+static cg_module *read_model(cg_pipeline *p, const cierge_options *o, const cg_model *model) {
+  if (model->text) return cg_frontend_parse(p, model->path, model->text, model->size, o->weights);
+  return cg_frontend_read(p, model->path, o->entry, o->weights);
 }
 
-cg_compilation cg_compile_model(cg_session *s, cierge_options *o, const char *model, bool analyse_only) {
+cg_compilation cg_compile_model(cg_session *s, cierge_options *o, const cg_model *model, bool analyse_only) {
   cg_pipeline *p = pipeline(s, o);
   cg_tell(&o->opt, s, "reading the model");
-  return cg_compile_module(p, cg_frontend_read(p, model, o->entry, o->weights), analyse_only);
+  return cg_compile_module(p, read_model(p, o, model), analyse_only);
 }
 
 cg_compilation cg_compile_module(cg_pipeline *p, cg_module *m, bool analyse_only) {

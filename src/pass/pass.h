@@ -47,6 +47,7 @@ typedef struct cg_tuning {
   const char *kind;           // choices of this kind that are not in it take `way`, others as predicted; NULL: all do
   int way;
   CG_VEC(cg_choice) made;     // by the compilation
+  cg_text_vec said;           // a line for each problem that was measured, for the user
 } cg_tuning;
 
 // What the user asked for; read by passes and backends, filled by compile/options.c.

@@ -1,4 +1,6 @@
 """`cierge compile --tune`: measured once, kept for this processor; every way gives PyTorch's results; without it nothing changes."""
+import os
+
 import torch
 from torch import nn
 
@@ -47,6 +49,17 @@ def test_measured_once():
     assert plain.read_bytes() == before, "without --tune nothing that was measured is read"
     again, _ = tuned(path, "--tune")
     assert again.read_bytes() == measured
+    # options of the table are Python's as well, for files and texts; what one measured the other reads
+    out = common.SCRATCH / "python.cierge"
+    os.environ["CIERGE_CACHE"] = str(CACHE)
+    try:
+        cierge.compile(path, out, tune=True)
+        assert out.read_bytes() == measured
+        cierge.compile_text("fn @main(%x: f32[3, 40], %w: f32[40, 30]) -> f32[3, 30] {\n  %y = aten.mm(%x, %w)\n  return %y\n}\n", out, tune=True)
+    finally:
+        del os.environ["CIERGE_CACHE"]
+    x, w = torch.randn(3, 40), torch.randn(40, 30)
+    common.close(torch.from_dlpack(cierge.load(out).context().run(x, w)[0]), x @ w)
 
 
 def test_every_way():

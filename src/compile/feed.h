@@ -1,6 +1,6 @@
 // Between arrays in files and a context: which array is which input, and outputs back to arrays.
-#ifndef CG_CLI_FEED_H
-#define CG_CLI_FEED_H
+#ifndef CG_COMPILE_FEED_H
+#define CG_COMPILE_FEED_H
 #include "arrays/arrays.h"
 
 typedef struct cg_feed cg_feed;
@@ -11,5 +11,4 @@ cg_feed *cg_feed_or_zeros(cg_session *s, const cierge_program *p, const char *fi
 void cg_feed_set(cg_feed *f, cierge_context *c); // fresh copies of what the program writes to
 // Appends copies of output_i and mutated_NAME of the last call, names prefixed.
 void cg_feed_collect(cg_feed *f, cierge_context *c, const char *prefix, cg_array_vec *out);
-void cg_feed_print(const cg_array_vec *arrays); // one line each on stdout
 #endif

@@ -1,11 +1,11 @@
 // Which array is which input; outputs back to arrays.
-#include "cli/feed.h"
+#include "compile/feed.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/cli.h"
+#include "compile/call.h"
 
 typedef struct {
   DLTensor t;
@@ -140,14 +140,5 @@ void cg_feed_collect(cg_feed *f, cierge_context *c, const char *prefix, cg_array
     a.name = cg_format(f->s, "%smutated_%s", prefix, cierge_input_spec(f->p, i)->name);
     a.data = cg_memdup(f->s, f->input[i].copy, a.bytes ? a.bytes : 1);
     CG_PUSH(f->s, out, a);
-  }
-}
-
-void cg_feed_print(const cg_array_vec *arrays) {
-  for (int i = 0; i < arrays->n; i++) {
-    const cg_array *a = &arrays->at[i];
-    cg_print(stdout, "%s: %s[", a->name, cg_dtypes[a->dtype].text);
-    for (int k = 0; k < a->rank; k++) cg_print(stdout, "%s%lld", k ? ", " : "", (long long)a->size[k]);
-    cg_print(stdout, "]\n");
   }
 }

@@ -1,10 +1,10 @@
-// cierge compile --tune: kernels that can be computed in several ways are measured, in this model and on this processor.
+// Option tune: kernels that can be computed in several ways are measured, in this model and on this processor.
 //
 // A kind of choice at a time, the model is compiled once for each way; all these programs are called in turn, and each kernel's steps
 // are timed; a choice of a whole region (its layout) by all kernels of it. What was fastest is kept by what is computed
 // (backend/c/choose.c), in a file of the cache folder for this processor, which later compilations with --tune read first. A compilation
 // without --tune reads nothing of it.
-#include "cli/tune.h"
+#include "compile/tune.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -12,9 +12,8 @@
 #include <unistd.h>
 
 #include "backend/c/cache.h"
-#include "cli/cli.h"
-#include "cli/feed.h"
-#include "cli/measure.h"
+#include "compile/call.h"
+#include "compile/feed.h"
 #include "runtime/cpu.h"
 #include "runtime/runtime.h"
 
@@ -33,7 +32,8 @@ typedef struct {
 
 typedef struct {
   cierge_options *o;
-  const char *model, *out;
+  const cg_model *model;
+  const char *out;
 } job;
 
 static void compile(cg_session *s, void *u) {
@@ -50,7 +50,7 @@ static choices compiled(cg_session *s, job *j) {
   return made;
 }
 
-static candidate candidate_new(cg_session *s, cierge_options *o, const char *model, const char *kind, int way) {
+static candidate candidate_new(cg_session *s, cierge_options *o, const cg_model *model, const char *kind, int way) {
   job j = {o, model, cg_temporary(s, "tune")};
   candidate x = {.way = way};
   o->opt.tuning->kind = kind, o->opt.tuning->way = way;
@@ -140,7 +140,8 @@ static void decide(cg_session *s, cg_tuning *t, const choices *open, const candi
       double ns = time_of(&x[w], c->problem, w);
       if (ns < least) best = w, least = ns;
     }
-    cg_print(stderr, "cierge: tune: %s: %s%s\n", c->problem, c->names[best], best == c->predicted ? ", as predicted" : cg_format(s, ", %.2f of what was predicted", least / predicted));
+    const char *said = cg_format(s, "%s: %s%s", c->problem, c->names[best], best == c->predicted ? ", as predicted" : cg_format(s, ", %.2f of what was predicted", least / predicted));
+    CG_PUSH(s, &t->said, said);
     cg_map_set(s, &t->best, c->problem, (void *)c->names[best]);
   }
 }
@@ -155,11 +156,12 @@ static choices next_open(cg_session *s, const choices *predicted) {
   return open;
 }
 
-void cg_tune(cg_session *s, cierge_options *o, const char *model) {
+void cg_tune(cg_session *s, cierge_options *o, const cg_model *model) {
   cg_tuning *t = CG_NEW(s, cg_tuning);
   *t = (cg_tuning){.s = s};
   const char *entry = entry_of(s), *report = o->opt.report, *emit = o->opt.emit, *dump = o->opt.dump_after;
   bool times = o->opt.time_passes;
+  o->tune = false;
   read_known(s, t, entry);
   o->opt.tuning = t;
   o->opt.report = o->opt.emit = o->opt.dump_after = NULL, o->opt.time_passes = false;
