@@ -110,6 +110,17 @@ def test_transposed():
     both(layers, torch.randn(2, 16, 8, 7), "transposed")
 
 
+def test_long_kernels():
+    """Kernels that hang out of their inputs: taps that none of a block's pixels sees are left out."""
+    torch.manual_seed(15)
+    line = [nn.Conv1d(32, 48, 128, padding=64, groups=4), nn.Conv1d(32, 40, 63, 2, 70, groups=2), nn.Conv1d(32, 8, 31, dilation=5, padding=75, groups=2), nn.Conv1d(32, 16, 200, padding=400)]
+    both(line, torch.randn(2, 32, 45), "long")
+    plane = [nn.Conv2d(16, 24, (31, 3), padding=(15, 1), groups=2), nn.Conv2d(16, 20, 21, 3, 10), nn.Conv2d(16, 8, (40, 2), (2, 1), (50, 1), groups=4)]
+    both(plane, torch.randn(2, 16, 12, 11), "long_plane")
+    dim = torch.export.Dim("length", max=300)
+    compare(Alone(line[:1]), (torch.randn(2, 32, 45),), "long_open", dynamic=({2: dim},), others=[(torch.randn(2, 32, n),) for n in (1, 5, 250)], targets=TARGETS[1:2])
+
+
 class ByWeight(nn.Module):
     def forward(self, x, w, v, b):
         return F.conv2d(x, w, b, 1, 1), F.conv_transpose2d(F.relu(F.conv2d(x, w)), v, None, 2), F.conv2d(x[:, 2:18], w[:16, :1], b[::2][:16], 1, 1, 1, 16), F.conv2d(x[0], w)
@@ -119,6 +130,12 @@ def test_weights_as_inputs():
     torch.manual_seed(6)
     x = (torch.randn(2, 20, 9, 10), torch.randn(40, 20, 3, 3), torch.randn(40, 6, 3, 3), torch.randn(40))
     compare(ByWeight(), x, "weights")
+
+    class Long(nn.Module):
+        def forward(self, x, w, v):
+            return F.conv1d(x, w, None, 1, 64, 1, 4), F.conv_transpose1d(x, v, None, 3, 1, 0, 2), F.conv1d(x, w.flip(2)[:, :, ::2], None, 2, 64, 1, 4)
+
+    compare(Long(), (torch.randn(2, 32, 45), torch.randn(44, 8, 128) / 32, torch.randn(32, 9, 8) / 8), "long_weights")
 
 
 class Half(nn.Module):

@@ -18,12 +18,39 @@ typedef struct {
   int64_t merged;                 // neighbouring taps of a line that lie one behind the other are one run of the depth: how many
   int pixels;                     // of a unit, at most
   bool columns;                   // a unit gathers its operand first
+  bool trimmed;                   // a unit leaves out taps at both ends that are outside of the input for all its pixels
   int64_t run, most;              // length of a run in elements; most runs of a phase
   int64_t low[CG_CONV_SPATIAL];   // a copy has so much padding in front, in each dimension
   const char *x, *sample, *along[CG_CONV_SPATIAL]; // what is read, and its strides, C texts
 } product;
 
 static const char *number(product *q, int64_t v) { return cg_format(q->w->s, "%lld", (long long)v); }
+
+// ---------------------------------------------------------------- a unit's pixels and taps
+
+// How many taps along the first dimension some of n pixels see: a kernel that is longer than its input hangs out of it everywhere.
+static int64_t seen(const product *q, int64_t n) {
+  const cg_conv *w = q->w;
+  int64_t line = 1, in = cg_x_hint(w->in[0]);
+  for (int d = 1; d < w->ns; d++) line *= cg_x_hint(w->out[d]);
+  if (w->transposed || !w->pad[0] || in < 1 || line < 1 || (w->ns == 1 && q->merged > 1)) return w->kernel[0];
+  int64_t reach = in - 1 + (n - 1) / line * w->stride[0], taps = reach / w->dilation[0] + 1;
+  return taps < w->kernel[0] ? taps : w->kernel[0];
+}
+
+static void choose_pixels(product *q) {
+  static const char *const blocks[] = {"blocks of 96 pixels", "blocks of 48 pixels", "blocks of 192 pixels", "blocks of 24 pixels"};
+  static const int sizes[] = {96, 48, 192, 24}, set_up = 4; // what starting a block costs, in pixels
+  int64_t all = 1, least = INT64_MAX;
+  int best = 0;
+  for (int d = 0; d < q->w->ns; d++) all *= cg_x_hint(q->w->out[d]);
+  for (int i = 0; i < 4 && seen(q, 24) < q->w->kernel[0]; i++) {
+    int64_t n = all < sizes[i] ? all : sizes[i], time = seen(q, n) * (n + set_up) * 1000 / (n > 0 ? n : 1);
+    if (time < least) best = i, least = time;
+  }
+  q->pixels = sizes[cg_kernel_choose(q->w->k, "blocks", 4, blocks, best)];
+  q->trimmed = seen(q, q->pixels) < q->w->kernel[0];
+}
 
 // ---------------------------------------------------------------- the input
 
@@ -193,6 +220,20 @@ static void emit_pointers(product *q, cg_str *o, int indent) {
   cg_str_addf(o, "%*s}\n", indent, "");
 }
 
+// The taps t_lo … t_hi-1 of all are those that any of the unit's pixels sees: by the first dimension, along which pixels and taps are in order.
+static void emit_trim(product *q, cg_str *o) {
+  cg_conv *w = q->w;
+  const char *line = "1";
+  for (int d = 1; d < w->ns; d++) line = cg_format(w->s, "%s * n%d", line, d);
+  cg_str_add(o, "      int64_t t_lo = 0, t_hi = taps;\n");
+  if (!q->trimmed) return;
+  cg_str_addf(o,
+              "      const int64_t above = p0 / (%s) * %lld, below = (p0 + count - 1) / (%s) * %lld;\n"
+              "      while (t_lo < t_hi && below + offset[t_lo][0] < 0) t_lo++;\n"
+              "      while (t_hi > t_lo && above + offset[t_hi - 1][0] >= %s) t_hi--;\n",
+              line, (long long)q->p.step[0], line, (long long)q->p.step[0], w->in_text[0]);
+}
+
 // What the pixels read, one row each.
 static void emit_columns(product *q, cg_str *o) {
   cg_str_addf(o,
@@ -231,8 +272,9 @@ static void emit_panels(product *q, cg_str *o) {
   bool chunks = q->most > CHUNK;
   int nr = w->tile.nr;
   cg_stream stream = cg_tile_stream(w->k, &w->tile, w->oc, !q->columns);
+  emit_trim(q, o);
   if (!chunks) {
-    cg_str_add(o, "      const int64_t t0 = 0, t1 = taps;\n");
+    cg_str_add(o, "      const int64_t t0 = t_lo, t1 = t_hi;\n");
     emit_pointers(q, o, 6);
   }
   if (q->columns) emit_columns(q, o);
@@ -242,12 +284,12 @@ static void emit_panels(product *q, cg_str *o) {
               "        const %s *b = weight + first * taps * %lld;\n",
               (long long)w->oc, (long long)w->oc, (long long)w->oc, w->tile.ctype, (long long)q->run);
   if (chunks) {
-    cg_str_addf(o, "        for (int64_t t0 = 0, t1; t0 < taps || !t0; t0 += %d) {\n          t1 = taps < t0 + %d ? taps : t0 + %d;\n", CHUNK, CHUNK, CHUNK);
+    cg_str_addf(o, "        for (int64_t t0 = t_lo, t1; t0 < t_hi || t0 == t_lo; t0 += %d) {\n          t1 = t_hi < t0 + %d ? t_hi : t0 + %d;\n", CHUNK, CHUNK, CHUNK);
     emit_pointers(q, o, 10);
-    cg_str_addf(o, "          %s(count, t1 - t0, %lld, px, %d, b + t0 * %lld * %s, c, NR, t0 > 0);\n        }\n", stream.call, (long long)q->run, q->pixels, (long long)q->run,
+    cg_str_addf(o, "          %s(count, t1 - t0, %lld, px, %d, b + t0 * %lld * %s, c, NR, t0 > t_lo);\n        }\n", stream.call, (long long)q->run, q->pixels, (long long)q->run,
                 stream.packed);
   } else if (q->columns) cg_str_addf(o, "        %s(count, %lld, columns, %lld, b, c, NR, 0);\n", stream.call, (long long)(q->most * q->run), (long long)(q->most * q->run));
-  else cg_str_addf(o, "        %s(count, taps, %lld, px, %d, b, c, NR, 0);\n", stream.call, (long long)q->run, q->pixels);
+  else cg_str_addf(o, "        %s(count, t1 - t0, %lld, px, %d, b + t0 * %lld * %s, c, NR, 0);\n", stream.call, (long long)q->run, q->pixels, (long long)q->run, stream.packed);
   if (!w->to_last) emit_planes(q, o, 8);
   else if (w->oc % nr == 0) emit_rows(q, o, 8, "NR");
   else if (w->oc < nr) emit_rows(q, o, 8, number(q, w->oc));
@@ -277,7 +319,7 @@ static int64_t parts_of(product *q) {
 static bool gathers(product *q) {
   static const char *const input[] = {"pointers to pixels", "im2col"};
   int64_t bytes = q->most * q->run * q->pixels * cg_dtypes[q->w->tile.dtype].size;
-  if (q->p.count > 1 || q->most < 2 || q->most > CHUNK || bytes > COLUMNS_ROOM) return false;
+  if (q->p.count > 1 || q->trimmed || q->most < 2 || q->most > CHUNK || bytes > COLUMNS_ROOM) return false;
   return cg_kernel_choose(q->w->k, "input", 2, input, 0) == 1;
 }
 
@@ -286,9 +328,7 @@ void cg_conv_product_kernel(cg_conv *w, cg_str *o) {
   const char *T = w->tile.ctype;
   bool phases = q.p.count > 1;
   choose(&q);
-  static const char *const blocks[] = {"blocks of 96 pixels", "blocks of 48 pixels", "blocks of 192 pixels"};
-  static const int sizes[] = {96, 48, 192};
-  q.pixels = sizes[cg_kernel_choose(w->k, "blocks", 3, blocks, 0)];
+  choose_pixels(&q);
   q.columns = gathers(&q);
   if (!w->to_last) cg_tile_get(w->k, w->tile.dtype); // its copy function, which turns blocks
   const char *weight = cg_conv_pack(w, &q.p, o);

@@ -65,19 +65,23 @@ static const char *keep(cg_conv *w, const char *suffix, void *data, int64_t n) {
   return cg_kernel_constant(w->k, cg_format(w->s, "%s_%s", w->w.constant->name, suffix), w->tile.dtype, 1, (int64_t[]){n}, data, (size_t)n * cg_dtypes[w->tile.dtype].size);
 }
 
-// The same place as C text, for weights that are known by running only.
-static const char *place_text(cg_conv *w, const char *g, const char *oc, const char *ic, const char *tap) {
-  int o, i;
-  dims_of(w, &o, &i);
-  const char *so = cg_kernel_size(w->k, w->w.stride[o]), *si = cg_kernel_size(w->k, w->w.stride[i]);
-  const char *t = w->transposed ? cg_format(w->s, "%s + %s * %s + (%s * %lld + %s) * %s", cg_kernel_size(w->k, w->w.offset), oc, so, g, (long long)w->ic, ic, si)
-                                : cg_format(w->s, "%s + (%s * %lld + %s) * %s + %s * %s", cg_kernel_size(w->k, w->w.offset), g, (long long)w->oc, oc, so, ic, si);
+// The same for weights that are known by running only, in C: that of a tap, and the rest.
+static const char *tap_text(cg_conv *w, const char *tap) {
+  const char *t = cg_kernel_size(w->k, w->w.offset);
   int64_t below = 1;
   for (int d = w->ns - 1; d >= 0; d--) {
     t = cg_format(w->s, "%s + %s / %lld %% %lld * %s", t, tap, (long long)below, (long long)w->kernel[d], cg_kernel_size(w->k, w->w.stride[d + 2]));
     below *= w->kernel[d];
   }
   return t;
+}
+
+static const char *channels_text(cg_conv *w, const char *g, const char *oc, const char *ic) {
+  int o, i;
+  dims_of(w, &o, &i);
+  const char *so = cg_kernel_size(w->k, w->w.stride[o]), *si = cg_kernel_size(w->k, w->w.stride[i]);
+  if (w->transposed) return cg_format(w->s, "%s * %s + (%s * %lld + %s) * %s", oc, so, g, (long long)w->ic, ic, si);
+  return cg_format(w->s, "(%s * %lld + %s) * %s + %s * %s", g, (long long)w->oc, oc, so, ic, si);
 }
 
 static const char *pack_now(cg_conv *w, const cg_conv_phases *p) {
@@ -98,29 +102,54 @@ static const char *pack_now(cg_conv *w, const cg_conv_phases *p) {
   return keep(w, "packed", data, n);
 }
 
+// How many taps in a row lie equally far apart.
+static int64_t line_of(const cg_conv *w) {
+  int64_t n = w->kernel[w->ns - 1];
+  if (w->transposed) return 1; // its phases take taps here and there
+  for (int d = w->ns - 2; d >= 0; n *= w->kernel[d--]) {
+    const cg_expr *above = cg_x_mul(&w->m->exprs, w->w.stride[d + 3], cg_x_int(&w->m->exprs, w->kernel[d + 1]));
+    if (w->w.stride[d + 2] != above) break;
+  }
+  return n;
+}
+
 static const char *pack_later(cg_conv *w, const cg_conv_phases *p, cg_str *o) {
   cg_kernel_input in = cg_kernel_read(w->k, w->w.value);
-  int64_t n = 0;
-  for (int64_t f = 0; f < p->count; f++) n += w->groups * cg_tile_packed(&w->tile, p->phase[f].taps * w->ic, w->oc);
-  const char *to = cg_kernel_scratch(w->k, w->tile.dtype, cg_x_int(&w->m->exprs, n ? n : 1));
-  cg_str_addf(o, "  { // the weight as panels (group, phase, panel, tap, channel, %d)\n    static const int64_t taps[] = {", w->tile.nr);
-  for (int64_t t = 0; t < w->taps; t++) cg_str_addf(o, "%s%lld", t ? ", " : "", (long long)p->tap[t]);
+  const cg_tile *t = &w->tile;
+  long long panels = (w->oc + t->nr - 1) / t->nr, nr = t->nr, oc = w->oc, ic = w->ic, line = line_of(w);
+  int64_t each = 0;
+  int out, channel;
+  dims_of(w, &out, &channel);
+  cg_tile_get(w->k, w->w.dtype); // its copy function
+  cg_str_addf(o, "  { // the weight as panels (group, phase, panel, tap, channel, %lld)\n    static const int64_t taps[] = {", nr);
+  for (int64_t i = 0; i < w->taps; i++) cg_str_addf(o, "%s%lld", i ? ", " : "", (long long)p->tap[i]);
   cg_str_add(o, "}, first[] = {");
   for (int64_t f = 0; f < p->count; f++) cg_str_addf(o, "%lld, ", (long long)p->phase[f].first);
+  cg_str_addf(o, "%lld}, start[] = {", (long long)w->taps);
+  for (int64_t f = 0; f < p->count; f++) {
+    cg_str_addf(o, "%s%lld", f ? ", " : "", (long long)each);
+    each += cg_tile_packed(t, p->phase[f].taps * ic, oc);
+  }
+  const char *to = cg_kernel_scratch(w->k, t->dtype, cg_x_int(&w->m->exprs, each ? w->groups * each : 1));
   cg_str_addf(o,
-              "%lld};\n"
-              "    int64_t at = 0;\n"
-              "    for (int64_t g = 0; g < %lld; g++)\n"
-              "      for (int64_t f = 0; f < %lld; f++)\n"
-              "        for (int64_t n0 = 0; n0 < %lld; n0 += %d) {\n"
-              "          const int64_t cols = %lld - n0 < %d ? %lld - n0 : %d, width = (cols + %d) / %d * %d;\n"
-              "          for (int64_t t = first[f]; t < first[f + 1]; t++)\n"
-              "            for (int64_t i = 0; i < %lld; i++, at += width)\n"
-              "              for (int64_t j = 0; j < width; j++) %s[at + j] = j < cols ? %s : 0;\n"
-              "        }\n  }\n",
-              (long long)w->taps, (long long)w->groups, (long long)p->count, (long long)w->oc, w->tile.nr, (long long)w->oc, w->tile.nr, (long long)w->oc, w->tile.nr,
-              w->tile.step - 1, w->tile.step, w->tile.step, (long long)w->ic, to,
-              cg_kernel_load(w->k, in.dtype, in.name, place_text(w, "g", "(n0 + j)", "i", "taps[t]")));
+              "};\n"
+              "    int64_t at[%lld];\n"
+              "    for (int64_t t = 0; t < %lld; t++) at[t] = %s;\n"
+              "    #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1 && %lld > 50000)\n"
+              "    for (int64_t unit = 0; unit < %lld; unit++) {\n"
+              "      const int64_t g = unit / %lld, n0 = unit %% %lld * %lld, cols = %lld - n0 < %lld ? %lld - n0 : %lld, width = (cols + %d) / %d * %d;\n"
+              "      for (int64_t f = 0; f < %lld; f++) {\n"
+              "        const int64_t n = first[f + 1] - first[f];\n"
+              "        %s *to = %s + g * %lld + start[f] + n0 * n * %lld;\n"
+              "        for (int64_t i = 0; i < %lld; i++)\n"
+              "          for (int64_t t = 0; t < n; t += %lld)\n"
+              "            %s(%lld, cols, %s + %s + at[first[f] + t], %s, %s, to + (t * %lld + i) * width, width, %lld * width);\n"
+              "      }\n"
+              "    }\n"
+              "  }\n",
+              (long long)(w->taps ? w->taps : 1), (long long)w->taps, tap_text(w, "taps[t]"), (long long)(w->groups * each), w->groups * panels, panels, panels, nr, oc, nr, oc, nr,
+              t->step - 1, t->step, t->step, (long long)p->count, t->ctype, to, (long long)each, ic, ic, line, cg_tile_place(w->k, w->w.dtype), line, in.name,
+              channels_text(w, "g", "n0", "i"), cg_kernel_size(w->k, w->w.stride[w->ns + 1]), cg_kernel_size(w->k, w->w.stride[out]), ic, ic);
   return to;
 }
 
@@ -141,6 +170,6 @@ const char *cg_conv_pack_depthwise(cg_conv *w, cg_str *o) {
   cg_kernel_input in = cg_kernel_read(w->k, w->w.value);
   const char *to = cg_kernel_scratch(w->k, w->tile.dtype, cg_x_int(&w->m->exprs, n));
   cg_str_addf(o, "  // The weight as (tap, channel)\n  for (int64_t t = 0; t < %lld; t++)\n    for (int64_t c = 0; c < %lld; c++) %s[t * %lld + c] = %s;\n", (long long)w->taps,
-              (long long)rows, to, (long long)rows, cg_kernel_load(w->k, in.dtype, in.name, place_text(w, "0", "c", "0", "t")));
+              (long long)rows, to, (long long)rows, cg_kernel_load(w->k, in.dtype, in.name, cg_format(w->s, "%s + %s", channels_text(w, "0", "c", "0"), tap_text(w, "t"))));
   return to;
 }

@@ -265,7 +265,7 @@ static void emit_dot(cg_str *o, const cg_tile *t) {
               T, L, v->store, v->add, v->add, v->add, L);
 }
 
-static const char *copy_name(cg_kernel *k, cg_dtype stored) { return cg_format(cg_kernel_session(k), "copy_%s", cg_dtypes[stored].text); }
+static const char *copy_name(cg_kernel *k, cg_dtype stored, const char *what) { return cg_format(cg_kernel_session(k), "%s_%s", what, cg_dtypes[stored].text); }
 
 // An 8x8 transpose in registers: what packing a matrix whose columns are contiguous spends its time on.
 static const char transpose8[] =
@@ -288,12 +288,13 @@ static const char transpose8[] =
 
 static void emit_copy(cg_kernel *k, cg_str *o, const cg_tile *t, cg_dtype stored) {
   bool fast = stored == CG_F32 && cg_kernel_vector_bytes(k) >= 32;
+  const char *place = copy_name(k, stored, "place"), *from = cg_kernel_ctype(stored);
   if (fast) cg_str_add(o, transpose8);
   cg_str_addf(o,
-              "// dst[rows][ld] = src, element (i, j) at src[i * row + j * col]; columns from cols to ld are zeroed.\n"
-              "static inline void %s(int64_t rows, int64_t cols, const %s *src, int64_t row, int64_t col, %s *dst, int64_t ld) {\n"
+              "// dst[rows][width], its rows ld apart: src, element (i, j) at src[i * row + j * col]; columns from cols to width are zeroed.\n"
+              "static inline void %s(int64_t rows, int64_t cols, const %s *src, int64_t row, int64_t col, %s *dst, int64_t width, int64_t ld) {\n"
               "  int64_t i0 = 0, j0 = 0;\n",
-              copy_name(k, stored), cg_kernel_ctype(stored), t->ctype);
+              place, from, t->ctype);
   if (fast)
     cg_str_add(o, "  if (row == 1 && col != 1)\n"
                   "    for (; i0 + 8 <= rows; i0 += 8)\n"
@@ -304,13 +305,15 @@ static void emit_copy(cg_kernel *k, cg_str *o, const cg_tile *t, cg_dtype stored
                  "      for (; j < cols; j++) dst[i * ld + j] = %s;\n"
                  "    else\n"
                  "      for (; j < cols; j++) dst[i * ld + j] = %s;\n"
-                 "    for (; j < ld; j++) dst[i * ld + j] = 0;\n"
+                 "    for (; j < width; j++) dst[i * ld + j] = 0;\n"
                  "  }\n"
-                 "}\n",
-              cg_kernel_load(k, stored, "src", "i * row + j"), cg_kernel_load(k, stored, "src", "i * row + j * col"));
+                 "}\n"
+                 "static inline void %s(int64_t rows, int64_t cols, const %s *src, int64_t row, int64_t col, %s *dst, int64_t ld) { %s(rows, cols, src, row, col, dst, ld, ld); }\n",
+              cg_kernel_load(k, stored, "src", "i * row + j"), cg_kernel_load(k, stored, "src", "i * row + j * col"), copy_name(k, stored, "copy"), from, t->ctype, place);
 }
 
-const char *cg_tile_copy(cg_kernel *k, cg_dtype stored) { return copy_name(k, stored); }
+const char *cg_tile_copy(cg_kernel *k, cg_dtype stored) { return copy_name(k, stored, "copy"); }
+const char *cg_tile_place(cg_kernel *k, cg_dtype stored) { return copy_name(k, stored, "place"); }
 
 void cg_vector_fma(cg_str *o, const cg_vector *v, const char *name) {
   cg_str_addf(o, "// a * b + c\nstatic inline %s %s(%s a, %s b, %s c) { return ", v->type, name, v->type, v->type, v->type);
@@ -394,7 +397,7 @@ cg_tile cg_tile_get(cg_kernel *k, cg_dtype stored) {
     else emit_integer_block(o, &t);
     emit_dot(o, &t);
   }
-  o = cg_kernel_shared(k, copy_name(k, stored));
+  o = cg_kernel_shared(k, copy_name(k, stored, "copy"));
   if (o) emit_copy(k, o, &t, stored);
   return t;
 }

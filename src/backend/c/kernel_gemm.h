@@ -25,6 +25,7 @@ void cg_vector_fma(cg_str *o, const cg_vector *v, const char *name); // the func
 // Writes the functions for elements stored as `stored` into the object, once:
 //   block_T(rows, narrow, k, a, lda, b, ldb, c, ldc, add)   any number of rows, by tiles of at most mr
 //   copy_S(rows, cols, src, row_stride, col_stride, dst, ld) dst[rows][ld] := src as T, columns from `cols` to ld zeroed
+//   place_S(rows, cols, src, row_stride, col_stride, dst, width, ld) the same up to column `width` of rows that lie ld apart
 //   dot_T(k, a, b)
 cg_tile cg_tile_get(cg_kernel *k, cg_dtype stored);
 // Products with packed weights that come from memory: panels as wide as registers allow, and what follows is fetched meanwhile.
@@ -38,6 +39,7 @@ cg_stream cg_tile_stream(cg_kernel *k, const cg_tile *t, int64_t cols, bool at);
 // What is `whole` for a panel as wide as the tile's and `rest` for the narrower last one, as a C expression; NULL: there is none of these.
 const char *cg_tile_by_width(cg_session *s, const char *whole, const char *rest);
 const char *cg_tile_copy(cg_kernel *k, cg_dtype stored); // name of that copy function
+const char *cg_tile_place(cg_kernel *k, cg_dtype stored);
 bool cg_tile_takes(cg_dtype stored);                     // whether there is a tile for it
 // Vector functions for softmax rows: row_max_T(x, n), row_exp_T(x, n, max) -> sum; n a multiple of the vector's lanes.
 void cg_tile_softmax(cg_kernel *k, const cg_tile *t);
