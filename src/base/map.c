@@ -2,6 +2,7 @@
 #include "base/map.h"
 
 #include <limits.h>
+#include <stdint.h>
 #include <string.h>
 
 static uint64_t hash(const char *key) {
@@ -51,4 +52,28 @@ bool cg_map_set(cg_session *s, cg_map *m, const char *key, void *value) {
   m->entries[m->n] = (cg_map_entry){copy, value};
   *slot = ++m->n;
   return true;
+}
+
+// ---------------------------------------------------------------- numbers for keys
+
+static int *slot_of(const cg_numbering *m, int key) {
+  uint64_t h = (uint64_t)(unsigned)key * 0x9e3779b97f4a7c15u;
+  size_t mask = (size_t)m->nslots - 1;
+  for (size_t i = (h ^ h >> 32) & mask;; i = (i + 1) & mask)
+    if (!m->slots[i] || m->key[m->slots[i] - 1] == key) return &m->slots[i];
+}
+
+int cg_number_of(cg_session *s, cg_numbering *m, int key) {
+  if (2 * m->n >= m->nslots) {
+    if (m->nslots > INT_MAX / 2) cg_fail(s, CIERGE_NO_MEMORY, "out of memory: %d numbers", m->n);
+    int nslots = m->nslots ? m->nslots * 2 : 32, *old = m->key;
+    m->key = CG_NEW_ARRAY(s, int, (size_t)nslots / 2 + 1);
+    if (m->n) memcpy(m->key, old, (size_t)m->n * sizeof *old);
+    m->slots = CG_NEW_ARRAY(s, int, (size_t)nslots);
+    m->nslots = nslots;
+    for (int i = 0; i < m->n; i++) *slot_of(m, m->key[i]) = i + 1;
+  }
+  int *slot = slot_of(m, key);
+  if (!*slot) m->key[m->n] = key, *slot = ++m->n;
+  return *slot - 1;
 }

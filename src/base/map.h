@@ -19,4 +19,13 @@ void *cg_map_get(const cg_map *m, const char *key); // NULL: absent
 bool cg_map_has(const cg_map *m, const char *key);
 // Sets or replaces; true if the key was new.
 bool cg_map_set(cg_session *s, cg_map *m, const char *key, void *value);
+
+// Numbers 0, 1, 2, … for keys, in the order in which they are first asked for: arrays of what few of many keys need.
+typedef struct {
+  int *key;   // [n], by number
+  int *slots; // [nslots], number + 1, 0: free
+  int n, nslots;
+} cg_numbering;
+
+int cg_number_of(cg_session *s, cg_numbering *m, int key);
 #endif

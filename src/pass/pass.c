@@ -28,10 +28,14 @@ const cg_pass cg_passes[] = {
 };
 const int cg_pass_count = sizeof cg_passes / sizeof *cg_passes;
 
-static double now_ms(void) {
+double cg_now_ms(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
   return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+void cg_took(const cg_options *o, double start, const char *what) {
+  if (o->time_passes) fprintf(stderr, "%8.2f ms  %s\n", cg_now_ms() - start, what);
 }
 
 void cg_tell(const cg_options *o, cg_session *s, const char *fmt, ...) {
@@ -44,10 +48,10 @@ void cg_tell(const cg_options *o, cg_session *s, const char *fmt, ...) {
 
 void cg_passes_run(cg_pipeline *p, cg_module *m) {
   for (int i = 0; i < cg_pass_count; i++) {
-    double start = now_ms();
+    double start = cg_now_ms();
     cg_tell(p->opt, p->s, "pass %d of %d: %s", i + 1, cg_pass_count, cg_passes[i].name);
     cg_passes[i].run(p, m);
-    if (p->opt->time_passes) fprintf(stderr, "%8.2f ms  %s\n", now_ms() - start, cg_passes[i].name);
+    cg_took(p->opt, start, cg_passes[i].name);
     if (p->opt->verify) cg_verify(m, cg_passes[i].name, cg_passes[i].typed);
     if (p->opt->dump_after && !strcmp(p->opt->dump_after, cg_passes[i].name)) {
       cg_str text = cg_str_new(p->s);

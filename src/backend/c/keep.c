@@ -1,22 +1,33 @@
 // What a later pass of a group's loops needs of an earlier one, and whether it is kept or computed again.
-#include <string.h>
-
 #include "backend/c/loops.h"
 
 typedef struct {
+  signed char pass;   // in which it was computed first; -1: not yet
+  signed char varies; // it depends on an inner loop; -1: not looked at
+} looked_at;
+
+typedef struct {
   cg_loops *l;
-  signed char *pass;   // by expression: in which pass it was computed first; -1: not yet
-  signed char *varies; // by expression: depends on an inner loop; -1: not looked at
-  int n, current;
+  cg_numbering numbers;
+  CG_VEC(looked_at) of; // by number: the expressions of this group
+  int current;
   cg_keeps keep;
 } keeping;
 
+// Until the next expression is looked at.
+static looked_at *look(keeping *q, const te_expr *e) {
+  int k = cg_number_of(q->l->c->s, &q->numbers, e->id);
+  looked_at not = {-1, -1};
+  if (k == q->of.n) CG_PUSH(q->l->c->s, &q->of, not);
+  return &q->of.at[k];
+}
+
 static bool varies(keeping *q, const te_expr *e) {
-  if (q->varies[e->id] >= 0) return q->varies[e->id];
+  if (look(q, e)->varies >= 0) return look(q, e)->varies;
   bool v = false;
   for (int i = 0; i < q->l->inner.n; i++) v |= q->l->inner.at[i].var == e;
   for (int i = 0; i < e->nargs; i++) v |= varies(q, e->arg[i]);
-  q->varies[e->id] = v;
+  look(q, e)->varies = v;
   return v;
 }
 
@@ -59,30 +70,26 @@ static te_expr *step_from(keeping *q, const te_expr *e) {
     if (x) return NULL;
     x = e->arg[i];
   }
-  return x && q->pass[x->id] >= 0 && (is_kept(q, x) || cost_again(q, x) >= KEEP) ? x : NULL;
+  return x && look(q, x)->pass >= 0 && (is_kept(q, x) || cost_again(q, x) >= KEEP) ? x : NULL;
 }
 
 static void plan_expr(keeping *q, te_expr *e) {
   if (!varies(q, e) || e->kind == TE_VAR) return;
-  if (q->pass[e->id] == q->current || is_kept(q, e)) return;
-  if (q->pass[e->id] >= 0 && !step_from(q, e)) {
+  if (look(q, e)->pass == q->current || is_kept(q, e)) return;
+  if (look(q, e)->pass >= 0 && !step_from(q, e)) {
     int cost = cost_again(q, e);
     if (cost >= KEEP || (cost >= KEEP_RESULT && cg_c_full_result(q->l, e))) {
-      cg_keep kept = {e, q->pass[e->id]};
+      cg_keep kept = {e, look(q, e)->pass};
       CG_PUSH(q->l->c->s, &q->keep, kept);
       return;
     }
   }
-  q->pass[e->id] = (signed char)q->current;
+  look(q, e)->pass = (signed char)q->current;
   for (int i = 0; i < e->nargs; i++) plan_expr(q, e->arg[i]);
 }
 
 cg_keeps cg_c_keep(cg_loops *l) {
-  keeping q = {.l = l, .n = te_count(l->c->t)};
-  q.pass = CG_NEW_ARRAY(l->c->s, signed char, q.n);
-  q.varies = CG_NEW_ARRAY(l->c->s, signed char, q.n);
-  memset(q.pass, -1, (size_t)q.n);
-  memset(q.varies, -1, (size_t)q.n);
+  keeping q = {.l = l};
   for (q.current = 0; q.current < l->levels; q.current++)
     for (int i = 0; i < l->g->member.n; i++) {
       cg_info *x = l->g->member.at[i];

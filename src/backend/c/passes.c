@@ -376,9 +376,9 @@ static void forget_inner(cg_loops *l) {
   cg_printer *p = &l->p;
   int n = 0;
   for (int i = 0; i < p->scope.n; i++) {
-    int id = p->scope.at[i];
-    if (p->depth[id] >= 2) p->name[id] = NULL;
-    else p->scope.at[n++] = id;
+    int k = p->scope.at[i];
+    if (p->known.at[k].depth >= 2) p->known.at[k].name = NULL;
+    else p->scope.at[n++] = k;
   }
   p->scope.n = n;
 }

@@ -19,65 +19,57 @@ const char *cg_kernel_computed(cg_dtype t) { return t == CG_BOOL ? "bool" : is_h
 
 // ---------------------------------------------------------------- names and depths
 
-static void room(cg_printer *p) {
-  int want = te_count(p->c->t);
-  if (want <= p->names) return;
-  int n = want + want / 2;
-  const char **name = CG_NEW_ARRAY(p->c->s, const char *, n);
-  signed char *depth = CG_NEW_ARRAY(p->c->s, signed char, n), *safe = CG_NEW_ARRAY(p->c->s, signed char, n);
-  memset(depth, -1, (size_t)n);
-  memset(safe, -1, (size_t)n);
-  if (p->names) {
-    memcpy(name, p->name, (size_t)p->names * sizeof *name);
-    memcpy(depth, p->depth, (size_t)p->names);
-    memcpy(safe, p->safe, (size_t)p->names);
-  }
-  p->name = name, p->depth = depth, p->safe = safe, p->names = n;
+static int number(cg_printer *p, const te_expr *e) {
+  int k = cg_number_of(p->c->s, &p->numbers, e->id);
+  cg_printed none = {.depth = -1, .safe = -1};
+  if (k == p->known.n) CG_PUSH(p->c->s, &p->known, none);
+  return k;
+}
+
+// Until the next expression is met.
+static cg_printed *known(cg_printer *p, const te_expr *e) {
+  int k = number(p, e);
+  return &p->known.at[k];
 }
 
 void cg_print_begin(cg_printer *p, cg_sched *c, cg_kernel *k) {
   *p = (cg_printer){.c = c, .k = k, .temp = "t0", .accumulator_depth = 1};
-  p->vars = te_var_count(c->t) + 64;
-  p->var_name = CG_NEW_ARRAY(c->s, const char *, p->vars);
-  p->var_depth = CG_NEW_ARRAY(c->s, int, p->vars);
   for (int i = 0; i < CG_PRINT_DEPTHS; i++) {
     p->text[i] = cg_str_new(c->s);
     p->indent[i] = i + 1;
     p->leave[i] = i ? "continue" : "return";
   }
-  room(p);
 }
 
 void cg_print_var(cg_printer *p, const te_expr *var, const char *name, int depth) {
   if (var->kind != TE_VAR) return;
-  if (var->var >= p->vars) cg_fail(p->c->s, CIERGE_INTERNAL, "printer: a loop variable that is too new");
-  p->var_name[var->var] = name;
-  p->var_depth[var->var] = depth;
+  known(p, var)->var_name = name;
+  known(p, var)->var_depth = depth;
 }
 
 void cg_print_name(cg_printer *p, const te_expr *e, const char *name) {
-  room(p);
-  if (!p->name[e->id]) CG_PUSH(p->c->s, &p->scope, e->id);
-  p->name[e->id] = name;
+  int k = number(p, e);
+  if (!p->known.at[k].name) CG_PUSH(p->c->s, &p->scope, k);
+  p->known.at[k].name = name;
 }
 
 int cg_print_mark(const cg_printer *p) { return p->scope.n; }
 
 void cg_print_forget(cg_printer *p, int mark) {
-  while (p->scope.n > mark) p->name[p->scope.at[--p->scope.n]] = NULL;
+  while (p->scope.n > mark) p->known.at[p->scope.at[--p->scope.n]].name = NULL;
 }
 
 int cg_print_depth(cg_printer *p, const te_expr *e) {
-  room(p);
-  if (p->depth[e->id] >= 0) return p->depth[e->id];
+  const cg_printed *x = known(p, e);
+  if (x->depth >= 0) return x->depth;
   int d = 0;
-  if (e->kind == TE_VAR) d = p->var_depth[e->var];
+  if (e->kind == TE_VAR) d = x->var_depth;
   if (e->kind == TE_SCALAR && e->value->type.kind == CG_T_TENSOR) d = p->accumulator_depth;
   for (int i = 0; i < e->nargs; i++) {
     int k = cg_print_depth(p, e->arg[i]);
     if (k > d) d = k;
   }
-  p->depth[e->id] = (signed char)d;
+  known(p, e)->depth = (signed char)d;
   return d;
 }
 
@@ -223,14 +215,12 @@ static bool never_traps(const te_expr *e) {
 }
 
 static bool is_safe(cg_printer *p, te_expr *e) {
-  room(p);
-  if (p->safe[e->id] >= 0) return p->safe[e->id];
+  if (known(p, e)->safe >= 0) return known(p, e)->safe;
   bool ok = e->kind != TE_INDEX && never_traps(e);
   if (e->kind == TE_LOAD)
     for (int i = 0; i < e->nargs && ok; i++) ok = te_in_range(p->c->t, e->arg[i], e->value->type.dim[i]);
   for (int i = 0; i < e->nargs && ok; i++) ok = is_safe(p, e->arg[i]);
-  room(p);
-  p->safe[e->id] = ok;
+  known(p, e)->safe = ok;
   return ok;
 }
 
@@ -315,7 +305,7 @@ const char *cg_print_in_row(cg_printer *p, const char *name, te_expr *at, bool s
   te_expr *rest = moves ? te_op(p->c->t, TE_SUB, at, p->row_var) : NULL;
   if (!moves || te_uses_var(rest, p->row_var->var)) return NULL;
   const char *memory = cg_format(s, "%s + %s", name, cg_print_expr(p, rest));
-  const char *var = p->var_name[p->row_var->var];
+  const char *var = known(p, p->row_var)->var_name;
   for (int i = 0; i < p->row.n; i++)
     if (!stored && !p->row.at[i].stored && !strcmp(p->row.at[i].memory, memory))
       return cg_format(s, "%s[%s - %s]", p->row.at[i].name, var, p->row_start);
@@ -397,12 +387,11 @@ static const char *extreme(cg_printer *p, te_expr *e) {
 
 const char *cg_print_expr(cg_printer *p, te_expr *e) {
   cg_session *s = p->c->s;
-  room(p);
-  if (p->name[e->id]) return p->name[e->id];
+  if (known(p, e)->name) return known(p, e)->name;
   switch (e->kind) {
   case TE_VAR:
-    if (!p->var_name[e->var]) cg_fail(s, CIERGE_INTERNAL, "printer: a loop variable of another kernel");
-    return p->var_name[e->var];
+    if (!known(p, e)->var_name) cg_fail(s, CIERGE_INTERNAL, "printer: a loop variable of another kernel");
+    return known(p, e)->var_name;
   case TE_SIZE: return cg_kernel_size(p->k, e->size);
   case TE_CONST: return cg_is_float(e->dtype) ? cg_print_number(s, e->number, e->dtype) : integer(s, e->integer, e->dtype);
   case TE_SCALAR: return scalar(p, e);
@@ -438,7 +427,7 @@ const char *cg_print_expr(cg_printer *p, te_expr *e) {
 }
 
 const char *cg_print_unrounded(cg_printer *p, te_expr *e, cg_dtype t) {
-  if (is_half(t) && e->kind == TE_ROUND && e->dtype == t && !p->name[e->id]) e = e->arg[0];
+  if (is_half(t) && e->kind == TE_ROUND && e->dtype == t && !known(p, e)->name) e = e->arg[0];
   return cg_print_expr(p, e);
 }
 

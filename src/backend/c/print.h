@@ -11,17 +11,22 @@ typedef struct {
   bool stored;
 } cg_print_row;
 
+// What a printer knows of an expression.
+typedef struct {
+  const char *name;         // its C text where it is known now
+  const char *var_name;     // a loop variable's
+  int var_depth;
+  signed char depth;        // the loop it needs; -1: not looked at
+  signed char safe;         // it may be evaluated where its condition does not hold; -1: not looked at
+} cg_printed;
+
 // Statements go to the outermost loop they can be in: text[d] is what comes first in the body of loop number d (0: before all loops).
 typedef struct cg_printer {
   cg_sched *c;
   cg_kernel *k;
-  const char **name;        // by expression: its C text where it is known now
-  signed char *depth;       // by expression: the loop it needs; -1: not looked at
-  signed char *safe;        // by expression: may be evaluated where its condition does not hold; -1: not looked at
-  int names;                // size of these
-  CG_VEC(int) scope;        // expressions named, in order, to forget them when their block ends
-  const char **var_name;    // by loop variable
-  int *var_depth, vars;
+  cg_numbering numbers;     // of the expressions that it met: a kernel has few of a region's
+  CG_VEC(cg_printed) known; // by number
+  CG_VEC(int) scope;        // numbers of those named, in order, to forget them when their block ends
   cg_str text[CG_PRINT_DEPTHS];
   int indent[CG_PRINT_DEPTHS];
   cg_str *block;            // not NULL: inside a branch, everything goes here
