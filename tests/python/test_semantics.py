@@ -74,6 +74,21 @@ def test_least_integers():
         close(g, w)
 
 
+def test_reductions_of_nothing():
+    """Static sizes that are 0, along the reduced dimension and beside it, of products as well as of what is stored."""
+    shapes = (0,), (5, 0), (0, 5), (0, 0), (3, 0, 4), (0, 70, 64)
+
+    def reduced(*inputs):
+        return [f(x, d) for x in inputs for d in range(x.dim()) for f in (lambda x, d: (x * x).sum(d), lambda x, d: x.prod(d), lambda x, d: (x + 1).mean(d), lambda x, d: x.norm(dim=d))]
+    for dtype in (torch.float32, torch.float64, torch.float16):
+        inputs = tuple(torch.ones(s, dtype=dtype) for s in shapes)
+        artifact, _ = compile(export(Call(reduced), inputs, "nothing"), "--require-native")
+        r, got = run(artifact, {f"x_{i}": x for i, x in enumerate(inputs)}, env=NATIVE)
+        assert not r.returncode, r.stderr
+        for g, w in zip(got, reduced(*inputs)):
+            close(g, w)
+
+
 def test_indices_into_dimensions_of_size_1():
     x, i = torch.randn(1, 4), torch.zeros(3, dtype=torch.int64)
     cases = {

@@ -228,7 +228,7 @@ static int copies_of(pass *q, bool *even) {
   *even = cg_x_is_int(extent) && (n > 1 || !(l->direct || l->chunked || l->split));
   int64_t run = q->blocked ? CG_SUM_BLOCK : *even ? extent->value : cg_x_hint(extent);
   while (copies > 1 && run < copies * lanes) copies /= 2;
-  *even = *even && run % (copies * lanes) == 0 && extent->value % run == 0;
+  *even = *even && copies > 1 && run % (copies * lanes) == 0 && extent->value % run == 0; // run > 0 then
   return copies;
 }
 
