@@ -3,7 +3,7 @@
 A seed makes a Python module (random_programs.py), in which each line is a submodule: a configuration says where it goes
 (--torch-modules). `python tests/python/random_graphs.py --seed N --count M` goes through seeds N to N+M-1; --show prints
 the module of one. What fails is printed with seed, configuration and source; --reduce makes it smaller first.
-test_random_graphs.py runs a few, slow_random_graphs.py more."""
+slow_random_graphs.py runs some."""
 import argparse
 import collections
 import json

@@ -2,7 +2,7 @@
 
 Each is compiled native, left to LibTorch in every mode, and, where TorchScript takes it, carried as a script of
 its own (torchop); all of them are called several times and held to eager PyTorch.
-`python tests/python/random_layers.py --seed N --count M` goes through seeds N to N+M-1. test_torch_modes.py runs
+`python tests/python/random_layers.py --seed N --count M` goes through seeds N to N+M-1. slow_torch_modes.py runs
 a few, slow_random_layers.py more."""
 import argparse
 import random

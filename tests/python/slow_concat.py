@@ -4,7 +4,7 @@ import torch.nn.functional as F
 
 import common
 from common import SCRATCH
-from test_composites import random, same
+from slow_composites import random, same
 import cierge
 
 
