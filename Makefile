@@ -39,7 +39,7 @@ $(B)/obj/src/compile/report_html.o: CPPFLAGS += -I$(B)/gen
 $(B)/obj/src/compile/report_html.o: $(B)/gen/compile/report_page.inc
 $(B)/obj/third_party/%.o: third_party/%.c
 	@mkdir -p $(@D)
-	$(CC) $(ALLFLAGS) -w -c $< -o $@
+	$(CC) $(ALLFLAGS) -w $(THIRD) -c $< -o $@
 
 $(B)/libcierge_rt.so: $(call obj,$(RT_SRC))
 	$(CC) $(SAN) $(CFLAGS) $(LTO) -shared -Wl,-soname,libcierge_rt.so -Wl,-z,defs -o $@ $^ -lm -ldl -pthread
