@@ -111,21 +111,30 @@ def stub(folder):
     return path
 
 
+# Runs its arguments; what they used comes last on stderr. A process counts the memory of the one that started it as its own, so that
+# one is small.
+USED = """import os, sys
+pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
+_, status, used = os.wait4(pid, 0)
+print("USED", os.waitstatus_to_exitcode(status), used.ru_utime, used.ru_maxrss, file=sys.stderr)
+"""
+
+
 def measured(model, folder, cc=None):
     """Milliseconds by step, in order; seconds from beginning to end, and of the processor in cierge's own code; MB at most."""
     with tempfile.TemporaryDirectory(dir=folder) as cache:
         command = [ROOT / "build/cierge", "compile", model, "-o", folder / "out.cierge", "--time-passes", *(["--cc", cc] if cc else [])]
         start = time.monotonic()
-        p = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, env=dict(os.environ, CIERGE_CACHE=cache), text=True)
-        said = p.stderr.read()
-        _, status, used = os.wait4(p.pid, 0)
-        p.returncode = os.waitstatus_to_exitcode(status)
-    if p.returncode:
-        raise RuntimeError(f"{model}: exit code {p.returncode}: {said}")
+        p = subprocess.run([sys.executable, "-IS", "-c", USED, *map(str, command)], stderr=subprocess.PIPE, env=dict(os.environ, CIERGE_CACHE=cache), text=True)
+        wall = time.monotonic() - start
+    said, _, used = p.stderr.rpartition("USED ")
+    code, user, kilobytes = used.split()
+    if int(code):
+        raise RuntimeError(f"{model}: exit code {code}: {said}")
     steps = {}
     for ms, name in re.findall(r"^ *([0-9.]+) ms  (.+)$", said, re.M):
         steps[name + ", again" if name in steps else name] = float(ms)
-    return {"steps": steps, "wall": time.monotonic() - start, "user": used.ru_utime, "mb": used.ru_maxrss / 1024}
+    return {"steps": steps, "wall": wall, "user": float(user), "mb": int(kilobytes) / 1024}
 
 
 # ---------------------------------------------------------------- the table

@@ -13,7 +13,7 @@ def ratios(shape):
     """Of the processor's time and of memory; the least of some tries: a machine that does something else only adds to it."""
     few, many = (compile_time.write(shape, n, SCRATCH) for n in (FEW, MANY))
     least = {}
-    for _ in range(4):
+    for _ in range(12):
         for n, model in (FEW, few), (MANY, many):
             r = compile_time.measured(model, SCRATCH, compile_time.stub(SCRATCH))
             least[n] = min(least.get(n, (9e9, 9e9))[0], r["user"]), min(least.get(n, (9e9, 9e9))[1], r["mb"])
