@@ -24,6 +24,12 @@ const IValue &argument(const c10::OperatorHandle &op, const Stack &stack, const 
   throw std::out_of_range(std::string(name) + " holds a number outside " + std::to_string(low) + " to " + std::to_string(end - 1));
 }
 
+// NULL: it is none.
+const at::Tensor *tensor(const c10::OperatorHandle &op, const Stack &stack, const char *name) {
+  const IValue &v = argument(op, stack, name);
+  return v.isTensor() && v.toTensor().defined() ? &v.toTensor() : nullptr;
+}
+
 // Every number of an argument, a tensor or a list, lies in low … end - 1.
 void within(const c10::OperatorHandle &op, const Stack &stack, const char *name, int64_t low, int64_t end) {
   const IValue &v = argument(op, stack, name);
@@ -31,17 +37,15 @@ void within(const c10::OperatorHandle &op, const Stack &stack, const char *name,
     for (int64_t x : v.toIntVector())
       if (x < low || x >= end) outside(name, low, end);
   }
-  if (!v.isTensor() || !v.toTensor().defined()) return;
-  const at::Tensor &t = v.toTensor();
-  if (!t.is_cpu() || t.layout() != at::kStrided || !at::isIntegralType(t.scalar_type(), false) || !t.numel()) return;
-  auto [least, most] = t.aminmax();
+  const at::Tensor *t = tensor(op, stack, name);
+  if (!t || !t->is_cpu() || t->layout() != at::kStrided || !at::isIntegralType(t->scalar_type(), false) || !t->numel()) return;
+  auto [least, most] = t->aminmax();
   if (least.item<int64_t>() < low || most.item<int64_t>() >= end) outside(name, low, end);
 }
 
 int64_t size(const c10::OperatorHandle &op, const Stack &stack, const char *name, int64_t dim) {
-  const IValue &v = argument(op, stack, name);
-  if (!v.isTensor() || !v.toTensor().defined() || v.toTensor().dim() < (dim < 0 ? -dim : dim + 1)) return 0;
-  return v.toTensor().size(dim);
+  const at::Tensor *t = tensor(op, stack, name);
+  return t && t->dim() >= (dim < 0 ? -dim : dim + 1) ? t->size(dim) : 0;
 }
 
 using Check = void (*)(const c10::OperatorHandle &op, const Stack &stack);
@@ -65,21 +69,17 @@ void pivots(const c10::OperatorHandle &op, const Stack &stack) {
 }
 
 void segments(const c10::OperatorHandle &op, const Stack &stack) {
-  const IValue &axis = argument(op, stack, "axis"), &unsafe = argument(op, stack, "unsafe"), &lengths = argument(op, stack, "lengths");
+  const IValue &axis = argument(op, stack, "axis"), &unsafe = argument(op, stack, "unsafe");
+  const at::Tensor *lengths = tensor(op, stack, "lengths");
   if (unsafe.isBool() && unsafe.toBool()) throw std::runtime_error("segment_reduce without its checks, which programs may not do");
   int64_t n = size(op, stack, "data", axis.isInt() ? axis.toInt() : 0);
   within(op, stack, "lengths", 0, n + 1);
   within(op, stack, "offsets", 0, n + 1);
-  if (lengths.isTensor() && lengths.toTensor().dim() && lengths.toTensor().numel() && lengths.toTensor().sum(-1).max().item<int64_t>() > n) outside("lengths", 0, n + 1);
+  if (lengths && lengths->dim() && lengths->numel() && lengths->sum(-1).max().item<int64_t>() > n) outside("lengths", 0, n + 1);
 }
 
 void shaped(bool ok, const char *what) {
   if (!ok) throw std::invalid_argument(what);
-}
-
-const at::Tensor *tensor(const c10::OperatorHandle &op, const Stack &stack, const char *name) {
-  const IValue &v = argument(op, stack, name);
-  return v.isTensor() && v.toTensor().defined() ? &v.toTensor() : nullptr;
 }
 
 // Dimensions as the kernels take them: counted from the first, each once.

@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "cli/cli.h"
-#include "compile/feed.h"
 #include "cli/measure.h"
+#include "compile/feed.h"
 
 typedef struct {
   const char *artifact, *inputs, *against, *libtorch;
@@ -71,9 +71,9 @@ static void bench(cg_session *s, void *u) {
   for (int i = -3; i < a->rounds; i++) { // three rounds to warm up
     for (int k = 0; k < n; k++) {
       cg_feed_set(all[k]->feed, all[k]->c);
-      double start = cg_now_ns();
+      uint64_t start = cg_now();
       cg_check(s, cierge_run(all[k]->c));
-      if (i >= 0) all[k]->ms[i] = (cg_now_ns() - start) / 1e6;
+      if (i >= 0) all[k]->ms[i] = (double)(cg_now() - start) / 1e6;
     }
     if (i >= 0 && n == 2) ratio[i] = all[0]->ms[i] / all[1]->ms[i];
   }

@@ -6,8 +6,8 @@
 
 #include "arrays/arrays.h"
 #include "cli/cli.h"
-#include "compile/feed.h"
 #include "cli/measure.h"
+#include "compile/feed.h"
 #include "compile/report.h"
 #include "yyjson/yyjson.h"
 
@@ -52,9 +52,9 @@ static void run_rounds(meter *m, cg_feed *feed) {
   for (int i = -WARM; i < m->rounds; i++) {
     memcpy(m->before, m->total, (size_t)n * sizeof *m->before);
     cg_feed_set(feed, m->c);
-    double start = cg_now_ns();
+    uint64_t start = cg_now();
     cg_check(m->s, cierge_run(m->c));
-    double took = cg_now_ns() - start;
+    double took = (double)(cg_now() - start);
     read_profile(m);
     for (int k = 0; i >= 0 && k < n; k++) m->ns[k][i] = m->total[k] - m->before[k];
     if (i >= 0) m->ns[n][i] = took;

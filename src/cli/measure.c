@@ -3,15 +3,8 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "cli/cli.h"
-
-double cg_now_ns(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
 
 static int ascending(const void *a, const void *b) {
   double x = *(const double *)a, y = *(const double *)b;

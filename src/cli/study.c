@@ -115,9 +115,9 @@ static void first_calls(cg_session *s, cg_study *y) {
     cg_array_vec got = {0};
     for (int k = 0; k < 4; k++) {
       cg_feed_set(x->feed, x->c);
-      double start = cg_now_ns();
+      uint64_t start = cg_now();
       cg_check(s, cierge_run(x->c));
-      least = fmin(least, cg_now_ns() - start);
+      least = fmin(least, (double)(cg_now() - start));
       if (!k) cg_feed_collect(x->feed, x->c, "", i ? &got : &want);
       if (!k) cg_check(s, cierge_reset(x->c));
     }
@@ -133,9 +133,9 @@ static double turn(cg_session *s, cg_study_point *x) {
   double ns[25];
   for (int i = -1; i < x->calls; i++) {
     cg_feed_set(x->feed, x->c);
-    double start = cg_now_ns();
+    uint64_t start = cg_now();
     cg_check(s, cierge_run(x->c));
-    if (i >= 0) ns[i] = cg_now_ns() - start;
+    if (i >= 0) ns[i] = (double)(cg_now() - start);
   }
   return cg_median(ns, x->calls);
 }

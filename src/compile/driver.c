@@ -4,6 +4,7 @@
 #include "artifact/artifact.h"
 #include "backend/host.h"
 #include "backend/torch/torch.h"
+#include "base/clock.h"
 #include "compile/report.h"
 #include "frontend/frontend.h"
 #include "ir/text.h"
@@ -79,7 +80,7 @@ static void symbols(cg_emitter *e, const cg_emitted_fn *f) {
 
 static void emit(cg_emitter *e) {
   cg_session *s = e->s;
-  double start = cg_now_ms();
+  uint64_t start = cg_now();
   e->plan = CG_NEW(s, cg_plan);
   e->kernel_source = cg_str_new(s);
   *e->plan = (cg_plan){.target = "", .producer = "cierge " CIERGE_VERSION, .torch_min = "", .torch_max = "", .report = "",
@@ -90,7 +91,7 @@ static void emit(cg_emitter *e) {
   cg_emit_in_place(e, e->plan->fn[f.index]);
   inputs(e);
   cg_took(e->pipeline->opt, start, "kernels");
-  start = cg_now_ms();
+  start = cg_now();
   for (int i = 0; cg_backends[i]; i++)
     if (cg_backends[i]->finish) cg_backends[i]->finish(e);
   cg_took(e->pipeline->opt, start, "C compiler");
@@ -119,7 +120,7 @@ static cg_module *read_model(cg_pipeline *p, const cierge_options *o, const cg_m
 cg_compilation cg_compile_model(cg_session *s, cierge_options *o, const cg_model *model, bool analyse_only) {
   cg_pipeline *p = pipeline(s, o);
   cg_tell(&o->opt, s, "reading the model");
-  double start = cg_now_ms();
+  uint64_t start = cg_now();
   cg_module *m = read_model(p, o, model);
   cg_took(&o->opt, start, "read");
   return cg_compile_module(p, m, analyse_only);
@@ -136,7 +137,7 @@ cg_compilation cg_compile_module(cg_pipeline *p, cg_module *m, bool analyse_only
     cg_tell(p->opt, s, "making kernels and packing weights");
     emit(c.e);
   }
-  double start = cg_now_ms();
+  uint64_t start = cg_now();
   c.report = CG_NEW(s, cg_report);
   *c.report = cg_report_make(p, m, base_name(m->source));
   if (c.e) emit_report(c.e, c.report);
@@ -163,7 +164,7 @@ static void torch_section(cg_emitter *e, cg_str *b) {
 
 void cg_write_artifact(cg_compilation *c, const char *path) {
   cg_emitter *e = c->e;
-  double start = cg_now_ms();
+  uint64_t start = cg_now();
   cg_artifact_part part[7];
   int n = 0;
   cg_str plan = cg_str_new(e->s), torch = cg_str_new(e->s), blobs = cg_str_new(e->s), libraries = cg_str_new(e->s);

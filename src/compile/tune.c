@@ -159,13 +159,13 @@ static choices next_open(cg_session *s, const choices *predicted) {
 void cg_tune(cg_session *s, cierge_options *o, const cg_model *model) {
   cg_tuning *t = CG_NEW(s, cg_tuning);
   *t = (cg_tuning){.s = s};
-  const char *entry = entry_of(s), *report = o->opt.report, *emit = o->opt.emit, *dump = o->opt.dump_after;
-  bool times = o->opt.time_passes;
-  o->tune = false;
+  const char *entry = entry_of(s);
   read_known(s, t, entry);
   o->opt.tuning = t;
-  o->opt.report = o->opt.emit = o->opt.dump_after = NULL, o->opt.time_passes = false;
-  job j = {o, model, cg_temporary(s, "tune")};
+  cierge_options *quiet = cg_memdup(s, o, sizeof *o); // of what is compiled to be measured nobody is told
+  quiet->tune = false;
+  quiet->opt.report = quiet->opt.emit = quiet->opt.dump_after = NULL, quiet->opt.time_passes = false;
+  job j = {quiet, model, cg_temporary(s, "tune")};
   for (;;) {
     t->kind = NULL;
     choices predicted = compiled(s, &j), open = next_open(s, &predicted); // what was decided last may have opened other choices
@@ -174,11 +174,10 @@ void cg_tune(cg_session *s, cierge_options *o, const cg_model *model) {
     for (int i = 0; i < open.n; i++)
       if (open.at[i].n > n) n = open.at[i].n;
     candidate *x = CG_NEW_ARRAY(s, candidate, n);
-    for (int w = 0; w < n; w++) x[w] = candidate_new(s, o, model, open.at[0].kind, w);
+    for (int w = 0; w < n; w++) x[w] = candidate_new(s, quiet, model, open.at[0].kind, w);
     for (int r = 0; r < ROUNDS; r++)
       for (int w = 0; w < n; w++) call(s, &x[(w + r) % n]);
     decide(s, t, &open, x);
     write_known(s, t, entry);
   }
-  o->opt.report = report, o->opt.emit = emit, o->opt.dump_after = dump, o->opt.time_passes = times;
 }

@@ -4,6 +4,6 @@
 #include "compile/compile.h"
 
 // Measures what can be computed in several ways and was not measured before on this processor, with the arrays of --inputs or zeros;
-// a compilation with these options takes what was fastest, as long as s lives. o->tune is off then.
+// a compilation with these options takes what was fastest, as long as s lives.
 void cg_tune(cg_session *s, cierge_options *o, const cg_model *model);
 #endif

@@ -232,8 +232,8 @@ const cg_expr *cg_type_numel(cg_module *m, const cg_type *t) {
 }
 
 const cg_expr *cg_unbacked_new(cg_module *m) {
-  for (int i = 0;; i++) {
-    const char *name = cg_format(m->s, "u%d", i);
+  for (;; m->next_unbacked++) {
+    const char *name = cg_format(m->s, "u%d", m->next_unbacked);
     if (!cg_symbol_find(&m->exprs, name)) return cg_x_sym(&m->exprs, name);
   }
 }

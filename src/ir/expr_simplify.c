@@ -22,9 +22,9 @@ typedef struct {
 // An operation whose operands and result are interned: what it takes meanwhile is given back.
 #define OPERATION(name, work)                                                                 \
   const cg_expr *name(cg_expr_pool *p, const cg_expr *a, const cg_expr *b) {                   \
-    cg_x_mark m = cg_x_scratch_begin(p);                                                                \
+    cg_x_mark m = cg_x_scratch_begin(p);                                                      \
     const cg_expr *e = work(p, a, b);                                                         \
-    cg_x_scratch_end(p, m);                                                                        \
+    cg_x_scratch_end(p, m);                                                                   \
     return e;                                                                                 \
   }
 

@@ -187,6 +187,7 @@ struct cg_module {
   const char *source;          // the file it came from
   const char *producer;        // "torch 2.13.0+cpu"
   int next_id;                 // for cg_fresh_name
+  int next_unbacked;           // for cg_unbacked_new: what is below is taken
   cg_node *newest;             // made last: the names that its results were given since are kept clear of
 };
 

@@ -4,8 +4,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "ir/text.h"
 #include "ir/verify.h"
 
@@ -28,14 +28,8 @@ const cg_pass cg_passes[] = {
 };
 const int cg_pass_count = sizeof cg_passes / sizeof *cg_passes;
 
-double cg_now_ms(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
-}
-
-void cg_took(const cg_options *o, double start, const char *what) {
-  if (o->time_passes) fprintf(stderr, "%8.2f ms  %s\n", cg_now_ms() - start, what);
+void cg_took(const cg_options *o, uint64_t start, const char *what) {
+  if (o->time_passes) fprintf(stderr, "%8.2f ms  %s\n", (double)(cg_now() - start) / 1e6, what);
 }
 
 void cg_tell(const cg_options *o, cg_session *s, const char *fmt, ...) {
@@ -48,7 +42,7 @@ void cg_tell(const cg_options *o, cg_session *s, const char *fmt, ...) {
 
 void cg_passes_run(cg_pipeline *p, cg_module *m) {
   for (int i = 0; i < cg_pass_count; i++) {
-    double start = cg_now_ms();
+    uint64_t start = cg_now();
     cg_tell(p->opt, p->s, "pass %d of %d: %s", i + 1, cg_pass_count, cg_passes[i].name);
     cg_passes[i].run(p, m);
     cg_took(p->opt, start, cg_passes[i].name);

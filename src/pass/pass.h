@@ -84,10 +84,9 @@ typedef struct {
   void (*progress)(const char *text); // told what is being done; NULL: nobody is
 } cg_options;
 
+// `--time-passes`: what a step of the compilation took that began at `start`, by cg_now.
+void cg_took(const cg_options *o, uint64_t start, const char *what);
 // Says what is being done, if somebody wants to know; the text lives in s.
-// `--time-passes`: what a step of the compilation took that began at `start`.
-double cg_now_ms(void);
-void cg_took(const cg_options *o, double start, const char *what);
 void cg_tell(const cg_options *o, cg_session *s, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 // What a pass may ask of LibTorch; NULL in cg_pipeline where it is not to be had. Implemented in backend/torch.

@@ -1,7 +1,6 @@
 // Runs a function's steps, one after the other.
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "runtime/runtime.h"
 
@@ -151,12 +150,6 @@ static cierge_status *run_step(cg_frame *f, const cg_plan_step *s, uint32_t i) {
   case CG_STEP_COUNT: break;
   }
   return cg_status_new(CIERGE_INTERNAL, "no such step");
-}
-
-uint64_t cg_now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
 static cierge_status *time_step(cg_frame *f, const cg_plan_step *s, uint32_t i) {

@@ -14,6 +14,7 @@
 #define CG_RUNTIME_RUNTIME_H
 #include <stdatomic.h>
 #include "artifact/scalar.h"
+#include "base/clock.h"
 #include "base/pool.h"
 #include "ir/dtype.h"
 #include "runtime/cpu.h"
@@ -279,7 +280,6 @@ cierge_status *cg_run_call(cg_frame *f, const cg_plan_step *s);
 size_t cg_trace_begin(cg_trace *t, uint32_t fn, uint32_t step, uint64_t now);
 cierge_status *cg_trace_end(cg_trace *t, size_t event, const cg_frame *f, uint64_t now); // f: the step's; NULL: a call
 void cg_trace_op(void *trace, int op, const char *name, uint64_t start, uint64_t ns);
-uint64_t cg_now(void);                             // exec.c; ns
 // The name and the site of operator number `op` of a region; both are left where the program does not say.
 void cg_torch_call_at(const cierge_program *p, uint32_t region, int op, char *name, size_t size, uint32_t *site); // torch.c
 extern const char *const cg_step_kinds[CG_STEP_COUNT]; // profile.c

@@ -9,10 +9,10 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "runtime/team.h"
 
 typedef void gomp_parallel(void (*work)(void *), void *data, unsigned threads, unsigned flags);
@@ -126,12 +126,6 @@ static void start(cg_team *t) {
 
 // ---------------------------------------------------------------- a job
 
-static uint64_t now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 // Until others have finished what they took.
 static void await(cg_team *t, uint32_t others) {
   uint32_t done;
@@ -163,14 +157,14 @@ static void run_all(cg_team *t, void (*work)(void *), void *data, unsigned threa
   uint64_t job = (((atomic_load(&t->job) >> 32) + 1) << 32) | (uint64_t)threads << 16 | 1;
   atomic_store(&t->job, job);
   ring(t, (int)threads - 1);
-  uint64_t begin = now();
+  uint64_t begin = cg_now();
   uint32_t others = threads;
   for (int number = 0, count = (int)threads; number >= 0; number = take(t, &count), others--) do_number(t, number, count);
   if (atomic_load(&t->done) == others) return;
-  uint64_t own = now();
+  uint64_t own = cg_now();
   await(t, others);
   // Who is much later than what it had to do explains had no processor. Where that is so once it will be so again soon.
-  uint64_t late = now() - own;
+  uint64_t late = cg_now() - own;
   if (late > LATE && late > 2 * (own - begin)) t->alone = t->lost = t->lost > FEW / 2 ? t->lost < MANY ? 2 * t->lost : MANY : FEW;
   else t->lost /= 2;
 }

@@ -34,12 +34,19 @@ static inline void fuzz_try(void (*f)(cg_session *, void *), fuzz_input *in) {
   cg_session_end(&s);
 }
 
-// A file with these bytes and no name: its descriptor, which the caller closes.
-static inline int fuzz_file(fuzz_input *in) {
+// The same where these bytes are a file, which has no name.
+static inline void fuzz_try_file(void (*f)(cg_session *, void *), fuzz_input *in) {
   int fd = memfd_create("fuzz", 0);
   if (fd < 0 || write(fd, in->data, in->size) != (ssize_t)in->size) abort();
   snprintf(in->path, sizeof in->path, "/proc/self/fd/%d", fd);
-  return fd;
+  fuzz_try(f, in);
+  close(fd);
+}
+
+// Reads all of what a reader gave.
+static inline void fuzz_touch(const void *p, uint64_t n) {
+  volatile uint8_t sum = 0;
+  for (uint64_t i = 0; i < n; i++) sum ^= ((const uint8_t *)p)[i];
 }
 
 // ---------------------------------------------------------------- archives
@@ -94,5 +101,11 @@ static inline fuzz_bytes fuzz_zip(const uint8_t *data, size_t size) {
   fuzz_number(&zip, (uint32_t)directory.n, 4), fuzz_number(&zip, start, 4), fuzz_number(&zip, 0, 2);
   free(directory.at);
   return zip;
+}
+
+static inline void fuzz_try_archive(void (*f)(cg_session *, void *), const uint8_t *data, size_t size) {
+  fuzz_bytes zip = fuzz_zip(data, size);
+  fuzz_try_file(f, &(fuzz_input){.data = zip.at, .size = zip.n});
+  free(zip.at);
 }
 #endif

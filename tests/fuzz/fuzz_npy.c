@@ -6,9 +6,7 @@ static void parse(cg_session *s, void *u) {
   fuzz_input *in = u;
   const char *text = NULL;
   cg_array a = cg_npy_parse(s, "fuzz.npy", "x", in->data, in->size, &text);
-  if (text) return;
-  volatile uint8_t sum = 0;
-  for (uint64_t i = 0; i < a.bytes; i++) sum ^= ((const uint8_t *)a.data)[i];
+  if (!text) fuzz_touch(a.data, a.bytes);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

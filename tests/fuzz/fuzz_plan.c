@@ -107,21 +107,24 @@ static void hash(uint8_t *at, size_t size) {
   memcpy(at, &h, sizeof h);
 }
 
+static void load(cg_session *s, void *u) {
+  const char *path = ((fuzz_input *)u)->path;
+  (void)s;
+  cierge_program *p = NULL;
+  cierge_status_free(cierge_load(path, &(cierge_load_options){.size = sizeof(cierge_load_options), .libtorch = "none"}, &p));
+  if (p && !loops(p->plan)) call(p);
+  cierge_program_free(p);
+  char *text = NULL;
+  cierge_status_free(cierge_inspect(path, &text));
+  cierge_text_free(text);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   uint8_t *copy = malloc(size + 1);
   if (!copy) abort();
   if (size) memcpy(copy, data, size);
   hash(copy, size);
-  fuzz_input in = {.data = copy, .size = size};
-  int fd = fuzz_file(&in);
-  cierge_program *p = NULL;
-  cierge_status_free(cierge_load(in.path, &(cierge_load_options){.size = sizeof(cierge_load_options), .libtorch = "none"}, &p));
-  if (p && !loops(p->plan)) call(p);
-  cierge_program_free(p);
-  char *text = NULL;
-  cierge_status_free(cierge_inspect(in.path, &text));
-  cierge_text_free(text);
-  close(fd);
+  fuzz_try_file(load, &(fuzz_input){.data = copy, .size = size});
   free(copy);
   return 0;
 }

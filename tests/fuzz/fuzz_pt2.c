@@ -8,11 +8,6 @@ static void compile(cg_session *s, void *u) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-  fuzz_bytes zip = fuzz_zip(data, size);
-  fuzz_input in = {.data = zip.at, .size = zip.n};
-  int fd = fuzz_file(&in);
-  fuzz_try(compile, &in);
-  close(fd);
-  free(zip.at);
+  fuzz_try_archive(compile, data, size);
   return 0;
 }

@@ -9,10 +9,7 @@ static void read_all(cg_session *s, void *u) {
   for (int i = 0; i < cg_zip_count(z); i++) {
     const cg_zip_member *m = cg_zip_at(z, i);
     if (cg_zip_find(z, m->name) != m) abort();
-    const uint8_t *bytes = cg_zip_data(z, m);
-    volatile uint8_t sum = 0;
-    for (uint64_t k = 0; k < m->size; k += 61) sum ^= bytes[k];
-    if (m->size) sum ^= bytes[m->size - 1];
+    fuzz_touch(cg_zip_data(z, m), m->size);
   }
 }
 

@@ -8,13 +8,15 @@ A result is wrong if it is further from eager than PyTorch's default tolerances 
 results are from the same model's in float64: chains of exponentials and differences of nearly equal numbers amplify what roundings leave. Prints "N passed, N failed";
 seeds of failures go on with --seed SEED --count 1."""
 import argparse
+import ast
+import copy
 import os
 import pathlib
 import random
 import subprocess
 import sys
 import tempfile
-import traceback
+import threading
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BUILD = pathlib.Path(os.environ.get("BUILD", ROOT / "build"))
@@ -69,8 +71,6 @@ def generate(seed):
 
 def widened(module, inputs):
     """What the model gives in float64; None where it cannot be had."""
-    import copy
-
     import torch
     wide = lambda x: x.double() if x.dtype in (torch.float16, torch.float32) else x  # noqa: E731
     try:
@@ -129,7 +129,7 @@ def one(seed, ways, folder):
     path.unlink()
 
 
-def worker(first, count, step, ways):
+def worker(first, end, step, ways):
     sys.path.insert(0, str(ROOT / "python"))
     import logging
     import warnings
@@ -138,7 +138,7 @@ def worker(first, count, step, ways):
     import torch
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        for seed in range(first, count, step):
+        for seed in range(first, end, step):
             print("BEGIN", seed, flush=True)
             for way, wrong in one(seed, ways, pathlib.Path(folder)):
                 print("RESULT", seed, way, repr(wrong), flush=True)
@@ -156,13 +156,10 @@ def main():
     if o.worker:
         return worker(*o.worker, ways)
     end, passed, failed, none = o.seed + o.count, 0, 0, 0
-    jobs = []
+    lock = threading.Lock()
 
     def start(first):
         return subprocess.Popen([sys.executable, __file__, "--ways", o.ways, "--worker", str(first), str(end), str(o.jobs)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-
-    import threading
-    lock = threading.Lock()
 
     def follow(first):
         nonlocal passed, failed, none
@@ -175,7 +172,7 @@ def main():
                     seed = int(rest)
                 elif word == "RESULT":
                     _, way, wrong = rest.split(" ", 2)
-                    wrong = eval(wrong)
+                    wrong = ast.literal_eval(wrong)
                     with lock:
                         none += way == "none"
                         passed += way != "none" and wrong is None
@@ -200,8 +197,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except Exception:
-        traceback.print_exc()
-        sys.exit(1)
+    sys.exit(main())

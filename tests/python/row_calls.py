@@ -1,7 +1,7 @@
 """The operator table's native rows as calls: for each key arguments in which a size is n, every tensor of the row's dtype unless it says otherwise.
 
 Rows that take tensors and numbers alone (as their schemas in PyTorch say) need no line here: made_from_schema() gives theirs. The
-others stand in CALLS, by overload. A row that is in neither is an error of rows.py, so that a new row of the table brings its line."""
+others stand in CALLS, by overload. bench/operators.py names the rows that are in neither."""
 import itertools
 
 import torch

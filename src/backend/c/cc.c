@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/str.h"
 
 extern char **environ;
@@ -25,7 +25,7 @@ enum {
 typedef struct {
   pid_t pid;               // 0: none
   int out;                 // its stdout and stderr
-  time_t end;
+  uint64_t end;            // by cg_now
   const char *cc;
   cg_str text;
 } child;
@@ -55,12 +55,6 @@ static void end_all(void *p) {
   for (int i = 0; i < MOST_COMPILERS; i++) end_child(&all->at[i]);
 }
 
-static time_t now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return t.tv_sec;
-}
-
 static void start(cg_session *s, child *c, const cg_cc_command *command) {
   int fd[2];
   if (pipe2(fd, O_CLOEXEC)) cg_fail(s, CIERGE_IO, "cannot make a pipe for the C compiler: %s", strerror(errno));
@@ -68,7 +62,7 @@ static void start(cg_session *s, child *c, const cg_cc_command *command) {
   posix_spawn_file_actions_init(&a);
   posix_spawn_file_actions_adddup2(&a, fd[1], 1);
   posix_spawn_file_actions_adddup2(&a, fd[1], 2);
-  *c = (child){.out = fd[0], .end = now() + MOST_SECONDS, .cc = command->at[0], .text = cg_str_new(s)};
+  *c = (child){.out = fd[0], .end = cg_now() + MOST_SECONDS * UINT64_C(1000000000), .cc = command->at[0], .text = cg_str_new(s)};
   posix_spawnattr_t group;
   posix_spawnattr_init(&group);
   posix_spawnattr_setflags(&group, POSIX_SPAWN_SETPGROUP);
@@ -123,7 +117,7 @@ static child *next_done(cg_session *s, children *all, int *code) {
         *code = finish(s, of[i]);
         return of[i];
       }
-      if (now() > of[i]->end) cg_fail(s, CIERGE_MISSING, "the C compiler %s did not end within %d seconds", of[i]->cc, MOST_SECONDS);
+      if (cg_now() > of[i]->end) cg_fail(s, CIERGE_MISSING, "the C compiler %s did not end within %d seconds", of[i]->cc, MOST_SECONDS);
     }
   }
 }
