@@ -137,10 +137,10 @@ run:
 # Everything. `make check`: the fast part, for every change.
 test:
 	@tools/setup.sh
-	@tests/run.sh full
+	@$(PY) tests/run.py full
 check:
 	@tools/setup.sh
-	@tests/run.sh fast
+	@$(PY) tests/run.py fast
 unit: $(UNIT) $(GOLDEN)
 # Ten model families beside other engines, which get an environment of their own: ARGS="--models lstm,tiny --threads 1".
 bench:

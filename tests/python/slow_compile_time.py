@@ -18,7 +18,7 @@ def ratios(shape):
             r = compile_time.measured(model, SCRATCH, compile_time.stub(SCRATCH))
             least[n] = min(least.get(n, (9e9, 9e9))[0], r["user"]), min(least.get(n, (9e9, 9e9))[1], r["mb"])
         time, memory = least[MANY][0] / least[FEW][0], least[MANY][1] / least[FEW][1]
-        if time < 5 and memory < 6:
+        if time < 6 and memory < 6:
             break
     return time, memory
 
