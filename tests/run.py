@@ -33,6 +33,7 @@ def steps(full):
     yield from python("slow_*.py")
     yield "conformance", [CONFORMANCE, "--every", "8"]
     yield "conformance, whatever is native kept", [CONFORMANCE, "--every", "8", "--mode", "mixed"]
+    yield "conformance, every other dtype", [CONFORMANCE, "--dtypes", "others", "--every", "24"]
     yield "conformance, all in LibTorch, several calls", [CONFORMANCE, "--every", "8", "--mode", "torch", "--torch-mode", "ops", "--calls", "3"]
     yield "minilm", ["tests/minilm.py"]
     yield "fuzz", ["tests/fuzz/run.sh", "20"]

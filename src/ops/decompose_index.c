@@ -1,4 +1,6 @@
 // Type rules and decompositions: differences along a dimension, bags of embeddings of one size, windows as columns.
+#include <math.h>
+
 #include "ops/rules.h"
 
 // ---------------------------------------------------------------- diff
@@ -82,7 +84,14 @@ bool cg_decompose_embedding_bag(cg_module *m, cg_node *n) {
     rows = cg_make(&r, "aten::mul.Tensor", 2, cg_av(rows), cg_av(cg_make_reshape(&r, scale, 3, wide)));
   }
   static const char *const reductions[] = {"aten::sum.dim_IntList", "aten::mean.dim", "aten::amax"};
-  cg_value *out[4] = {cg_make(&r, reductions[mode], 2, cg_av(rows), cg_make_ints(&r, 1, (const int[]){1})), NULL, NULL, NULL};
+  cg_value *first = NULL;
+  if (mode == 2) { // the largest of those that compare: a NaN only stays where it comes first
+    first = cg_make(&r, "aten::select.int", 3, cg_av(rows), cg_a_int(m, 1), cg_a_int(m, 0));
+    rows = cg_make(&r, "aten::masked_fill.Scalar", 3, cg_av(rows), cg_av(cg_make(&r, "aten::isnan", 1, cg_av(rows))), cg_a_float(-INFINITY));
+  }
+  cg_value *y = cg_make(&r, reductions[mode], 2, cg_av(rows), cg_make_ints(&r, 1, (const int[]){1}));
+  if (first) y = cg_make(&r, "aten::where.self", 3, cg_av(cg_make(&r, "aten::isnan", 1, cg_av(first))), cg_av(first), cg_av(y));
+  cg_value *out[4] = {y, NULL, NULL, NULL};
   return cg_rewrite_end(&r, n->nresults, out);
 }
 

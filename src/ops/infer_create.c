@@ -88,6 +88,8 @@ static const char *arange_length(cg_module *m, const cg_node *n, const cg_expr *
   }
   for (int i = 0; i < 3; i++)
     if (args[i] && args[i]->kind != CG_A_NONE && !cg_arg_double(args[i], &d[i])) return NULL;
+  if (cg_r_dtype(n, CG_F32) == CG_I64) // whole numbers first, as PyTorch does for this dtype alone
+    for (int i = 0; i < 3; i++) d[i] = trunc(d[i]);
   double size = ceil((d[1] - d[0]) / d[2]);
   if (!(size >= 0 && size < 9e15)) return "arange: bounds and step do not fit";
   *out = cg_xi(m, (int64_t)size);

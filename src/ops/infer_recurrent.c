@@ -7,10 +7,11 @@ const char *cg_infer_cell(cg_module *m, cg_node *n) {
   cg_value **hx;
   int states = cg_r_tensors(m, n, "hx", &hx);
   if (!x || x->rank != 2) return "an input of 2 dimensions is expected";
+  cg_dtype t = cg_node_is_op(n, "aten::rnn_relu_cell") ? x->dtype : cg_r_float(x->dtype); // tanh and sigmoid make integers floating
   if (states != n->nresults) return "hx does not hold the states of this kind of cell";
   for (int i = 0; i < states; i++) {
     if (!hx[i] || hx[i]->type.kind != CG_T_TENSOR || hx[i]->type.rank != 2) return "states of 2 dimensions are expected";
-    cg_r_set_like(n, i, &hx[i]->type, x->dtype);
+    cg_r_set_like(n, i, &hx[i]->type, t);
   }
   return NULL;
 }

@@ -1,4 +1,5 @@
 // Type rules of reductions, sorts and scans.
+#include <math.h>
 #include <string.h>
 
 #include "ops/reduce.h"
@@ -71,10 +72,11 @@ static const char *not_empty(cg_module *m, const cg_node *n, const cg_type *x) {
   return NULL;
 }
 
+// The median of nothing is NaN.
 const char *cg_infer_extreme(cg_module *m, cg_node *n) {
   const cg_type *x;
   CG_RULE(cg_r_self(n, &x));
-  CG_RULE(not_empty(m, n, x));
+  if (!is(n, "aten::median") && !is(n, "aten::nanmedian")) CG_RULE(not_empty(m, n, x));
   return one(m, n, x->dtype);
 }
 
@@ -119,6 +121,7 @@ const char *cg_infer_var(cg_module *m, cg_node *n) {
 const char *cg_infer_norm(cg_module *m, cg_node *n) {
   const cg_type *x;
   CG_RULE(cg_r_self(n, &x));
+  if (isinf(cg_r_double_or(n, cg_node_arg(n, "ord") ? "ord" : "p", 2))) CG_RULE(not_empty(m, n, x));
   return one(m, n, cg_r_real(cg_r_dtype(n, x->dtype)));
 }
 

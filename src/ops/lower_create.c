@@ -37,7 +37,8 @@ const char *cg_lower_full(te *t, const cg_node *n, te_compute *out) {
 
 static te_expr *number(te *t, const cg_node *n, const char *name, double otherwise, cg_dtype d) {
   const cg_arg *a = cg_node_arg(n, name);
-  return !a || a->kind == CG_A_NONE ? te_number(t, otherwise, d) : te_at_arg(t, a, NULL, d);
+  if (!a || a->kind == CG_A_NONE) return te_cast(t, te_number(t, otherwise, CG_F64), d);
+  return a->kind == CG_A_FLOAT ? te_cast(t, te_number(t, a->f, CG_F64), d) : te_at_arg(t, a, NULL, d);
 }
 
 // Integers exactly; floating ones in double, as PyTorch does for float.

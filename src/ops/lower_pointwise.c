@@ -25,8 +25,8 @@ static const char *clamp_text(const cg_node *n) {
   if (cg_is_float(dtype_of(n))) {
     bool numbers = lo && hi && cg_arg_double(cg_node_arg(n, "min"), &a) && cg_arg_double(cg_node_arg(n, "max"), &b);
     if (numbers && a <= b) return "self < min ? min : self > max ? max : self"; // NaN passes through
-    if (lo && hi) return "self != self ? self : min != min ? min : max != max ? max : (self > min ? self : min) < max ? (self > min ? self : min) : max";
-    return lo ? "self != self || self > min ? self : min" : "self != self || self < max ? self : max";
+    if (lo && hi) return "self != self ? self : min != min ? min : max != max ? max : (self < min ? min : self) > max ? max : self < min ? min : self";
+    return lo ? "self < min || min != min ? min : self" : "self > max || max != max ? max : self";
   }
   if (lo && hi) return "(self > min ? self : min) < max ? (self > min ? self : min) : max";
   return lo ? "self > min ? self : min" : "self < max ? self : max";

@@ -1,6 +1,7 @@
 """The cases: PyTorch's own OpInfo table, as exported programs.
 
-For each operator up to three samples in float32 and one each in int64 and bfloat16, and one of its in-place form. A case is what PyTorch exports,
+For each operator up to three samples in float32 and one each in int64 and bfloat16, and one of its in-place form; where
+they are asked for, one in each other dtype that OpInfo lists for it. A case is what PyTorch exports,
 saves, reloads and runs; what fails there is listed by name and not counted. Everything that a case needs is cached by
 content: programs in both dialects, inputs, PyTorch's results (of the reloaded program), and those of a float64 run.
 
@@ -27,14 +28,16 @@ UNINITIALISED = {"empty", "empty_like", "new_empty", "empty_strided", "new_empty
 IN_PLACE = ".in_place"
 
 
-def case_ids():
-    out = []
+def case_ids(dtypes="usual"):
+    """dtypes: usual (DTYPES), others, all"""
+    out, usual = [], [t for t, _ in DTYPES]
     for op in op_db:
         name = op.name + (f".{op.variant_test_name}" if op.variant_test_name else "")
-        for dtype, count in DTYPES:
+        others = sorted((t for t in op.supported_dtypes("cpu") if t not in usual), key=str)
+        for dtype, count in [*(DTYPES if dtypes != "others" else ()), *((t, 1) for t in others if dtypes != "usual")]:
             if dtype in op.supported_dtypes("cpu"):
                 out += [f"{name}/{str(dtype)[6:]}/{k}" for k in range(count)]
-                if op.inplace_variant:
+                if op.inplace_variant and dtype in usual:
                     out.append(f"{name}{IN_PLACE}/{str(dtype)[6:]}/0")
     return out
 

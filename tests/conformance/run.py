@@ -1,7 +1,7 @@
 """make conformance: every case through cierge's C API, judged by PyTorch's own results.
 
     python tests/conformance/run.py [--mode auto|mixed|native|torch|v3|v2] [--torch-mode auto|ops|script] [--threads N] [--tune] [--calls N]
-                                    [--dialects tfs] [--every N] [--only SUBSTRING] [--out FILE]
+                                    [--dialects tfs] [--dtypes usual|others|all] [--every N] [--only SUBSTRING] [--out FILE]
 
 Two worker processes run many cases each; a crash or a hang (60 s) loses one case. SHARD=i/n takes every n-th case.
 Prints passed / refused / wrong / crashed and the native share; the result file (one line a case) is kept in the
@@ -136,6 +136,7 @@ def main():
     p.add_argument("--threads", type=int, default=1, help="that a program runs with")
     p.add_argument("--tune", action="store_true", help="compile with --tune, each case by the command line")
     p.add_argument("--dialects", default="tf", help="of torch.export: t(raining), f(unctional); s: TorchScript")
+    p.add_argument("--dtypes", default="usual", choices=["usual", "others", "all"], help="usual: float32, bfloat16, int64; all: whatever OpInfo lists for an operator")
     p.add_argument("--every", type=int, default=1, help="only every N-th case")
     p.add_argument("--only", help="only cases whose name contains this")
     p.add_argument("--out", help="result file")
@@ -145,7 +146,7 @@ def main():
     sys.path.insert(0, str(HERE))
     from cases import case_ids
 
-    ids = [c for c in case_ids() if not a.only or a.only in c][::a.every]
+    ids = [c for c in case_ids(a.dtypes) if not a.only or a.only in c][::a.every]
     if os.environ.get("SHARD"):
         i, n = map(int, os.environ["SHARD"].split("/"))
         ids = ids[i::n]

@@ -232,6 +232,16 @@ static void check_k(writer *w) {
               cg_kernel_site(w->k));
 }
 
+// The median of nothing is NaN, in integers what NaN becomes there.
+static void median_of_none(writer *w, const cg_expr *row) {
+  cg_dtype t = w->in.dtype;
+  int64_t least, most;
+  cg_x_range(row, &least, &most);
+  if (least > 0 || !w->values) return;
+  const char *none = t == CG_I64 ? "INT64_MIN" : t == CG_I32 ? "INT32_MIN" : cg_is_float(t) ? cg_kernel_convert(w->k, t, t == CG_F64 ? "(double)NAN" : "NAN") : "0";
+  cg_str_addf(w->o, "  if (%s == 0) {\n    %s[0] = %s;\n    return CG_KERNEL_OK;\n  }\n", w->size, w->values, none);
+}
+
 static void emit(cg_kernel *k, const cg_node *n) {
   writer w = {.k = k, .s = cg_kernel_session(k), .n = n, .o = cg_kernel_body(k), .all = whole(n)};
   bool outer[CG_MAX_RANK];
@@ -247,6 +257,7 @@ static void emit(cg_kernel *k, const cg_node *n) {
   else if (n->nresults > 1 && cg_kernel_result_used(k, 1)) w.indices = cg_kernel_output(k, 1);
   if (!cg_x_is_int(row) && !wide(w.in.dtype)) cg_str_addf(w.o, "  if (%s > UINT32_MAX) return CG_KERNEL_NO_MEMORY;\n", w.size);
   check_k(&w);
+  if (w.all) median_of_none(&w, row);
   const char *work = cg_kernel_size(k, cg_rows_product(k, w.in.rank, w.in.dim, NULL)), *setup = arrays(&w, row, sorts(n));
   cg_rows_open(w.o, cg_kernel_size(k, cg_rows_product(k, w.in.rank, w.in.dim, outer)), cg_format(w.s, "8 * %s", work), setup);
   cg_rows_decode(k, w.o, 6, "unit", w.in.rank, w.in.dim, outer, w.index);
