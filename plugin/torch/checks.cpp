@@ -110,6 +110,12 @@ void channels(const c10::OperatorHandle &op, const Stack &stack) {
     for (const char *name : {"save_mean", "save_invstd"}) each(name, true);
 }
 
+// The flash kernel divides by its numbers of heads and of blocks.
+void attention(const c10::OperatorHandle &op, const Stack &stack) {
+  for (const char *name : {"query", "key"})
+    for (int64_t dim : {1, 2}) shaped(size(op, stack, name, dim) > 0, "attention without heads, queries or keys");
+}
+
 void rows(const c10::OperatorHandle &op, const Stack &stack) {
   const at::Tensor *self = tensor(op, stack, "self");
   shaped(self && self->dim() == 2, "distances of rows of what is no matrix");
@@ -144,6 +150,7 @@ TORCH_LIBRARY_IMPL(aten, TESTING_ONLY_GenericWrapper, m) {
                            "_native_batch_norm_legit_no_training", "_batch_norm_with_update", "native_batch_norm_backward"})
     m.impl(name, torch::CppFunction::makeFromBoxedFunction<&checked<channels>>());
   for (const char *name : {"_pdist_forward", "_pdist_forward.out"}) m.impl(name, torch::CppFunction::makeFromBoxedFunction<&checked<rows>>());
+  m.impl("_scaled_dot_product_flash_attention_for_cpu", torch::CppFunction::makeFromBoxedFunction<&checked<attention>>());
   for (const char *name : {"lstm.data", "gru.data", "rnn_tanh.data", "rnn_relu.data"}) m.impl(name, torch::CppFunction::makeFromBoxedFunction<&checked<packed>>());
   for (const char *name : {"linalg_lu_solve", "linalg_ldl_solve", "lu_unpack"}) m.impl(name, torch::CppFunction::makeFromBoxedFunction<&checked<pivots>>());
 }

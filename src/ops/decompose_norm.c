@@ -79,8 +79,7 @@ bool cg_decompose_rms_norm(cg_module *m, cg_node *n) {
   cg_dtype t = x->type.dtype;
   cg_rewrite r = cg_rewrite_begin(m, n);
   int from = x->type.rank - cg_arg_list_len(cg_node_arg(n, "normalized_shape"));
-  double eps = t == CG_F64 ? DBL_EPSILON : t == CG_F32 ? FLT_EPSILON : t == CG_F16 ? 0x1p-10 : 0x1p-7;
-  eps = cg_r_double_or(n, "eps", eps);
+  double eps = cg_r_double_or(n, "eps", t == CG_F64 ? DBL_EPSILON : FLT_EPSILON); // of the dtype that is computed with
   cg_value *v = cg_make_cast(&r, x, cg_r_wide(t));
   cg_value *square = cg_make(&r, "aten::mul.Tensor", 2, cg_av(v), cg_av(v));
   cg_value *mean = cg_make(&r, "aten::mean.dim", 3, cg_av(square), dims_from(&r, from, x->type.rank), cg_a_bool(true));

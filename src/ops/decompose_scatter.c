@@ -1,4 +1,4 @@
-// Decompositions: tensors that are written slice by slice.
+// Decompositions: tensors that are written slice by slice, and places that are added to in half precision.
 //
 // A loop that fills a tensor (`y[:, t] = …`) is a chain of slice_scatter or select_scatter, each a new tensor: as many copies as there
 // are steps. The chain is one concatenation of what was written and of what the first tensor still has; who reads a slice in between
@@ -114,4 +114,23 @@ bool cg_decompose_slice_scatter(cg_module *m, cg_node *n) {
     at[pieces++] = cg_a_value(piece(&r, base, owner[lo], last.dim, lo, hi));
   }
   return cg_rewrite_by(&r, cg_make(&r, "aten::cat", 2, cg_a_list(m, pieces, at), cg_a_int(m, last.dim)));
+}
+
+// ---------------------------------------------------------------- sums at places
+
+// In half precision these add and multiply in f32 and round once, as PyTorch does (index_add of vectors, index_put, put and index_reduce
+// round each time).
+bool cg_decompose_scatter_half(cg_module *m, cg_node *n) {
+  cg_value *self = cg_self(n);
+  const cg_arg *how = cg_node_arg(n, "reduce");
+  if (!self || self->type.kind != CG_T_TENSOR || !cg_r_half(self->type.dtype)) return false;
+  if (how && (how->kind != CG_A_STR || !strcmp(how->str.text, "amax") || !strcmp(how->str.text, "amin"))) return false;
+  if (cg_node_is_op(n, "aten::index_add") && self->type.rank < 2) return false;
+  cg_rewrite r = cg_rewrite_begin(m, n);
+  cg_arg arg[8];
+  for (int i = 0; i < n->nargs; i++) {
+    cg_value *v = cg_arg_tensor(&n->arg[i]);
+    arg[i] = v && v->type.dtype == self->type.dtype ? cg_av(cg_make_cast(&r, v, CG_F32)) : n->arg[i];
+  }
+  return cg_rewrite_by(&r, cg_make_cast(&r, cg_make_node(&r, n->schema->key, 1, n->nargs, arg)->result[0], self->type.dtype));
 }

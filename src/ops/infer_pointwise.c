@@ -128,7 +128,13 @@ const char *cg_infer_unknown(cg_module *m, cg_node *n) {
 // Losses: the broadcast shape, or one number where they are averaged or summed.
 const char *cg_infer_loss(cg_module *m, cg_node *n) {
   CG_RULE(cg_infer_promote(m, n));
-  cg_dtype t = n->result[0]->type.dtype;
-  if (cg_r_int_or(n, "reduction", 1)) cg_r_set(n, 0, t, 0, cg_r_new_dims(m, 0));
+  const cg_type *t = &n->result[0]->type;
+  int64_t how = cg_r_int_or(n, "reduction", 1); // 0 none, 1 mean, 2 sum
+  bool l1 = cg_node_is_op(n, "aten::l1_loss");  // takes integers and complex numbers, too
+  cg_dtype d = l1 ? cg_r_real(t->dtype) : t->dtype;
+  if (l1 && how == 1 && cg_is_integral(d)) return "mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype";
+  if (how == 2 && cg_is_integral(d)) d = CG_I64;
+  if (how) cg_r_set(n, 0, d, 0, cg_r_new_dims(m, 0));
+  else cg_r_set_like(n, 0, t, d);
   return NULL;
 }

@@ -124,6 +124,11 @@ const char *cg_infer_conv(cg_module *m, cg_node *n) {
   const cg_expr *groups = cg_xi(m, w.groups), *channels = w.transposed ? k->dim[0] : cg_xmul(m, k->dim[1], groups);
   if (differ(m, n, x->dim[first - 1], channels)) return cg_r_why(m, "the weight %s does not fit the input %s", cg_r_shape(m, k->rank, k->dim), cg_r_shape(m, x->rank, x->dim));
   if (x->dtype != k->dtype) return "input and weight should have the same dtype";
+  const cg_expr *places = cg_xi(m, 1), *none = cg_xi(m, 0); // an image has some, unless there is no image, or no channel of it
+  for (int i = 0; i < spatial; i++) places = cg_xmul(m, places, x->dim[first + i]);
+  const cg_expr *images = first == 2 ? cg_xmul(m, x->dim[0], x->dim[1]) : x->dim[0];
+  const cg_expr *left_out = cg_x_op(&m->exprs, CG_X_EQ, 2, (const cg_expr *[]){images, none});
+  CG_RULE(cg_r_require(m, n, CG_X_NE, cg_xadd(m, places, left_out), none, "an image with places"));
   const cg_expr **dim = cg_r_copy_dims(m, x);
   dim[first - 1] = w.transposed ? cg_xmul(m, k->dim[1], groups) : k->dim[0];
   for (int i = 0; i < spatial; i++) {

@@ -127,18 +127,20 @@ calls("take", (X("n"), index(4, below=N)), (X(2, 3), index("n", below=6)))
 calls("index_select", (X("n", 2), 0, index(4, below=N)), (X(3, 5), 1, index("n", below=5)))
 calls("index.Tensor _unsafe_index.Tensor", (X("n", 2), [index(4, below=N)]), (X(5, 3), [None, index("n", below=3)]), (X(5, 3), [index("n", below=5), index("n", below=3)]))
 calls("index_put _unsafe_index_put", (X("n", 2), [index(1, below=N)], X(1, 2)), (X(5), [index("n", below=5)], X("n"), True))
-calls("index_add", (X(5, 2), 0, index("n", below=5), X("n", 2)), (X("n", 2), 0, index(3, below=N), X(3, 2), {"alpha": 2}))
+calls("index_add", (X(5, 2), 0, index("n", below=5), X("n", 2)), (X("n", 2), 0, index("n", below=N), X("n", 2), {"alpha": 2}), (X("n"), 0, index("n", below=N), X("n")))
 calls("index_copy", (X("n", 2), 0, index(1, below=N), X(1, 2)))
 calls("index_fill.int_Scalar", (X("n", 2), 0, index(3, below=N), 2))
 calls("index_fill.int_Tensor", (X("n", 2), 0, index(3, below=N), X()))
-calls("index_reduce", *[(X(5, 2), 0, index("n", below=5), X("n", 2), r) for r in ("prod", "mean", "amax", "amin")], (X(5), 0, index("n", below=5), X("n"), "amax", {"include_self": False}))
+calls("index_reduce", *[(X(5, 2), 0, index("n", below=5), X("n", 2), r) for r in ("prod", "amax", "amin")], (X(5), 0, index("n", below=5), X("n"), "amax", {"include_self": False}),
+      (X("n", 2), 0, index("n", below=N), X("n", 2), "mean"))
 calls("scatter.src", (X("n", 2), 0, index(1, 2, below=N), X(1, 2)))
 calls("scatter_add", (X(5, 2), 0, index("n", 2, below=5), X("n", 2)), (X("n"), 0, index(4, below=N), X(4)))
 calls("scatter.value", (X("n", 2), 0, index(3, 2, below=N), 2))
 calls("scatter.reduce", *[(X(5, 2), 0, index("n", 2, below=5), X("n", 2), {"reduce": r}) for r in ("add", "multiply")])
 calls("scatter.value_reduce", *[(X(5, 2), 0, index("n", 2, below=5), 2, {"reduce": r}) for r in ("add", "multiply")])
-calls("scatter_reduce.two", *[(X(5, 2), 0, index("n", 2, below=5), X("n", 2), r) for r in ("sum", "prod", "mean", "amax", "amin")],
-      *[(X(5, 2), 0, index("n", 2, below=5), X("n", 2), r, {"include_self": False}) for r in ("sum", "mean", "amax")])
+calls("scatter_reduce.two", *[(X(5, 2), 0, index("n", 2, below=5), X("n", 2), r) for r in ("sum", "prod", "amax", "amin")],
+      *[(X(5, 2), 0, index("n", 2, below=5), X("n", 2), r, {"include_self": False}) for r in ("sum", "amax")],
+      *[(X("n", 2), 0, index("n", 2, below=N), X("n", 2), "mean", {"include_self": i}) for i in (True, False)])
 calls("masked_scatter", (X("n"), mask("n"), X("n")))
 calls("put", (X("n"), index(1, below=N), X(1)), (X(5), index("n", below=5), X("n"), True))
 

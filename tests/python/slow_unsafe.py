@@ -272,6 +272,12 @@ class Untrained(torch.nn.Module):
         return torch.ops.aten.native_batch_norm(x, None, None, None, None, bool(n[0].item() == 3), 0.1, 1e-5)[0].sum()
 
 
+class Attention(torch.nn.Module):
+    def forward(self, x, n):
+        q = x[:int(n[0].item())].reshape(1, 1, -1, 3)
+        return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, q, q)[0].sum()
+
+
 class Distances(torch.nn.Module):
     def forward(self, x, n):
         return torch.ops.aten._pdist_forward(x.reshape([int(n[0].item()), -1, 3]).squeeze(0), 2.0).sum()
@@ -289,7 +295,7 @@ class Packed(torch.nn.Module):
 
 def test_arguments_that_kernels_believe():
     """Each with an argument that its kernel takes, and with one that would lead it beyond its memory."""
-    for module, good, bad in ((Fft(), [1], [1 << 20]), (Fft(), [0], [-2]), (Norm(), [3], [1]), (Norm(), [3], [0]), (Untrained(), [3], [1]), (Distances(), [1], [2]),
+    for module, good, bad in ((Fft(), [1], [1 << 20]), (Fft(), [0], [-2]), (Norm(), [3], [1]), (Norm(), [3], [0]), (Untrained(), [3], [1]), (Distances(), [1], [2]), (Attention(), [4], [0]),
                               (Packed(), [2, 2], [1 << 40, 2]), (Packed(), [2, 2], [-5, 9]), (Packed(), [2, 1, 1], [2, 1])):
         name = f"{type(module).__name__}{len(good)}{bad[0]}"
         path = saved(module, name)

@@ -66,17 +66,24 @@ static void locate(writer *w, int indent, const char *j) {
   cg_rows_decode(w->k, w->o, indent, j, w->in.rank, w->in.dim, every, w->index);
 }
 
-static const char *key(writer *w, const char *j, bool reversed) {
-  const char *x = raw(w, j), *text;
+// x: of the dtype that is computed with.
+static const char *key_of(writer *w, const char *x) {
   switch (w->in.dtype) {
-  case CG_F64: text = cg_format(w->s, "cg_key_f64(%s)", x); break;
-  case CG_I64: text = cg_format(w->s, "cg_key_i64(%s)", x); break;
-  case CG_F32: text = cg_format(w->s, "cg_key_f32(%s)", x); break;
-  case CG_BF16: text = cg_format(w->s, "cg_key_f32(cg_from_bf16(%s)) >> 16", x); break; // what is below is all 0, or all 1
-  case CG_F16: text = cg_format(w->s, "cg_key_f32(cg_from_f16(%s)) >> 13", x); break;
-  default: text = cg_format(w->s, "cg_key_i32(%s)", x);
+  case CG_F64: return cg_format(w->s, "cg_key_f64(%s)", x);
+  case CG_I64: return cg_format(w->s, "cg_key_i64(%s)", x);
+  case CG_F32: return cg_format(w->s, "cg_key_f32(%s)", x);
+  case CG_BF16: return cg_format(w->s, "cg_key_f32(%s) >> 16", x); // what is below is all 0, or all 1
+  case CG_F16: return cg_format(w->s, "cg_key_f32(%s) >> 13", x);
+  default: return cg_format(w->s, "cg_key_i32(%s)", x);
   }
-  return reversed ? cg_format(w->s, "~(%s)", text) : text;
+}
+
+static const char *key(writer *w, const char *j, bool reversed) {
+  const char *x = raw(w, j);
+  if (w->in.dtype == CG_F16) x = cg_format(w->s, "cg_from_f16(%s)", x);
+  if (w->in.dtype == CG_BF16) x = cg_format(w->s, "cg_from_bf16(%s)", x);
+  x = key_of(w, x);
+  return reversed ? cg_format(w->s, "~(%s)", x) : x;
 }
 
 // a[j] = key and place, for the whole row.
@@ -184,20 +191,22 @@ static void median_row(writer *w) {
   write_one(w);
 }
 
-// The value that is there most often; the smallest of several.
+// The value that is there most often; the smallest of several. A NaN is like no other, and comes last.
 static void mode_row(writer *w) {
   const char *S = w->kind;
+  bool floats = cg_is_float(w->in.dtype);
   fill(w, false);
+  if (floats) cg_str_addf(w->o, "      const %s nan = cg_pack_%s(%s, 0);\n", w->type, S, key_of(w, "NAN"));
   cg_str_addf(w->o,
               "      cg_sort_%s(a, %s);\n"
               "      int64_t at = 0, most = 0, run = 0;\n"
               "      for (int64_t j = 0; j < %s; j++) {\n"
               "        run++;\n"
-              "        if (j + 1 < %s && !cg_below_%s(a[j], a[j + 1])) continue;\n"
+              "        if (j + 1 < %s && !cg_below_%s(a[j], a[j + 1])%s) continue;\n"
               "        if (run > most) most = run, at = cg_at_%s(a[j]);\n"
               "        run = 0;\n"
               "      }\n",
-              S, w->size, w->size, w->size, S, S);
+              S, w->size, w->size, w->size, S, floats ? cg_format(w->s, " && cg_below_%s(a[j], nan)", S) : "", S);
   write_one(w);
 }
 
