@@ -2,7 +2,9 @@
 // shared between nodes is computed once in the loop they end up in.
 #include "ops/te.h"
 
+#include <ctype.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "artifact/scalar.h"
@@ -216,24 +218,47 @@ te_expr *te_checked(te *t, te_expr *e, te_expr *index) {
   return contains(t, e, index) ? e : te_node(t, TE_CHECKED, e->dtype, 2, (te_expr *[]){e, index});
 }
 
-// Where what is stored in half precision was only moved, it needs no conversion.
-static te_expr *bits(te *t, te_expr *e, int *budget) {
+// A number as half precision rounds it: by way of f32, as generated code does.
+static int16_t half_bits(double number, cg_dtype half) {
+  const float x = (float)number;
+  uint32_t u, r;
+  memcpy(&u, &x, 4);
+  if (half == CG_BF16) return (int16_t)(uint16_t)(isnan(x) ? 0x7fc0 : (u + 0x7fff + (u >> 16 & 1)) >> 16);
+  const double a = fabs((double)x);
+  if (isnan(x)) r = 0x7e00;
+  else if (a >= 65520) r = 0x7c00;
+  else if (a < 0x1p-14) r = (uint32_t)nearbyint(a * 0x1p24); // the smallest normal number follows the largest subnormal one
+  else {
+    const int e = ilogb(a);
+    r = (uint32_t)(e + 14) * 1024 + (uint32_t)nearbyint(ldexp(a, 10 - e)); // a mantissa of 2048 is the next exponent's first
+  }
+  return (int16_t)(uint16_t)(r | (u >> 16 & 0x8000));
+}
+
+// Where what is stored in half precision was only moved, or got another sign, it needs no conversion.
+static te_expr *bits(te *t, te_expr *e, cg_dtype half, int *budget) {
   if (--*budget < 0) return NULL;
   switch (e->kind) {
   case TE_LOAD: {
     te_expr key = *e;
+    if (e->dtype != half) return NULL;
     key.dtype = CG_I16;
     return te_intern(t, key);
   }
-  case TE_CONST: return e->number == 0 && !signbit(e->number) ? te_integer(t, 0, CG_I16) : NULL;
-  case TE_ROUND: return e->arg[0]->kind == TE_CONST ? bits(t, e->arg[0], budget) : NULL;
+  case TE_CONST: return !cg_is_float(e->dtype) ? NULL : te_integer(t, half_bits(e->number, half), CG_I16);
+  case TE_ROUND: return e->arg[0]->kind == TE_CONST && e->dtype == half ? bits(t, e->arg[0], half, budget) : NULL;
   case TE_CHECKED: {
-    te_expr *x = bits(t, e->arg[0], budget);
+    te_expr *x = bits(t, e->arg[0], half, budget);
     return x ? te_checked(t, x, e->arg[1]) : NULL;
   }
   case TE_SELECT: {
-    te_expr *a = bits(t, e->arg[1], budget), *b = a ? bits(t, e->arg[2], budget) : NULL;
+    te_expr *a = bits(t, e->arg[1], half, budget), *b = a ? bits(t, e->arg[2], half, budget) : NULL;
     return b ? te_select(t, e->arg[0], a, b) : NULL;
+  }
+  case TE_BODY: {
+    const bool negated = !strcmp(e->text, "-self"), positive = !strcmp(e->text, "fabs$(self)"); // the sign is a bit
+    te_expr *x = e->dtype == half && (negated || positive) ? bits(t, e->arg[0], half, budget) : NULL;
+    return x ? te_body(t, e->node, CG_I16, negated ? "self ^ -32768" : "self & 32767", 1, e->names, &x) : NULL;
   }
   default: return NULL;
   }
@@ -241,11 +266,64 @@ static te_expr *bits(te *t, te_expr *e, int *budget) {
 
 te_expr *te_bits(te *t, te_expr *e) {
   int budget = 64;
-  return is_half(e->dtype) ? bits(t, e, &budget) : NULL;
+  return is_half(e->dtype) ? bits(t, e, e->dtype, &budget) : NULL;
+}
+
+static double half_number(int16_t bits, cg_dtype half) {
+  const uint16_t h = (uint16_t)bits;
+  const int e = h >> 10 & 31;
+  const double a = e ? ldexp(h % 1024 + 1024, e - 25) : h % 1024 * 0x1p-24;
+  const uint32_t u = (uint32_t)h << 16;
+  float x;
+  memcpy(&x, &u, 4);
+  return half == CG_BF16 ? x : h >> 15 ? -a : a;
+}
+
+static bool fits_half(double v, cg_dtype half) { return isnan(v) || isinf(v) || half_number(half_bits(v, half), half) == v; }
+
+static bool word_char(char c) { return isalnum((unsigned char)c) || c == '_'; }
+
+// The first `c` of [p, end) that is in no brackets; with '?': one that no ':' in front of it belongs to. NULL: there is none.
+static const char *outside(const char *p, const char *end, char c) {
+  int depth = 0, asked = 0;
+  for (; p < end; p++) {
+    if (!depth && !asked && *p == c) return p;
+    depth += *p == '(' ? 1 : *p == ')' ? -1 : 0;
+    if (!depth) asked += *p == '?' ? 1 : *p == ':' ? -1 : 0;
+  }
+  return NULL;
+}
+
+// Whether [p, end) of a body's text, whatever comes of its conditions, is one of the numbers that it is given, or of another sign, or cut
+// to an integer: one of half precision's if those are.
+static bool moves(const te_expr *body, cg_dtype half, const char *p, const char *end) {
+  static const char *const functions[] = {"fabs$(", "copysign$(", "floor$(", "ceil$(", "trunc$(", "nearbyint$("};
+  while (p < end && *p == ' ') p++;
+  while (end > p && end[-1] == ' ') end--;
+  if (p == end) return false;
+  const char *yes = outside(p, end, '?'), *no = yes ? outside(yes + 1, end, ':') : NULL;
+  if (yes) return no && moves(body, half, yes + 1, no) && moves(body, half, no + 1, end);
+  if (*p == '-') return moves(body, half, p + 1, end);
+  if (*p == '(') return outside(p + 1, end, ')') == end - 1 && moves(body, half, p + 1, end - 1);
+  for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
+    const char *from = p + strlen(functions[i]);
+    if (from >= end || strncmp(p, functions[i], strlen(functions[i])) || outside(from, end, ')') != end - 1) continue;
+    const char *comma = outside(from, end - 1, ',');
+    return moves(body, half, from, comma ? comma : end - 1);
+  }
+  for (const char *q = p; q < end; q++)
+    if (!word_char(*q) && *q != '.') return false;
+  for (int i = 0; i < body->nargs; i++)
+    if (strlen(body->names[i]) == (size_t)(end - p) && !strncmp(p, body->names[i], (size_t)(end - p)))
+      return body->arg[i]->kind == TE_CONST && cg_is_float(body->arg[i]->dtype) ? fits_half(body->arg[i]->number, half) : body->arg[i]->dtype == half;
+  char *after;
+  const double v = strtod(p, &after);
+  return after == end && isdigit((unsigned char)*p) && fits_half(v, half);
 }
 
 te_expr *te_body(te *t, const cg_node *n, cg_dtype result, const char *text, int nargs, const char *const *names, te_expr *const *arg) {
-  te_expr key = {.kind = TE_BODY, .dtype = is_half(result) ? CG_F32 : result, .nargs = nargs, .arg = (te_expr **)arg, .text = text, .names = names, .node = n};
+  te_expr key = {.kind = TE_BODY, .dtype = result, .nargs = nargs, .arg = (te_expr **)arg, .text = text, .names = names, .node = n};
+  if (is_half(result) && !moves(&key, result, text, text + strlen(text))) key.dtype = CG_F32;
   return te_cast(t, te_intern(t, key), result);
 }
 

@@ -86,7 +86,7 @@ te_expr *te_index(te *t, te_expr *i, te_expr *size, const cg_node *n);
 te_expr *te_index_unwrapped(te *t, te_expr *i, te_expr *size, const cg_node *n);
 // e, which was to be read at `index`: the check stays where e's place no longer depends on it.
 te_expr *te_checked(te *t, te_expr *e, te_expr *index);
-// e, of half precision, as its bits (i16), where numbers are only moved; NULL: some are computed, or e has another dtype.
+// e, of half precision, as its bits (i16), where numbers are only moved or change their sign; NULL: some are computed, or e has another dtype.
 te_expr *te_bits(te *t, te_expr *e);
 // `text` is one C expression over `names`; `$` after a function or number stands for the type's suffix: "exp$(x)"
 // is expf(x) in f32, exp(x) in f64; "0.5$" is 0.5f, 0.5; `T` is the C type computed in. Each name is one of arg, of type `dtype`.

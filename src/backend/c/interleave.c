@@ -62,16 +62,10 @@ const char *const *cg_c_copies(cg_kernel *k, cg_map *own, const char *name, int 
   return given;
 }
 
-const char *cg_c_interleave(cg_kernel *k, const char *body, int copies, cg_map *own) {
-  cg_session *s = cg_kernel_session(k);
-  for (const char *line = body; *line; line += statement(line)) {
-    bool plain;
-    const char *name = defined(s, line, statement(line), &plain);
-    if (name) cg_c_copies(k, own, name, copies);
-  }
+const char *cg_c_renamed(cg_session *s, const char *body, int copies, const cg_map *own) {
   cg_str out = cg_str_new(s);
   for (const char *line = body, *next; *line; line = next) {
-    next = line + statement(line);
+    next = copies > 1 ? line + statement(line) : line + strlen(line);
     for (int copy = 0; copy < copies; copy++)
       for (const char *p = line; p < next;) {
         size_t n = 1;
@@ -84,4 +78,14 @@ const char *cg_c_interleave(cg_kernel *k, const char *body, int copies, cg_map *
       }
   }
   return cg_str_text(&out);
+}
+
+const char *cg_c_interleave(cg_kernel *k, const char *body, int copies, cg_map *own) {
+  cg_session *s = cg_kernel_session(k);
+  for (const char *line = body; *line; line += statement(line)) {
+    bool plain;
+    const char *name = defined(s, line, statement(line), &plain);
+    if (name) cg_c_copies(k, own, name, copies);
+  }
+  return cg_c_renamed(s, body, copies, own);
 }

@@ -62,5 +62,6 @@ int cg_c_interleave_copies(cg_session *s, const char *body, int vector_bytes);
 // A name's copies, x_0, x_1, …, which `own` has from now on.
 const char *const *cg_c_copies(cg_kernel *k, cg_map *own, const char *name, int copies);
 // The body for that many: each has its own of what is in `own`, and of what the body defines.
+const char *cg_c_renamed(cg_session *s, const char *body, int copies, const cg_map *own); // its statements, each once for each copy
 const char *cg_c_interleave(cg_kernel *k, const char *body, int copies, cg_map *own);
 #endif

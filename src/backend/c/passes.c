@@ -46,6 +46,10 @@ static const char *row_of(cg_loops *l, cg_dtype t) {
 
 // ---------------------------------------------------------------- one pass
 
+enum { HELD_BODY = 1500 }; // bytes: longer bodies are not held in registers
+enum { HELD_LINES = 5 };   // without half precision
+enum { HELD_BLOCKS = 4 };  // blocks of CG_SUM_BLOCK are one where each of some dozens of accumulators adds a part of it
+
 typedef CG_VEC(cg_reduction) reductions;
 
 typedef struct {
@@ -53,6 +57,7 @@ typedef struct {
   reductions red;
   cg_cuts cuts;           // of the innermost loop
   bool simd, blocked;     // blocked: the innermost loop in blocks of CG_SUM_BLOCK
+  int held;               // places of the innermost loop that are computed in registers at a time, half precision converted there; 0: none are
   const char *near, *far; // the innermost body for arguments that are not far (NULL: there is no difference), and what says that some were
   cg_str inner[CG_PRINT_DEPTHS];
 } pass;
@@ -275,16 +280,112 @@ static void interleaved(pass *q, cg_str *out, int in, const char *name, const ch
   if (!even) innermost(q, out, in, name, cg_format(s, "%s + %d * %s", lo, copies, part), hi, body, 1, NULL);
 }
 
-// Rows of half precision become floats before a block of the innermost loop, and floats rows after it.
-static void rows_of_block(pass *q, cg_str *out, int in, const char *lo, const char *hi, bool after) {
+// Rows of half precision become floats before a block of the innermost loop, at most `most` long, and floats rows after it.
+static void rows_of_block(pass *q, cg_str *out, int in, const char *lo, const char *count, int most, bool after) {
   for (int i = 0; i < q->l->p.row.n; i++) {
     const cg_print_row *r = &q->l->p.row.at[i];
-    if (!after) indent(out, in), cg_str_addf(out, "float %s[%d] __attribute__((aligned(64)));\n", r->name, q->blocked ? CG_SUM_BLOCK : CG_LANES);
+    if (!after) indent(out, in), cg_str_addf(out, "float %s[%d] __attribute__((aligned(64)));\n", r->name, most);
     if (r->stored != after) continue;
     indent(out, in);
-    if (after) cg_str_addf(out, "cg_f16_of_floats(%s + %s, %s, %s - %s);\n", r->memory, lo, r->name, hi, lo);
-    else cg_str_addf(out, "cg_floats_of_f16(%s, %s + %s, %s - %s);\n", r->name, r->memory, lo, hi, lo);
+    if (after) cg_str_addf(out, "cg_f16_of_floats(%s + %s, %s, %s);\n", r->memory, lo, r->name, count);
+    else cg_str_addf(out, "cg_floats_of_f16(%s, %s + %s, %s);\n", r->name, r->memory, lo, count);
   }
+}
+
+static bool sums(const cg_reduction *r) { return r->x->compute->combine == TE_SUM && !strcmp(cg_reduction_part_type(r), "float"); }
+
+// How many places to hold in registers: vectors enough that additions need not wait for each other. What is computed at length gains
+// nothing, and without half precision only long loops that do little else than add.
+static int held(const pass *q, const char *body) {
+  const cg_loops *l = q->l;
+  int lanes = cg_kernel_vector_bytes(l->k) / 4, n = (q->red.n ? 4 : 2) * lanes;
+  if (!q->simd || q->near || q->cuts.n || l->lanes || !l->inner.n || lanes < 8 || !(l->p.row.n || q->red.n) || strlen(body) > HELD_BODY) return 0;
+  for (int i = 0; i < q->red.n; i++)
+    if (!sums(&q->red.at[i]) && !q->red.at[i].ordered) return 0;
+  const int64_t run = cg_x_hint(l->inner.at[l->inner.n - 1].extent);
+  int lines = 0;
+  for (const char *p = body; (p = strchr(p, '\n')); p++) lines++;
+  if (!l->p.row.n && (run < CG_SUM_BLOCK || lines > HELD_LINES)) return 0;
+  while (n > lanes && n > run) n /= 2;
+  return n;
+}
+
+static const char *deeper(cg_session *s, const char *body) {
+  cg_str out = cg_str_new(s);
+  for (const char *line = body; *line;) {
+    size_t n = strcspn(line, "\n");
+    n += line[n] == '\n';
+    if (*line != '#') cg_str_add(&out, "  ");
+    cg_str_addn(&out, line, n);
+    line += n;
+  }
+  return cg_str_text(&out);
+}
+
+// The innermost loop, so many places at a time that all of them stay in registers: arrays of that length, which the C compiler keeps
+// there. Reductions have an accumulator for each place.
+static void in_registers(pass *q, cg_str *out, int in, const char *name, const char *lo, const char *hi, const char *body) {
+  cg_session *s = q->l->c->s;
+  cg_kernel *k = q->l->k;
+  const char *at = cg_kernel_local(k, "at"), *c = q->l->p.row_start ? q->l->p.row_start : cg_kernel_local(k, "c0"), *n = cg_format(s, "%d", q->held);
+  cg_map own = {0};
+  body = deeper(s, body);
+  for (int i = 0; i < q->red.n; i++) {
+    const cg_reduction *r = &q->red.at[i];
+    const char *of[] = {r->part, r->ordered ? r->nan : NULL};
+    for (int j = 0; j < 2 && of[j]; j++) {
+      const char *const *one = cg_c_copies(k, &own, of[j], 1);
+      indent(out, in);
+      cg_str_addf(out, "%s %s[%s];\n", j ? "int" : cg_reduction_part_type(r), *one, n);
+      indent(out, in);
+      cg_str_addf(out, "for (int %s = 0; %s < %s; %s++) %s[%s] = %s;\n", at, at, n, at, *one, at, j ? "0" : cg_reduction_initial(r));
+      cg_map_set(s, &own, of[j], cg_memdup(s, (const char *[]){cg_format(s, "%s[%s]", *one, at)}, sizeof(char *)));
+    }
+  }
+  indent(out, in);
+  cg_str_addf(out, "int64_t %s = %s;\n", c, lo);
+  indent(out, in);
+  cg_str_addf(out, "for (; %s + %s <= %s; %s += %s) {\n", c, n, hi, c, n);
+  rows_of_block(q, out, in + 1, c, n, q->held, false);
+  cg_str_add(out, "#pragma omp simd\n");
+  indent(out, in + 1);
+  cg_str_addf(out, "for (int %s = 0; %s < %s; %s++) {\n", at, at, n, at);
+  indent(out, in + 2);
+  cg_str_addf(out, "const int64_t %s = %s + %s;\n%s", name, c, at, cg_c_renamed(s, body, 1, &own));
+  indent(out, in + 1);
+  cg_str_add(out, "}\n");
+  rows_of_block(q, out, in + 1, c, n, q->held, true);
+  indent(out, in);
+  cg_str_add(out, "}\n");
+  if (q->red.n) {
+    cg_str_add(out, "#pragma omp simd");
+    clauses(q, out, 1, NULL);
+    cg_str_addc(out, '\n');
+    indent(out, in);
+    cg_str_addf(out, "for (int %s = 0; %s < %s; %s++) {\n", at, at, n, at);
+    for (int i = 0; i < q->red.n; i++) {
+      const cg_reduction *r = &q->red.at[i];
+      const char *x = copy(&own, r->part, 0);
+      indent(out, in + 1);
+      if (!r->ordered) cg_str_addf(out, "%s += %s;\n", r->part, x);
+      else
+        cg_str_addf(out, "%s = %s %s %s ? %s : %s, %s |= %s;\n", r->part, x, r->x->compute->combine == TE_AMAX ? ">" : "<", r->part, x, r->part,
+                    r->nan, copy(&own, r->nan, 0));
+    }
+    indent(out, in);
+    cg_str_add(out, "}\n");
+  }
+  const cg_expr *extent = q->l->inner.at[q->l->inner.n - 1].extent;
+  const bool whole = !q->blocked && !strcmp(lo, "0") && cg_x_is_int(extent);
+  if (whole && extent->value % q->held == 0) return;
+  indent(out, in);
+  cg_str_addf(out, "if (%s < %s) {\n", c, hi);
+  const char *rest = cg_format(s, "%s - %s", hi, c);
+  rows_of_block(q, out, in + 1, c, rest, q->held, false);
+  innermost(q, out, in + 1, name, c, hi, body, 1, NULL);
+  rows_of_block(q, out, in + 1, c, rest, q->held, true);
+  indent(out, in);
+  cg_str_add(out, "}\n");
 }
 
 // The body with NAME_near for each NAME that the prelude has both of, and a note for arguments that are far; NULL: it has none.
@@ -343,22 +444,26 @@ static void wrap(pass *q, cg_str *out, int in) {
     }
     if (q->blocked) {
       indent(out, in);
-      const char *c = l->p.row_start ? l->p.row_start : cg_kernel_local(l->k, "c0"), *to = cg_kernel_local(l->k, "c1");
-      cg_str_addf(out, "for (int64_t %s = %s; %s < %s; %s += %d) {\n", c, lo, c, hi, c, CG_SUM_BLOCK);
+      const char *c = l->p.row_start && !q->held ? l->p.row_start : cg_kernel_local(l->k, "c0"), *to = cg_kernel_local(l->k, "c1");
+      int block = q->held ? HELD_BLOCKS * CG_SUM_BLOCK : CG_SUM_BLOCK;
+      cg_str_addf(out, "for (int64_t %s = %s; %s < %s; %s += %d) {\n", c, lo, c, hi, c, block);
       indent(out, in + 1);
-      cg_str_addf(out, "const int64_t %s = %s + %d < %s ? %s + %d : %s;\n", to, c, CG_SUM_BLOCK, hi, c, CG_SUM_BLOCK, hi);
+      cg_str_addf(out, "const int64_t %s = %s + %d < %s ? %s + %d : %s;\n", to, c, block, hi, c, block, hi);
       lo = c, hi = to, in++;
     }
-    rows_of_block(q, out, in, lo, hi, false);
+    const char *count = cg_format(l->c->s, "%s - %s", hi, lo);
+    int most = q->blocked ? CG_SUM_BLOCK : CG_LANES;
+    if (!q->held) rows_of_block(q, out, in, lo, count, most, false);
     parts(q, out, in, true);
     bool even = false;
-    int copies = q->near || q->cuts.n ? 1 : copies_of(q, &even);
-    if (q->near) near_or_far(q, out, in, name, lo, hi, body);
+    int copies = q->near || q->cuts.n || q->held ? 1 : copies_of(q, &even);
+    if (q->held) in_registers(q, out, in, name, lo, hi, body);
+    else if (q->near) near_or_far(q, out, in, name, lo, hi, body);
     else if (q->cuts.n) in_pieces(q, out, in, name, lo, hi, body);
     else if (copies > 1) interleaved(q, out, in, name, lo, hi, body, copies, even);
     else innermost(q, out, in, name, lo, hi, body, 1, NULL);
     parts(q, out, in, false);
-    rows_of_block(q, out, in, lo, hi, true);
+    if (!q->held) rows_of_block(q, out, in, lo, count, most, true);
     if (q->blocked) indent(out, --in), cg_str_add(out, "}\n");
   }
   for (; closing; closing--) {
@@ -393,15 +498,15 @@ static void flush_outer(cg_loops *l) {
 static void store(cg_loops *l, cg_info *x, int depth) {
   cg_dtype t = x->value->type.dtype;
   te_expr *place = cg_c_offset(l->c, x->value, x->idx), *bits = te_bits(l->c->t, x->final);
-  const char *text = bits ? cg_print_expr(&l->p, bits) : cg_print_unrounded(&l->p, x->final, t);
-  const char *in_row = t == CG_F16 && !bits ? cg_print_in_row(&l->p, cg_kernel_point(l->k, x->plan, t, true), place, true) : NULL;
+  const char *unrounded = t == CG_F16 && !bits ? cg_print_unrounded(&l->p, x->final, t) : NULL;
+  const char *in_row = unrounded ? cg_print_in_row(&l->p, cg_kernel_point(l->k, x->plan, t, true), place, true) : NULL;
   if (in_row) {
-    cg_print_line(&l->p, depth, "%s = %s;", in_row, text);
+    cg_print_line(&l->p, depth, "%s = %s;", in_row, unrounded);
     return;
   }
+  const char *text = bits ? cg_print_expr(&l->p, bits) : cg_print_stored(&l->p, x->final, t);
   const char *at = cg_print_expr(&l->p, place);
-  cg_print_line(&l->p, depth, "%s[%s] = %s;", cg_kernel_point(l->k, x->plan, t, true), cg_c_bare(l->c->s, at),
-                bits ? text : cg_kernel_convert(l->k, t, text));
+  cg_print_line(&l->p, depth, "%s[%s] = %s;", cg_kernel_point(l->k, x->plan, t, true), cg_c_bare(l->c->s, at), text);
 }
 
 // A reduction is complete: its value gets a name.
@@ -511,7 +616,8 @@ static void one_pass(cg_loops *l, int level, const cg_keeps *keeps) {
     ps.far = cg_kernel_local(l->k, "far");
     ps.near = near_body(s, body, ps.far);
   }
-  if ((l->p.row.n && !l->lanes) || ps.near) ps.blocked = true;
+  ps.held = held(&ps, body);
+  if ((l->p.row.n && !l->lanes && !ps.held) || ps.near) ps.blocked = true;
   if (l->deepest > 1) {
     flush_outer(l);
     declare(&ps, &l->out, base);

@@ -431,4 +431,13 @@ const char *cg_print_unrounded(cg_printer *p, te_expr *e, cg_dtype t) {
   return cg_print_expr(p, e);
 }
 
-const char *cg_print_stored(cg_printer *p, te_expr *e, cg_dtype t) { return cg_kernel_convert(p->k, t, cg_print_unrounded(p, e, t)); }
+// Whether e's value, as it is computed, is one of t's numbers.
+static bool exact(cg_printer *p, const te_expr *e, cg_dtype t) {
+  if (e->dtype != t || p->c->e->pipeline->opt->fuse_f32) return false;
+  return e->kind == TE_LOAD || e->kind == TE_BODY || (e->kind == TE_ROUND && known(p, e)->name);
+}
+
+const char *cg_print_stored(cg_printer *p, te_expr *e, cg_dtype t) {
+  if (t == CG_BF16 && exact(p, e, t)) return cg_format(p->c->s, "cg_cut_bf16(%s)", cg_print_expr(p, e));
+  return cg_kernel_convert(p->k, t, cg_print_unrounded(p, e, t));
+}
