@@ -34,13 +34,13 @@ typedef struct {
   size_t size;
 } cg_emit_library;
 
-// What a kernel says of a value that it makes: `of` is the value that it may lie over, the operand that it begins as a copy of; -1:
-// over any that nobody reads any more, as the kernel cannot fail.
+// Result `result` of a region of main is the new value of `target`, a state or an input (as main knows it: `in_main`), whose old value
+// nobody reads after the region: it may be written where that lies.
 typedef struct {
-  const cg_plan_fn *fn;
-  uint32_t value;
-  int of;
-} cg_emit_place_over;
+  const cg_fn *region;
+  int result;
+  cg_value *target, *in_main;
+} cg_emit_over;
 
 // Operand `flag` of some kernel, None as it is made: where the memory of `of` is a state's that is written in place, a word that says
 // whether it may hold elements that are NaN or beyond CG_EMIT_TAME in size. writes: the kernel that writes the state, and keeps the word.
@@ -66,7 +66,7 @@ struct cg_emitter {
   cg_emit_scope *scope;
   cg_emit_map states, sites;
   CG_VEC(cg_emit_span) spans;
-  CG_VEC(cg_emit_place_over) over;
+  CG_VEC(cg_emit_over) over;
   CG_VEC(cg_emit_wild) wild;
   void *state[8];                  // one slot for each backend, by its index in cg_backends
   CG_VEC(cg_emit_weight) weights;
@@ -121,8 +121,12 @@ void cg_emit_bind_symbol(cg_emitter *e, const cg_symbol *y, int index);
 bool cg_emit_is_set(const cg_plan_fn *f, uint32_t value);
 // Emits f and the regions that it calls as a new function of the plan.
 cg_emitted_fn cg_emit_fn(cg_emitter *e, cg_fn *f);
-// State whose old value nobody reads any more is written where it lies (compile/in_place.c). f: main, when all of it is there.
-void cg_emit_in_place(cg_emitter *e, cg_plan_fn *f);
+// compile/in_place.c. Fills e->over, before main is emitted.
+void cg_emit_find_over(cg_emitter *e);
+// Whether something that is still to be read may lie in the target's memory.
+bool cg_emit_lent(cg_emitter *e, const cg_emit_over *o);
+// Gives words for e->wild. f: main, when all of it is there.
+void cg_emit_keep_words(cg_emitter *e, cg_plan_fn *f);
 // The symbols that any of these functions needs from outside become further parameters of all of them, in one order.
 // Gives how many, and the caller's values for them.
 int cg_emit_share_symbols(cg_emitter *e, const cg_emitted_fn *fn, int nfns, int **values);

@@ -86,9 +86,10 @@ static void emit(cg_emitter *e) {
   *e->plan = (cg_plan){.target = "", .producer = "cierge " CIERGE_VERSION, .torch_min = "", .torch_max = "", .report = "",
                        .model = base_name(e->m->source)};
   cg_emit_site(e, &(cg_node){0}); // site 0: nowhere
+  cg_emit_find_over(e);
   cg_emitted_fn f = cg_emit_fn(e, e->m->main);
   symbols(e, &f);
-  cg_emit_in_place(e, e->plan->fn[f.index]);
+  cg_emit_keep_words(e, e->plan->fn[f.index]);
   inputs(e);
   cg_took(e->pipeline->opt, start, "kernels");
   start = cg_now();

@@ -1,92 +1,117 @@
-// State that nobody reads any more is written where it lies: a kernel's result that is to be the state's new value becomes the state's
-// own memory, and nothing is copied at the end of the call. A cache of thousands of rows then takes the time of the one row that is new.
-//
-// That needs all of: one kernel makes the value, and either begins it as a copy of the state or cannot fail half way; every other step
-// that reads the old value comes before that kernel, and keeps no pointer to it; no output, other update or other function reads it.
+// Which state, and which inputs that the program writes to, a region of main may write where they lie: those whose new value it makes
+// and whose old value nobody reads after it. How, the backend decides; a cache of thousands of rows then takes the time of the new row.
 #include <math.h>
 #include <string.h>
 
 #include "compile/compile.h"
+#include "ops/op.h"
+
+// What main does with the target of an update.
+typedef struct {
+  int last;     // order of the last node of main that reads it
+  bool held;    // somebody may keep its memory, or reads it at a time that is not known
+} use;
 
 typedef struct {
-  cg_emitter *e;
-  const cg_plan_fn *f;
-} view;
+  use *of;      // by update; value->mark is its number + 1
+  int order;    // of the node of main that is looked at, or that calls what is
+  bool passing; // who reads it now is done with it afterwards
+} uses;
 
-// The value whose memory v is; *all: from its beginning.
-static uint32_t root(const cg_plan_fn *f, uint32_t v, bool *all) {
-  *all = true;
-  for (; f->value[v].kind == CG_V_TENSOR && f->value[v].storage == CG_ST_ALIAS; v = f->value[v].of) *all &= f->value[v].offset_expr < 0;
+static void read_by(cg_value *v, void *u) {
+  uses *x = u;
+  if ((!v->constant && v->def) || !v->mark) return;
+  use *y = &x->of[v->mark - 1];
+  if (y->last < x->order) y->last = x->order;
+  y->held |= !x->passing;
+}
+
+static void read_in(uses *x, const cg_fn *f);
+
+static void read_by_functions(uses *x, const cg_arg *a) {
+  if (a->kind == CG_A_FN) read_in(x, a->fn);
+  for (int i = 0; a->kind == CG_A_LIST && i < a->list.n; i++) read_by_functions(x, &a->list.at[i]);
+}
+
+static void read_by_node(uses *x, const cg_node *n) {
+  cg_node_each_input(n, read_by, x);
+  for (int i = 0; i < n->nargs; i++) read_by_functions(x, &n->arg[i]);
+  if (n->callee) read_in(x, n->callee);
+}
+
+// What a function of main's hands on may be what it was given.
+static void read_in(uses *x, const cg_fn *f) {
+  for (const cg_node *n = f->first; n; n = n->next) read_by_node(x, n);
+  for (int i = 0; i < f->result.n; i++) cg_arg_each_value(&f->result.at[i], read_by, x);
+}
+
+static void look(cg_fn *main, uses *x) {
+  for (int i = 0; i < main->module->constants.n; i++)
+    if (main->module->constants.at[i]->value) main->module->constants.at[i]->value->mark = 0;
+  for (int f = 0; f < main->module->fns.n; f++)
+    for (int i = 0; i < main->module->fns.at[f]->param.n; i++) main->module->fns.at[f]->param.at[i]->mark = 0;
+  for (int i = 0; i < main->update.n; i++) main->update.at[i].target->mark = i + 1;
+  for (const cg_node *n = main->first; n; n = n->next) {
+    const cg_backend *b = n->callee ? cg_backend_find(n->callee->backend) : n->backend;
+    x->order = n->order;
+    x->passing = b && strcmp(b->name, "torch") && !(n->op && n->op->traits & CG_OP_CONTROL); // whose views keep its memory
+    read_by_node(x, n);
+  }
+  x->passing = false;
+  for (int i = 0; i < main->result.n; i++) cg_arg_each_value(&main->result.at[i], read_by, x);
+  for (int i = 0; i < main->update.n; i++) read_by(main->update.at[i].value, x);
+}
+
+static bool is_c_order(const cg_constant *c) {
+  if (!c || !c->type.stride) return true;
+  const cg_expr *const *dim = c->type.dim;
+  int64_t n = 1;
+  for (int i = c->type.rank; i-- > 0; n *= dim[i]->value)
+    if (dim[i]->value != 1 && c->type.stride[i]->value != n) return false;
+  return true;
+}
+
+// What the region knows the target by; NULL: by several names.
+static cg_value *inside(const cg_node *call, cg_value *target) {
+  cg_value *as = target;
+  for (int i = 0; i < call->nargs && !target->constant; i++) {
+    if (call->arg[i].kind != CG_A_VALUE || call->arg[i].value != target) continue;
+    if (as != target) return NULL;
+    as = call->callee->param.at[i];
+  }
+  return as;
+}
+
+static void offer(cg_emitter *e, const cg_update *u, const use *y) {
+  const cg_node *n = u->value->def;
+  if (u->value->constant || !n || !n->callee || y->held || y->last > n->order || !is_c_order(u->target->constant)) return;
+  cg_emit_over o = {n->callee, u->value->index, inside(n, u->target), u->target};
+  for (int i = 0; i < e->over.n; i++)
+    if (e->over.at[i].region == o.region && e->over.at[i].result == o.result) return;
+  if (o.target) CG_PUSH(e->s, &e->over, o);
+}
+
+void cg_emit_find_over(cg_emitter *e) {
+  cg_fn *main = e->m->main;
+  uses x = {.of = CG_NEW_ARRAY(e->s, use, main->update.n + 1)};
+  if (!main->update.n) return;
+  cg_fn_number(main);
+  look(main, &x);
+  for (int i = 0; i < main->update.n; i++) offer(e, &main->update.at[i], &x.of[i]);
+}
+
+static uint32_t root(const cg_plan_fn *f, uint32_t v) {
+  while (f->value[v].kind == CG_V_TENSOR && f->value[v].storage == CG_ST_ALIAS) v = f->value[v].of;
   return v;
 }
 
-static bool lies_in(const cg_plan_fn *f, uint32_t v, uint32_t memory) {
-  bool all;
-  return f->value[v].kind == CG_V_TENSOR && root(f, v, &all) == memory;
-}
-
-// Bytes of a tensor of fixed sizes in C order; -1: it is none.
-static int64_t bytes(const cg_plan_fn *f, const cg_plan_value *v) {
-  int64_t n = (int64_t)cg_dtypes[v->dtype].size, stride = 1;
-  for (uint32_t d = v->rank; d-- > 0;) {
-    const cg_plan_expr *x = &f->expr[v->dim[d]];
-    if (x->n != 1 || x->item[0].op != CG_E_INT || __builtin_mul_overflow(n, x->item[0].arg, &n)) return -1;
-    if (v->stride && x->item[0].arg != 1 && v->stride[d] != stride) return -1;
-    stride *= x->item[0].arg;
-  }
-  return n;
-}
-
-// The one step that writes to `memory`, a kernel; -1: there is none such.
-static int64_t writer(const cg_plan_fn *f, uint32_t memory) {
-  int64_t found = -1;
-  for (uint32_t i = 0; i < f->n_steps; i++)
-    for (uint32_t k = 0; k < f->step[i].n_out; k++) {
-      if (!lies_in(f, f->step[i].out[k], memory)) continue;
-      if (found >= 0 || f->step[i].kind != CG_STEP_KERNEL || f->step[i].out[k] != memory) return -1;
-      found = i;
-    }
-  return found;
-}
-
-// Whether the kernel that makes `value` may write it over `state`. *of: its operand that is the state, which it begins as a copy of;
-// -1: none is, and the kernel cannot fail.
-static bool may_lie_over(const view *x, uint32_t value, uint32_t state, int64_t *of) {
-  bool sure = false, all;
-  *of = -1;
-  for (int i = 0; i < x->e->over.n; i++) {
-    const cg_emit_place_over *o = &x->e->over.at[i];
-    if (o->fn != x->f || o->value != value) continue;
-    if (o->of < 0) sure = true;
-    else if (root(x->f, (uint32_t)o->of, &all) == state && all) *of = o->of;
-  }
-  return sure || *of >= 0;
-}
-
-// Whether step i reads `state` in a way that is over when it ends.
-static bool read_by(const cg_plan_fn *f, uint32_t i, uint32_t state, int64_t but, bool *harmless) {
-  const cg_plan_step *s = &f->step[i];
-  bool reads = false;
-  for (uint32_t k = 0; k < s->n_in; k++) reads |= (int64_t)s->in[k] != but && lies_in(f, s->in[k], state);
-  *harmless = s->kind == CG_STEP_KERNEL || s->kind == CG_STEP_COPY || s->kind == CG_STEP_ITEM || s->kind == CG_STEP_ASSERT;
-  return reads;
-}
-
-static bool nobody_reads(const view *x, uint32_t state, int64_t from, int64_t of, const cg_plan_update *mine) {
-  const cg_plan_fn *f = x->f;
-  bool harmless;
-  for (uint32_t i = 0; i < f->n_steps; i++)
-    if (read_by(f, i, state, i == from ? of : -1, &harmless) && (i >= from || !harmless)) return false;
-  for (uint32_t i = 0; i < f->n_results; i++)
-    if (lies_in(f, f->result[i], state)) return false;
-  for (uint32_t i = 0; i < f->n_updates; i++)
-    if (&f->update[i] != mine && (lies_in(f, f->update[i].value, state) || f->update[i].target == state)) return false;
-  for (uint32_t k = 0; k < x->e->plan->n_fns; k++) {
-    const cg_plan_fn *g = x->e->plan->fn[k];
-    for (uint32_t i = 0; g != f && i < g->n_values; i++)
-      if (g->value[i].kind == CG_V_TENSOR && g->value[i].storage == CG_ST_STATE && g->value[i].index == f->value[state].index) return false;
-  }
-  return true;
+// A region that came before may have given an input's memory on as a view of it.
+bool cg_emit_lent(cg_emitter *e, const cg_emit_over *o) {
+  uint32_t of = (uint32_t)cg_emit_value(e, o->in_main);
+  for (const cg_node *n = e->m->main->first; n && n->callee != o->region; n = n->next)
+    for (int k = 0; k < n->nresults; k++)
+      if (n->result[k]->type.kind == CG_T_TENSOR && root(e->fn, (uint32_t)cg_emit_value(e, n->result[k])) == of) return true;
+  return false;
 }
 
 // ---------------------------------------------------------------- what may be among its elements
@@ -116,39 +141,30 @@ static bool may_be_wild(const cg_constant *c) {
   return false;
 }
 
-// A word of state that says so, kept by the kernel that writes to the state; all who asked for it get it.
-static void keep_word(const view *x, uint32_t state, uint32_t made, const cg_constant *c) {
-  cg_emitter *e = x->e;
-  cg_plan_fn *f = (cg_plan_fn *)(uintptr_t)x->f;
-  bool kept = false, all;
-  for (int i = 0; i < e->wild.n; i++) kept |= e->wild.at[i].fn == f && e->wild.at[i].writes && e->wild.at[i].of == made;
-  if (!kept) return;
+// A word of state that says so, kept by the kernels that write to the state; all who asked for it get it.
+static void keep_word(cg_emitter *e, cg_plan_fn *f, uint32_t state, const cg_constant *c) {
+  bool asked = false;
+  for (int i = 0; i < e->wild.n; i++) asked |= e->wild.at[i].fn == f && root(f, e->wild.at[i].of) == state;
+  if (!asked) return;
+  for (uint32_t i = 0; i < f->n_steps; i++)
+    for (uint32_t k = 0; k < f->step[i].n_out; k++) {
+      bool kept = root(f, f->step[i].out[k]) != state;
+      for (int w = 0; w < e->wild.n; w++) kept |= e->wild.at[w].fn == f && e->wild.at[w].writes && e->wild.at[w].of == f->step[i].out[k];
+      if (!kept) return;
+    }
   int64_t *word = CG_NEW(e->s, int64_t);
   *word = may_be_wild(c);
   int made_now = cg_emit_constant(e, "", CG_I64, 0, NULL, word, sizeof *word);
   cg_plan_value slot = f->value[made_now];
   slot.storage = CG_ST_STATE, slot.index = e->plan->n_states++;
   for (int i = 0; i < e->wild.n; i++)
-    if (e->wild.at[i].fn == f && root(f, e->wild.at[i].of, &all) == state) f->value[e->wild.at[i].flag] = slot;
+    if (e->wild.at[i].fn == f && root(f, e->wild.at[i].of) == state) f->value[e->wild.at[i].flag] = slot;
 }
 
-// ---------------------------------------------------------------- one update
-
-static void place(const view *x, const cg_plan_update *u, const cg_constant *c) {
-  const cg_plan_fn *f = x->f;
-  bool all;
-  uint32_t state = u->target, made = root(f, u->value, &all);
-  int64_t of, size = bytes(f, &f->value[state]), from = writer(f, made);
-  if (f->value[state].storage != CG_ST_STATE || f->value[made].storage != CG_ST_ARENA || !all || made < state) return;
-  if (size < 0 || bytes(f, &f->value[made]) != size || from < 0) return;
-  if (!may_lie_over(x, made, state, &of) || !nobody_reads(x, state, from, of, u)) return;
-  f->value[made].storage = CG_ST_ALIAS;
-  f->value[made].of = state;
-  f->value[made].offset_expr = -1;
-  if (of >= 0) keep_word(x, state, made, c);
-}
-
-void cg_emit_in_place(cg_emitter *e, cg_plan_fn *f) {
-  view x = {e, f};
-  for (uint32_t i = 0; i < f->n_updates; i++) place(&x, &f->update[i], e->m->main->update.at[i].target->constant);
+void cg_emit_keep_words(cg_emitter *e, cg_plan_fn *f) {
+  for (uint32_t i = 0; i < f->n_updates; i++) {
+    const cg_plan_update *u = &f->update[i];
+    const cg_constant *c = e->m->main->update.at[i].target->constant;
+    if (c && f->value[u->value].kind == CG_V_TENSOR && root(f, u->value) == u->target) keep_word(e, f, u->target, c);
+  }
 }

@@ -37,6 +37,14 @@ static bool read_write(cg_module *m, const cg_node *n, span *out) {
 
 // ---------------------------------------------------------------- reading a slice of what was written
 
+// Whether v is made by writing to what the program updates: that is best read as it is by then, for it may be written where it lies.
+static bool is_updated(const cg_fn *f, cg_value *v) {
+  while (v->def && is_scatter(v->def) && cg_self(v->def)) v = cg_self(v->def);
+  bool found = v->constant && v->constant->mutated;
+  for (int i = 0; i < f->update.n && !v->def && !found; i++) found = f->update.at[i].target == v;
+  return found;
+}
+
 bool cg_decompose_slice(cg_module *m, cg_node *n) {
   cg_value *x = cg_self(n);
   span want, have;
@@ -46,7 +54,7 @@ bool cg_decompose_slice(cg_module *m, cg_node *n) {
   cg_rewrite r = cg_rewrite_begin(m, n);
   if (read_write(m, from->def, &have) && have.dim == want.dim && have.start == want.start && have.length == want.length && have.drops == want.drops)
     return cg_rewrite_by(&r, cg_make_cast(&r, cg_r_tensor(from->def, "src"), x->type.dtype));
-  if (from == x) return false;
+  if (from == x || is_updated(n->fn, from)) return false;
   cg_arg arg[8];
   memcpy(arg, n->arg, (size_t)n->nargs * sizeof *arg);
   arg[0] = cg_a_value(from);
@@ -133,4 +141,37 @@ bool cg_decompose_scatter_half(cg_module *m, cg_node *n) {
     arg[i] = v && v->type.dtype == self->type.dtype ? cg_av(cg_make_cast(&r, v, CG_F32)) : n->arg[i];
   }
   return cg_rewrite_by(&r, cg_make_cast(&r, cg_make_node(&r, n->schema->key, 1, n->nargs, arg)->result[0], self->type.dtype));
+}
+
+// ---------------------------------------------------------------- as PyTorch's functional dialect writes select_scatter
+
+// Whether mask is arange(n) == index along one of its dimensions, all others being 1: which.
+static bool read_mask(const cg_value *mask, int *dim, int64_t *index) {
+  const cg_node *n = mask->def;
+  int64_t start = 0, step = 1, size = -1;
+  if (!n || !cg_node_is_op(n, "aten::eq.Scalar") || !cg_arg_int_const(&n->arg[1], index)) return false;
+  for (int d = 0; d < mask->type.rank; d++) {
+    if (cg_x_is(mask->type.dim[d], 1)) continue;
+    if (size >= 0 || !cg_x_is_int(mask->type.dim[d])) return false;
+    *dim = d, size = mask->type.dim[d]->value;
+  }
+  if (size < 0) return false;
+  n = cg_self(n) ? cg_self(n)->def : NULL;
+  while (n && (cg_node_is_op(n, "aten::view") || cg_node_is_op(n, "aten::reshape") || cg_node_is_op(n, "aten::unsqueeze"))) n = cg_self(n) ? cg_self(n)->def : NULL;
+  if (!n || strncmp(n->schema->key, "aten::arange", 12) || !cg_x_is(n->result[0]->type.dim[0], size)) return false;
+  if (cg_node_arg(n, "start") && !cg_arg_int_const(cg_node_arg(n, "start"), &start)) return false;
+  if (cg_node_arg(n, "step") && !cg_arg_int_const(cg_node_arg(n, "step"), &step)) return false;
+  return start == 0 && step == 1 && *index >= 0 && *index < size;
+}
+
+bool cg_decompose_where(cg_module *m, cg_node *n) {
+  cg_value *mask = cg_self(n), *src = cg_arg_tensor(&n->arg[1]), *self = cg_arg_tensor(&n->arg[2]);
+  const cg_type *t = &n->result[0]->type;
+  int dim = 0;
+  int64_t index;
+  if (!mask || !src || !self || t->kind != CG_T_TENSOR || !cg_type_equal(&src->type, t) || !cg_type_equal(&self->type, t)) return false;
+  if (mask->type.rank != t->rank || !read_mask(mask, &dim, &index) || mask->type.dim[dim] != t->dim[dim]) return false;
+  cg_rewrite r = cg_rewrite_begin(m, n);
+  cg_value *row = cg_make(&r, "aten::select.int", 3, cg_av(src), cg_a_int(m, dim), cg_a_int(m, index));
+  return cg_rewrite_by(&r, cg_make(&r, "aten::select_scatter", 4, cg_av(self), cg_av(row), cg_a_int(m, dim), cg_a_int(m, index)));
 }

@@ -14,6 +14,8 @@ enum {
 
 static const cg_op table[] = {
 #define POINTWISE(k, rule, f, i, b) {.key = k, .traits = POINT, .infer = cg_infer_##rule, .body_float = f, .body_int = i, .body_bool = b},
+#define POINTWISE_OR(k, rule, f, i, b, dec) \
+  {.key = k, .traits = POINT | CG_OP_COMPOSITE, .infer = cg_infer_##rule, .body_float = f, .body_int = i, .body_bool = b, .decompose = cg_decompose_##dec},
 #define WRAPPED(k, rule, f, i, b) {.key = k, .traits = POINT | CG_OP_WRAPS, .infer = cg_infer_##rule, .body_float = f, .body_int = i, .body_bool = b},
 #define LOWERED(k, t, rule, low) {.key = k, .traits = t, .infer = cg_infer_##rule, .lower = cg_lower_##low},
 #define COMPOSITE(k, t, rule, dec) {.key = k, .traits = CG_OP_COMPOSITE | (t), .infer = cg_infer_##rule, .decompose = cg_decompose_##dec},

@@ -6,6 +6,7 @@
 #define INFER(rule) const char *cg_infer_##rule(cg_module *m, cg_node *n);
 #define LOWERING(rule) const char *cg_lower_##rule(te *t, const cg_node *n, te_compute *out);
 #define POINTWISE(key, rule, ...) INFER(rule)
+#define POINTWISE_OR(key, rule, f, i, b, dec) INFER(rule) bool cg_decompose_##dec(cg_module *m, cg_node *n);
 #define WRAPPED(key, rule, ...) INFER(rule)
 #define LOWERED(key, traits, rule, low) INFER(rule) LOWERING(low)
 #define COMPOSITE(key, traits, rule, dec) INFER(rule) bool cg_decompose_##dec(cg_module *m, cg_node *n);
@@ -18,6 +19,7 @@
 #undef INFER
 #undef LOWERING
 #undef POINTWISE
+#undef POINTWISE_OR
 #undef WRAPPED
 #undef LOWERED
 #undef COMPOSITE

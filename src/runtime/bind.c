@@ -241,6 +241,27 @@ static cierge_status *take_sizes(cierge_context *c) {
 
 static uint64_t nothing; // where empty tensors without data lie
 
+// Where tensor t lies: bytes *low up to *high.
+static void extent(const DLTensor *t, uint32_t es, uintptr_t *low, uintptr_t *high) {
+  int64_t last = 0, size = 1;
+  for (int32_t d = t->ndim; d-- > 0; size *= t->shape[d]) last += (t->shape[d] - 1) * (t->strides ? t->strides[d] : size);
+  *low = (uintptr_t)t->data + t->byte_offset;
+  *high = t->data && size ? *low + ((uintptr_t)last + 1) * es : *low;
+}
+
+// Whether another input lies in the memory of input i, which the program may write to before it reads that one.
+static bool is_shared(const cierge_context *c, uint32_t i) {
+  const cg_plan *plan = c->p->plan;
+  uintptr_t low, high, from, to;
+  extent(&c->given[i].t, cg_dtypes[plan->input[i].dtype].size, &low, &high);
+  for (uint32_t k = 0; k < plan->n_inputs; k++) {
+    if (k == i || plan->input[k].param < 0 || plan->fn[0]->value[plan->fn[0]->param[plan->input[k].param]].kind != CG_V_TENSOR) continue;
+    extent(&c->given[k].t, cg_dtypes[plan->input[k].dtype].size, &from, &to);
+    if (from < high && low < to) return true;
+  }
+  return false;
+}
+
 // Memory in C order is used in place, other memory is copied.
 // Sets c->bound where nothing but sizes can be another at the next call: no numbers, no strides.
 static cierge_status *take_data(cierge_context *c) {
@@ -254,7 +275,8 @@ static cierge_status *take_data(cierge_context *c) {
     cg_slot *s = &f->slot[v];
     uint32_t es = cg_dtypes[x->dtype].size;
     s->data = g->t.data ? (char *)g->t.data + g->t.byte_offset : (char *)&nothing;
-    if (cg_is_c_order(s->size, g->t.strides, x->rank) && !((uintptr_t)s->data & ((es < 8 ? es : 8) - 1))) continue;
+    bool shared = c->p->plan->input[i].mutated && is_shared(c, i);
+    if (cg_is_c_order(s->size, g->t.strides, x->rank) && !((uintptr_t)s->data & ((es < 8 ? es : 8) - 1)) && !shared) continue;
     if (!cg_buffer_need(&g->staging, s->bytes)) return cg_no_memory();
     bound = false;
     cg_copy_strided(g->staging.at, NULL, s->data, g->t.strides, s->size, x->rank, es);

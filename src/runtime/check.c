@@ -120,10 +120,11 @@ static bool read(checker *k, uint32_t i, uint32_t step) {
   return true;
 }
 
-// All of a state, of main: a kernel may write it where it lies.
-static bool is_state_in_place(const checker *k, uint32_t i) {
-  const cg_plan_value *v = value(k, i);
-  return k->fn == k->plan->fn[0] && v->kind == CG_V_TENSOR && v->storage == CG_ST_ALIAS && v->offset_expr < 0 && value(k, v->of)->storage == CG_ST_STATE;
+// In main, a state or an input that the program writes to, or a part of it: a kernel may write it where it lies.
+static bool is_in_place(const checker *k, uint32_t i) {
+  const cg_plan_value *v = value(k, i), *root = value(k, k->info->value[i].root);
+  if (k->fn != k->plan->fn[0] || v->kind != CG_V_TENSOR || v->storage != CG_ST_ALIAS) return false;
+  return root->storage == CG_ST_STATE || (root->storage == CG_ST_PARAM && k->plan->input_of[root->index]->mutated);
 }
 
 static bool write(checker *k, uint32_t i, uint32_t step) {
@@ -135,7 +136,7 @@ static bool write(checker *k, uint32_t i, uint32_t step) {
     return true;
   }
   uint32_t root = k->info->value[i].root;
-  if (is_state_in_place(k, i)) return true;
+  if (is_in_place(k, i)) return read_sizes(k, i);
   if (value(k, root)->storage != CG_ST_ARENA && value(k, root)->storage != CG_ST_TORCH) return bad(k, "step %u writes to value %u %s", step, i, v->name);
   if (!read_sizes(k, i) || !read_sizes(k, root)) return false;
   k->made[i] = k->made[root] = true;
@@ -218,7 +219,7 @@ static bool check_types(checker *k, const cg_plan_step *s) {
     const cg_plan_value *v = value(k, s->out[i]);
     if (v->kind == CG_V_LATE && s->kind != CG_STEP_TORCH) return bad(k, "value %u %s has no memory of its kind of step", s->out[i], v->name);
     if (v->kind != CG_V_TENSOR) continue;
-    bool fits = s->kind == CG_STEP_TORCH ? v->storage == CG_ST_TORCH : is_arena(k, s->out[i]) || (s->kind == CG_STEP_KERNEL && is_state_in_place(k, s->out[i]));
+    bool fits = s->kind == CG_STEP_TORCH ? v->storage == CG_ST_TORCH : is_arena(k, s->out[i]) || (s->kind == CG_STEP_KERNEL && is_in_place(k, s->out[i]));
     if (!fits) return bad(k, "value %u %s has no memory of its kind of step", s->out[i], v->name);
   }
   for (uint32_t i = 0; i < s->n_in; i++)

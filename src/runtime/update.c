@@ -29,6 +29,12 @@ cierge_status *cg_save_updates(cg_frame *f) {
   return NULL;
 }
 
+// Whether the call has the input's own memory (bind.c), no copy of it.
+static bool is_callers(const cg_frame *f, const cg_plan_value *target) {
+  const cg_plan *plan = f->c->p->plan;
+  return f->slot[plan->fn[0]->param[target->index]].data != f->c->given[plan->input_of[target->index] - plan->input].staging.at;
+}
+
 static void write_input(cg_frame *f, const cg_plan_value *target, const void *from) {
   const cg_plan *plan = f->c->p->plan;
   const DLTensor *t = &f->c->given[plan->input_of[target->index] - plan->input].t;
@@ -41,7 +47,10 @@ cierge_status *cg_write_updates(cg_frame *f) {
   for (uint32_t i = 0; i < plan->n_updates; i++) {
     const cg_plan_update *u = &plan->update[i];
     const cg_plan_value *target = &plan->value[u->target];
-    if (is_done(f, u)) continue;
+    if (is_done(f, u)) {
+      if (target->storage == CG_ST_PARAM && !is_callers(f, target)) write_input(f, target, f->slot[u->target].data);
+      continue;
+    }
     cg_view v;
     cierge_status *st = cg_view_of(f, u->value, &v);
     if (st) return st;

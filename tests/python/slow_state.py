@@ -1,6 +1,7 @@
 """State that a program writes to: under two names, in overlapping parts, by strides; what each call gives and leaves behind is PyTorch's."""
 import copy
 import random
+import re
 import time
 
 from common import SCRATCH, cli, close, compile, export, main, np, torch
@@ -195,31 +196,46 @@ def test_repeated_heads():
 # ---------------------------------------------------------------- written where it lies
 
 WRITES = """
-s.{k}.index_copy_(1, i, x)
-s.{k}.index_add_(1, i, x, alpha=2)
-s.{k}.index_fill_(1, i, 3)
-s.{k}[:, i] = x
-s.{k}.index_put_((j, i), x[0], accumulate=True)
-s.{k}.scatter_(1, i.view(1, 1, 1).expand(2, 1, 4), x)
-s.{k}.scatter_add_(1, i.view(1, 1, 1).expand(2, 1, 4), x)
-s.{k}.scatter_reduce_(1, i.view(1, 1, 1).expand(2, 1, 4), x, 'amax', include_self=False)
-s.{k}.copy_(x.expand(2, 6, 4))
-s.{k}.copy_(s.{o} + 1)
-s.{k}[:, 1:3] = x
-s.{k}[:, 2].copy_(x[:, 0])
-s.{k}[1].mul_(0.5)
-s.{k}.mul_(0.5)
-s.{k}.index_copy_(1, i, s.{k}[:, :1] + 1)
-s.{k}.index_copy_(1, i, s.{o}[:, 2:3])
-s.{k}.view(-1)[:3].neg_()
+{k}.index_copy_(1, i, x)
+{k}.index_add_(1, i, x, alpha=2)
+{k}.index_fill_(1, i, 3)
+{k}[:, i] = x
+{k}.index_put_((j, i), x[0], accumulate=True)
+{k}.scatter_(1, i.view(1, 1, 1).expand(2, 1, 4), x)
+{k}.scatter_add_(1, i.view(1, 1, 1).expand(2, 1, 4), x)
+{k}.scatter_reduce_(1, i.view(1, 1, 1).expand(2, 1, 4), x, 'amax', include_self=False)
+{k}.copy_(x.expand(2, 6, 4))
+{k}.copy_({o} + 1)
+{k}[:, 1:3] = x
+{k}[:, 2].copy_(x[:, 0])
+{k}[1].mul_(0.5)
+{k}.mul_(0.5)
+{k}.index_copy_(1, i, {k}[:, :1] + 1)
+{k}.index_copy_(1, i, {o}[:, 2:3])
+{k}.view(-1)[:3].neg_()
+{k}[:, 0] = {k}[:, 1]
+{k}[:, ::2].add_(x)
+{k}[1, 2:5].mul_({o}[0, 1:4])
+{k}[0, 1, 2] = {o}[1, 1, 1]
+{k}.transpose(1, 2)[:, 3].add_(1)
+{k}.transpose(0, 2)[3, 1:4] = x[:, 0, 0]
+{k}.diagonal(0, 1, 2).copy_({k}[:, 5])
+{k}.as_strided((2, 3), (7, 2), 5).add_({o}[:, 1, :3])
+{k}.copy_({k}.roll(1, 1))
+{k}.copy_({k}.softmax(-1))
+{k}.copy_({o})
+{k}.sigmoid_().add_({o})
+{k}.masked_fill_({o} > 0, 2)
+{k}.copy_({k} @ {o}[0, :4])
+{k}[{k} > 0] = 3.
 """
 READS = """
-s.{k}.sum(1)
-s.{k} + 0
-s.{k}[:, :2] * x
-s.{k}
-s.{k}.transpose(1, 2)
-torch.nn.functional.scaled_dot_product_attention(x, s.{k}, s.{o})
+{k}.sum(1)
+{k} + 0
+{k}[:, :2] * x
+{k}
+{k}.transpose(1, 2)
+torch.nn.functional.scaled_dot_product_attention(x, {k}, {o})
 """
 
 
@@ -227,26 +243,26 @@ def random_program(rng, names):
     """Lines that write to buffers and read them, before and after."""
     lines, outputs = [], []
     for n in range(rng.randint(3, 7)):
-        k, o = rng.sample(names, 2)
+        k, o = rng.choices(names, k=2)
         if rng.random() < 0.6:
             lines.append(rng.choice(WRITES.split("\n")[1:-1]).format(k=k, o=o))
         else:
             text = rng.choice(READS.split("\n")[1:-1]).format(k=k, o=o)
             lines.append(f"y{n} = ({text})" + (".clone()" if rng.random() < 0.5 else ""))
             outputs.append(f"y{n}")
-    return "def f(s, i, j, x):\n" + "".join(f"    {line}\n" for line in lines) + f"    return {', '.join(outputs + ['x.sum()'])},\n"
+    return "def f(s, i, j, x, m):\n" + "".join(f"    {line}\n" for line in lines) + f"    return {', '.join(outputs + ['x.sum()'])},\n"
 
 
 def random_programs(seeds, alias):
     for seed in seeds:
-        names = ["k", "o", "same"] if alias else ["k", "o"]
+        names = ["s.k", "s.o", "s.same" if alias else "m"]
         text, scope = random_program(random.Random(seed), names), {"torch": torch}
         exec(text, scope)
 
         def make():
             b = {n: torch.arange(48.).sub(20).div(7 + m).reshape(2, 6, 4) for m, n in enumerate(("k", "o"))}
             return {**b, "same": b["k"]} if alias else b
-        calls = [(torch.tensor([i]), torch.tensor([1]), torch.full((2, 1, 4), i / 4).cumsum(2)) for i in (3, 0, 5)]
+        calls = [(torch.tensor([i]), torch.tensor([1]), torch.full((2, 1, 4), i / 4).cumsum(2), torch.linspace(-i, 2, 48).reshape(2, 6, 4)) for i in (3, 0, 5)]
         try:
             check(f"random_{seed}", make, scope["f"], calls, TRAINING if alias else (False, True), native=False)
         except Exception:
@@ -257,6 +273,50 @@ def random_programs(seeds, alias):
 def test_random_state():
     random_programs(range(3), False)
     random_programs(range(100, 105), True)
+
+
+IN_PLACE = """
+k.index_copy_(1, i, x); k.index_add_(1, i, x, alpha=2)
+k[:, i] = x; k.index_put_((j, i), x[0], accumulate=True)
+k[:, 1:3] = x; k[:, ::3].neg_(); k.view(-1)[:3].neg_()
+k[1, 2:5].mul_(x[0]); k.transpose(1, 2)[:, 3].add_(1); k.diagonal(0, 1, 2).zero_()
+k.mul_(0.5).add_(x)
+k.copy_(o + 1)
+k.mul_(0.9); k[:, 2] = 3.; k.index_copy_(1, i, x)
+k[:, :4] = x; k[:, 2:6] = k[:, 2:6] * 2; k[:, 0] = k[:, 1]
+"""
+
+
+def test_nothing_as_large_as_the_state_is_made():
+    """The call's own memory holds no copy of what is written to."""
+    def state():
+        return torch.zeros(2, 50, 64)
+    x = (torch.tensor([3]), torch.tensor([1]), torch.randn(2, 1, 64), state(), state())
+    for line in IN_PLACE.split("\n")[1:-1]:
+        for name, dialect in (("s.k", True), ("k", False)):
+            scope, body = {}, re.sub(r"(?<!\w)k(?=[.[])", name, line)
+            exec(f"def f(s, i, j, x, k, o):\n    {body}\n    return x + 1, {name}[:, 1:3] * 2\n", scope)
+            artifact, _ = compile(export(Model({"k": state()}, scope["f"]), x, "in_place", functional=dialect), "--require-native")
+            needed = int(re.search(r"at least (\d+) are needed", cierge.inspect(artifact))[1])
+            assert needed < state().nbytes, (line, name, dialect, needed)
+
+
+def test_inputs_that_share_memory():
+    """One tensor given twice, strided ones, ones that do not lie as memory should: written to as a program of values would."""
+    def f(s, i, a, b):
+        a.index_copy_(0, i, b[:1] * 2)
+        b.mul_(3)
+        return a + b
+    program = export(Model({}, f), (torch.tensor([1]), torch.ones(4, 6), torch.ones(4, 6)), "shared")
+    context = cierge.load(compile(program, "--require-native")[0]).context(threads=2)
+    x, y, z = torch.randn(6, 4).t(), torch.randn(5, 6), torch.randn(25)[1:].view(4, 6)
+    for a, b, apart in ((x, y[:4], True), (z, x, True), (y[:4], y[1:], False), (x, x, False)):
+        mine, theirs = (a.clone(), b.clone()), (a, b)
+        want = f(None, torch.tensor([2]), *mine)
+        close(torch.from_dlpack(context.run(torch.tensor([2]), *theirs)[0]), want)
+        for p, q in zip(theirs, mine):
+            if apart:
+                close(p, q)
 
 
 def state_errors(f, calls, bad):

@@ -85,7 +85,7 @@ static bool long_runs(const cg_info *cat, const cg_info *x, int dim, const cg_ex
 static bool may_move(const assembly *a, const cg_info *x, const cg_info *cat) {
   const cg_type *t = &x->value->type, *whole = &cat->value->type;
   bool alike = t->rank == whole->rank ? x->channels_last == cat->channels_last : !x->channels_last && !cat->channels_last;
-  return !x->whole && !a->rigid[x->index] && t->dtype == whole->dtype && alike && (x->root || x->compute->kind == TE_MAP);
+  return !x->whole && !x->state && !a->rigid[x->index] && t->dtype == whole->dtype && alike && (x->root || x->compute->kind == TE_MAP);
 }
 
 static bool lies_there(const cg_info *cat, const piece *p) {
@@ -170,5 +170,5 @@ void cg_c_assemble(cg_sched *c) {
   if (!n) return;
   find_rigid(&a);
   for (int i = 0; i < n; i++)
-    if (todo[i]->root) assemble(&a, todo[i]);
+    if (todo[i]->root && !todo[i]->state) assemble(&a, todo[i]);
 }

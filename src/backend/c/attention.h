@@ -1,7 +1,7 @@
 // Attention that a model writes out (matmul, softmax, matmul) as one node of the region.
 #ifndef CG_BACKEND_C_ATTENTION_H
 #define CG_BACKEND_C_ATTENTION_H
-#include "ir/ir.h"
+#include "ops/te.h"
 
 // What happens to scaled scores before the softmax, step by step: `kinds` of the node.
 typedef enum {
@@ -17,6 +17,8 @@ enum { CG_SCORES_STEPS = 4 };
 void cg_c_find_attention(cg_fn *f);
 // heads.c: attention nodes of f read key and value heads that are repeated for grouped queries where they lie.
 void cg_c_share_heads(cg_fn *f);
+// A te_resolver: element idx of a view as an element of `below`.
+te_expr *cg_c_at_below(te *t, cg_value *v, te_expr **idx, void *below);
 // What v is a view of, in its region.
 cg_value *cg_c_behind(cg_value *v);
 // Whether an attention node reads v as its keys or values, and whether a kernel that writes rows into a tensor made v.

@@ -32,8 +32,11 @@ static void lower(cg_emitter *e, cg_fn *f) {
   c->t = te_new(e->m, cg_c_resolve, c);
   cg_c_find_attention(f);
   cg_c_share_heads(f);
+  cg_c_find_states(c);
   cg_c_infos(c);
+  cg_c_note_states(c);
   cg_c_roots(c);
+  cg_c_prove_states(c);
   cg_c_assemble(c);
   cg_c_groups(c);
   for (int i = 0; i < c->group.n; i++) {

@@ -130,14 +130,7 @@ void cg_c_place_members(cg_sched *c, cg_group *g) {
 
 // ---------------------------------------------------------------- what a root reads
 
-typedef struct {
-  CG_VEC(cg_info *) roots;          // of this region
-  CG_VEC(const cg_value *) values;  // everything loaded
-  bool index_check;
-  int work;
-} reads;
-
-static void collect(cg_sched *c, const te_expr *e, reads *r) {
+static void collect(cg_sched *c, const te_expr *e, cg_reads *r) {
   if (!cg_c_first(c, e)) return;
   if (e->kind == TE_LOAD) {
     cg_info *x = cg_c_info(e->value);
@@ -149,22 +142,22 @@ static void collect(cg_sched *c, const te_expr *e, reads *r) {
   for (int i = 0; i < e->nargs; i++) collect(c, e->arg[i], r);
 }
 
-typedef struct { cg_sched *c; reads *r; } input_reads;
+typedef struct { cg_sched *c; cg_reads *r; } input_reads;
 
-// What a template reads: the stored values behind its arguments.
-static void template_read(cg_value *v, void *u) {
-  input_reads *in = u;
+void cg_c_template_reads(cg_sched *c, cg_value *v, cg_reads *r) {
   if (v->type.kind != CG_T_TENSOR) return;
-  te_expr **idx = CG_NEW_ARRAY(in->c->s, te_expr *, v->type.rank + 1);
-  for (int i = 0; i < v->type.rank; i++) idx[i] = te_new_var(in->c->t, v->type.dim[i]);
-  te_expr *e = te_at(in->c->t, v, idx);
-  cg_c_begin(in->c);
-  collect(in->c, e, in->r);
+  te_expr *e = te_at(c->t, v, cg_c_anywhere(c, v->type.rank, v->type.dim));
+  cg_c_begin(c);
+  collect(c, e, r);
 }
 
-// By itself, in no group.
-static reads reads_alone(cg_sched *c, cg_info *x) {
-  reads r = {0};
+static void template_read(cg_value *v, void *u) {
+  input_reads *in = u;
+  cg_c_template_reads(in->c, v, in->r);
+}
+
+cg_reads cg_c_reads_alone(cg_sched *c, cg_info *x) {
+  cg_reads r = {0};
   cg_c_enter(c, NULL);
   if (x->compute->kind == TE_KERNEL) {
     input_reads in = {c, &r};
@@ -193,13 +186,13 @@ static reads reads_alone(cg_sched *c, cg_info *x) {
 
 enum { LOOK_BACK = 24 }; // groups that a root is tried in
 
-static bool shares(const cg_group *g, const reads *r, cg_sched *c) {
+static bool shares(const cg_group *g, const cg_reads *r, cg_sched *c) {
   for (int i = 0; i < r->roots.n; i++)
     if (r->roots.at[i]->group == g) return true;
   if (g->anchor) return false;
   for (int k = 0; k < g->member.n; k++) {
     cg_info *m = g->member.at[k];
-    reads other = {0};
+    cg_reads other = {0};
     cg_c_begin(c);
     if (m->element) collect(c, m->element, &other);
     if (m->final) collect(c, m->final, &other);
@@ -263,9 +256,19 @@ static bool empty(int n, const cg_expr *const *dim) {
   return false;
 }
 
-static bool try_join(cg_sched *c, cg_group *g, cg_info *x, const reads *r) {
+// What is written to a state is written as a whole, once: nothing beside it may fail half way, and no later pass may look again at what
+// was there before.
+static bool state_allows(const cg_group *g, const cg_info *x, const cg_reads *r) {
+  bool writes = false;
+  for (int i = 0; i < g->member.n; i++) writes |= g->member.at[i]->writes;
+  if ((x->writes && g->raises) || (writes && r->index_check) || (x->rereads && g->over)) return false;
+  return !g->over || !(g->reduces || x->compute->kind == TE_REDUCE);
+}
+
+static bool try_join(cg_sched *c, cg_group *g, cg_info *x, const cg_reads *r) {
   if (g->work + r->work > CG_WORK_KERNEL) return false;
   if (empty(g->rank, g->dim) || empty(x->value->type.rank, x->value->type.dim) || empty(x->rank, x->dim)) return false;
+  if (!state_allows(g, x, r)) return false;
   cg_c_place_members(c, g);
   c->joining = x;
   bool ok = false;
@@ -286,6 +289,18 @@ static bool try_join(cg_sched *c, cg_group *g, cg_info *x, const reads *r) {
   g->work += r->work;
   CG_PUSH(c->s, &g->member, x);
   return true;
+}
+
+// x has its group: who writes to the same state later comes after it.
+static void note_state(cg_info *x, const cg_reads *r) {
+  int last = x->group->index, version;
+  x->group->raises |= r->index_check;
+  if (x->rereads) x->group->over = x;
+  if (x->writes) x->state->last = last;
+  for (int i = 0; i < r->values.n; i++) {
+    cg_state *s = cg_c_state_of_value(r->values.at[i], &version);
+    if (s && s->last < last) s->last = last;
+  }
 }
 
 // ---------------------------------------------------------------- making groups
@@ -361,19 +376,24 @@ static int last_group(const cg_info *x) {
 }
 
 static void assign(cg_sched *c, cg_info *x) {
+  cg_reads r = cg_c_reads_alone(c, x);
   if (x->compute->kind == TE_KERNEL) {
     new_template(c, x->compute->node);
+    note_state(x, &r);
     return;
   }
-  reads r = reads_alone(c, x);
-  int least = 0;
+  int least = x->writes ? x->state->last + 1 : 0;
   for (int i = 0; i < r.roots.n; i++) {
     int last = last_group(r.roots.at[i]);
     if (last > least) least = last;
   }
   for (int i = c->group.n - 1, tries = 0; i >= least && tries < LOOK_BACK; i--, tries++)
-    if ((shares(c->group.at[i], &r, c) || beside(c, c->group.at[i], x)) && try_join(c, c->group.at[i], x, &r)) return;
+    if ((shares(c->group.at[i], &r, c) || beside(c, c->group.at[i], x)) && try_join(c, c->group.at[i], x, &r)) {
+      note_state(x, &r);
+      return;
+    }
   new_group(c, x)->work = r.work;
+  note_state(x, &r);
 }
 
 static void store(cg_info *x) {
@@ -381,7 +401,7 @@ static void store(cg_info *x) {
   for (int i = 0; i < x->nparts; i++) store(x->part[i]);
 }
 
-static void store_what_is_read(cg_group *g, const reads *r) {
+static void store_what_is_read(cg_group *g, const cg_reads *r) {
   for (int i = 0; i < r->roots.n; i++)
     if (r->roots.at[i]->group != g) store(r->roots.at[i]);
 }
@@ -390,7 +410,7 @@ static void find_stored(cg_sched *c, cg_group *g) {
   cg_c_place_members(c, g);
   for (int i = 0; i < g->member.n; i++) {
     cg_info *x = g->member.at[i];
-    reads r = {0};
+    cg_reads r = {0};
     cg_c_begin(c);
     if (x->element) collect(c, x->element, &r);
     if (x->final) collect(c, x->final, &r);
@@ -398,7 +418,7 @@ static void find_stored(cg_sched *c, cg_group *g) {
   }
   cg_c_enter(c, NULL);
   if (g->anchor) {
-    reads r = {0};
+    cg_reads r = {0};
     input_reads in = {c, &r};
     cg_node_each_input(g->node, template_read, &in);
     store_what_is_read(g, &r);

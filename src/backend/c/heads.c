@@ -9,8 +9,7 @@
 
 enum { VIEWS = 8 }; // that a model may put between
 
-// Element idx of a view as an element of `below`.
-static te_expr *at_below(te *t, cg_value *v, te_expr **idx, void *below) {
+te_expr *cg_c_at_below(te *t, cg_value *v, te_expr **idx, void *below) {
   const cg_node *n = v->def;
   te_compute how = {0};
   bool view = v != below && n && n->nresults == 1 && n->op && n->op->traits & CG_OP_VIEW && n->op->lower;
@@ -20,7 +19,7 @@ static te_expr *at_below(te *t, cg_value *v, te_expr **idx, void *below) {
 
 // Whether v is `below` with each of its heads repeated, all of them in a row.
 static bool repeats(cg_module *m, cg_value *v, cg_value *below) {
-  te *t = te_new(m, at_below, below);
+  te *t = te_new(m, cg_c_at_below, below);
   int rank = v->type.rank;
   te_expr *idx[CG_MAX_RANK];
   if (below->type.rank != rank || rank < 3) return false;

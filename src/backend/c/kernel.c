@@ -240,13 +240,7 @@ const char *cg_kernel_output(cg_kernel *k, int i) {
   return cg_kernel_point(k, cg_c_plan_result(k->c, x), v->type.dtype, true); // the template writes it, even if nobody reads it
 }
 
-void cg_kernel_over(cg_kernel *k, const cg_kernel_input *in) {
-  cg_emitter *e = k->c->e;
-  for (int i = 0; i < k->pointer.n; i++) {
-    cg_emit_place_over x = {e->fn, (uint32_t)cg_c_plan_result(k->c, cg_c_info(k->node->result[0])), k->pointer.at[i].plan};
-    if (!k->pointer.at[i].output && !strcmp(k->pointer.at[i].name, in->name)) CG_PUSH(e->s, &e->over, x);
-  }
-}
+bool cg_kernel_over(const cg_kernel *k) { return cg_c_info(k->node->result[0])->writes; }
 
 const char *cg_kernel_wild(cg_kernel *k, const char *name, bool writes) {
   cg_emitter *e = k->c->e;
@@ -513,11 +507,6 @@ void cg_kernel_close(cg_kernel *k) {
   for (int i = 0; i < k->pointer.n; i++) {
     if (k->pointer.at[i].output) out[n_out++] = (uint32_t)k->pointer.at[i].plan;
     else in[n_in++] = (uint32_t)k->pointer.at[i].plan;
-  }
-  bool fails = strstr(cg_str_text(&k->body), "cg_raise") || strstr(cg_str_text(&k->body), "CG_KERNEL_");
-  for (uint32_t i = 0; i < n_out && !fails; i++) {
-    cg_emit_place_over x = {e->fn, out[i], -1};
-    CG_PUSH(e->s, &e->over, x);
   }
   for (int i = 0; i < k->param.n; i++) par[i] = (uint32_t)cg_emit_expr(e, k->param.at[i].value);
   cg_plan_step *step = cg_emit_step(e, CG_STEP_KERNEL, k->g->member.at[0]->compute->node);

@@ -69,9 +69,9 @@ const char *cg_kernel_scalar(cg_kernel *k, const cg_arg *a, cg_dtype t);
 // Result i as a raw pointer: only for templates with epilogue == false (`float *restrict out0`).
 const char *cg_kernel_output(cg_kernel *k, int i);
 bool cg_kernel_result_used(const cg_kernel *k, int i); // whether anybody reads result i
-// Result 0 may lie where `in` does, an operand that it begins as a copy of and that the kernel reads for nothing else: then the two
-// pointers are equal, and nothing is written unless all of it will be.
-void cg_kernel_over(cg_kernel *k, const cg_kernel_input *in);
+// Whether result 0 lies where the node's `self` does, which it begins as a copy of: then nothing is to be copied, and nothing written
+// unless all of it will be.
+bool cg_kernel_over(const cg_kernel *k);
 // Name of a `const int64_t *`: whether the state that pointer `name` points to may hold elements that are NaN or beyond CG_EMIT_TAME in
 // size; NULL: not known. writes: this kernel writes to that state, and to the word (through a cast) when it wrote such an element.
 const char *cg_kernel_wild(cg_kernel *k, const char *name, bool writes);

@@ -204,16 +204,8 @@ static void read_put(writer *w) {
 
 // ---------------------------------------------------------------- text
 
-// Whether self is read for nothing but the copy that the result begins as, in C order.
-static bool only_copied(const writer *w, const cg_kernel_input *self) {
-  if (!self->contiguous || !cg_type_equal(&self->value->type, &w->n->result[0]->type)) return false;
-  for (int i = 0; i < w->nindexed; i++)
-    if (!strcmp(w->ix[i].in.name, self->name)) return false;
-  return !w->from || strcmp(w->from, self->name);
-}
-
-static void copy_self(writer *w, const cg_kernel_input *self) {
-  cg_kernel_input in = *self;
+static void copy_self(writer *w) {
+  cg_kernel_input in = cg_rows_read(w->k, tensor(w->n, "self"));
   const char *count = cg_kernel_size(w->k, cg_rows_product(w->k, w->rank, w->dim, NULL));
   cg_str_add(w->o, "  {\n");
   if (in.contiguous && cg_type_equal(&in.value->type, &w->n->result[0]->type)) {
@@ -244,10 +236,10 @@ static void read_index(writer *w, int indent, const char *name, const char *text
 }
 
 // Written where self lies: not before all indices were looked at.
-static void check_indices(writer *w, const cg_kernel_input *self) {
+static void check_indices(writer *w) {
   const char *numel = cg_kernel_size(w->k, cg_rows_product(w->k, w->rank, w->dim, NULL)), *at[CG_MAX_RANK];
   for (int d = 0; d < CG_MAX_RANK; d++) at[d] = place_name(w, "c", d);
-  cg_str_addf(w->o, "  if (%s == %s && %s > 0) {\n", w->out, self->name, numel);
+  cg_str_addf(w->o, "  if (%s > 0) {\n", numel);
   for (int i = 0; i < w->nindexed; i++) {
     const indexed *x = &w->ix[i];
     int loops = cg_rows_loops(w->k, w->o, 4, x->in.rank, x->in.dim, NULL, at), indent = 4 + 2 * loops;
@@ -366,15 +358,10 @@ static void emit(cg_kernel *k, const cg_node *n) {
   if (puts_by_tensors(n)) read_put(&w);
   else read_scatter(&w);
   const cg_expr *numel = cg_rows_product(k, w.rank, w.dim, NULL);
-  cg_kernel_input self = cg_rows_read(k, tensor(n, "self"));
-  bool over = only_copied(&w, &self);
+  bool over = cg_kernel_over(k);
   cg_str_add(w.o, "  int64_t err[4] = {0};\n");
-  if (over) {
-    cg_kernel_over(k, &self);
-    check_indices(&w, &self);
-    cg_str_addf(w.o, "  if (%s != %s)\n", w.out, self.name);
-  }
-  copy_self(&w, &self);
+  if (over) check_indices(&w);
+  else copy_self(&w);
   if (w.how == MEAN) {
     w.count = cg_kernel_scratch(k, CG_I64, numel);
     cg_str_addf(w.o, "  for (int64_t i = 0; i < %s; i++) %s[i] = 1;\n", cg_kernel_size(k, numel), w.count);
@@ -385,7 +372,7 @@ static void emit(cg_kernel *k, const cg_node *n) {
   cg_str_add(w.o, "  if (err[0]) return cg_raised(err, detail);\n");
   if (!over || !cg_is_float(w.t) || !cg_c_attended(n->result[0])) return;
   w.wild = cg_kernel_wild(k, w.out, true);
-  cg_str_addf(w.o, "  if (%s && %s == %s)\n", w.wild, w.out, self.name);
+  cg_str_addf(w.o, "  if (%s)\n", w.wild);
   follow(&w, LOOK);
 }
 
@@ -439,9 +426,8 @@ static void emit_masked(writer *w) {
 
 static void emit_serial(cg_kernel *k, const cg_node *n) {
   writer w = begin(k, n);
-  cg_kernel_input self = cg_rows_read(k, tensor(n, "self"));
   cg_str_add(w.o, "  int64_t err[4] = {0}, next = 0;\n");
-  copy_self(&w, &self);
+  copy_self(&w);
   if (is(n, "aten::put")) emit_put(&w);
   else emit_masked(&w);
   cg_str_add(w.o, "  if (err[0]) return cg_raised(err, detail);\n");

@@ -315,7 +315,18 @@ const char *cg_print_in_row(cg_printer *p, const char *name, te_expr *at, bool s
   return cg_format(s, "%s[%s - %s]", row.name, var, p->row_start);
 }
 
+// Of a state, at the place that is written now: through the pointer by which it is written.
+static const char *load_again(cg_printer *p, te_expr *e) {
+  const cg_info *x = p->k->g->over;
+  int version;
+  if (!x || cg_c_state_of_value(e->value, &version) != x->state || version >= x->version) return NULL;
+  const char *at = cg_print_expr(p, cg_c_offset(p->c, x->value, x->idx));
+  return cg_kernel_load(p->k, e->dtype, cg_kernel_point(p->k, x->plan, x->value->type.dtype, true), at);
+}
+
 static const char *load(cg_printer *p, te_expr *e) {
+  const char *again = load_again(p, e);
+  if (again) return define(p, e, again);
   const cg_expr *start = cg_x_int(&p->c->m->exprs, 0);
   for (int i = 0; i < p->k->start.n; i++)
     if (p->k->start.at[i].value == e->value && p->k->start.at[i].start) start = p->k->start.at[i].start;

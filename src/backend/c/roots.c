@@ -129,8 +129,8 @@ static double space_size(const cg_info *x) {
 
 static void decide(roots *r, int i) {
   cg_info *x = r->c->info.at[i];
-  if (!x->uses) return;
-  if (x->compute->kind != TE_MAP) x->root = true;
+  if (!x->uses && !x->writes) return;
+  if (x->compute->kind != TE_MAP || x->state) x->root = true;
   else if (x->is_result || r->force[i]) keep(r, x);
   else if (!x->view && (r->evals[i] - 1) * r->cost[i] > 4 + r->evals[i]) x->root = true;
 }
@@ -155,7 +155,7 @@ void cg_c_roots(cg_sched *c) {
   for (int i = n - 1; i >= 0; i--) {
     cg_info *x = c->info.at[i];
     decide(&r, i);
-    if (!x->uses) continue;
+    if ((!x->uses && !x->writes) || x->nparts) continue; // parts: others compute it
     if (x->compute->kind == TE_KERNEL) {
       const cg_kernel_template *k = cg_kernel_template_find(x->compute->kernel);
       template_inputs in = {&r, k};

@@ -4,6 +4,7 @@
 //   roots    values that are worth having (results, reductions, expensive values with several readers);
 //            everything else is inlined where it is read
 //   groups   roots that are computed in one kernel: one iteration space (dims), some of its dims reduced
+//   states   memory of the caller's or the context's that is written where it lies
 #ifndef CG_BACKEND_C_SCHEDULE_H
 #define CG_BACKEND_C_SCHEDULE_H
 #include "backend/c/kernel.h"
@@ -11,6 +12,7 @@
 
 typedef struct cg_group cg_group;
 typedef struct cg_info cg_info;
+typedef struct cg_state cg_state;
 
 // How a root lies in its group's iteration space.
 typedef enum {
@@ -38,6 +40,11 @@ struct cg_info {
   const cg_expr **stride, *start; // there, in elements
   cg_info **part;           // whose kernels compute it; NULL: its own does
   int nparts;
+  // State that is written where it lies (state.c)
+  cg_state *state;          // it lies there, NULL: in no state
+  int version;              // what the state is after that many writes
+  bool writes;              // its kernel makes it of version - 1
+  bool rereads;             // and reads, of the state, the very elements that it writes
   // Roots
   cg_group *group;
   cg_member_kind member;
@@ -55,6 +62,13 @@ struct cg_info {
   int channel, channel_to;  // as in the group that it begins
 };
 
+// A write: `made` is the state after it. `piece` is what is written, at strides from `start` on, in elements; NULL: `made` itself, all
+// of it, or by a template that begins with what is there.
+typedef struct {
+  cg_value *made, *piece;
+  const cg_expr **stride, *start;
+} cg_state_write;
+
 struct cg_group {
   int index;
   int rank;
@@ -62,12 +76,24 @@ struct cg_group {
   bool *reduced;            // [rank]
   int work;                 // of its members, together
   bool idle;                // nobody reads what it would store: no kernel
+  bool raises;              // it may find an index out of range half way
+  cg_info *over;            // the member that rereads; NULL: none does
   bool reduces;             // some member is a reduction (over `reduced`, which may be all size 1)
   te_expr **at;             // [rank] index of each dim, from the loop variables
   int channel, channel_to;  // dims are in the order of memory: this one comes at `channel_to` among the model's; -1: all in order
   const cg_kernel_template *anchor; // not NULL: a template computes result 0 of `node`
   const cg_node *node;
   CG_VEC(cg_info *) member; // in order of the program
+};
+
+// A state or mutated input of main, which nobody but this region reads from now on: version 0. Each write makes the next one.
+struct cg_state {
+  cg_value *target;         // as the region knows it
+  cg_info memory;           // whole of what is written to a part of it
+  int versions;             // writes
+  CG_VEC(cg_state_write) write;
+  int last;                 // the last group so far that reads it or writes to it
+  bool refused;
 };
 
 typedef struct cg_sched {
@@ -78,6 +104,7 @@ typedef struct cg_sched {
   te *t;
   CG_VEC(cg_group *) group;
   CG_VEC(cg_info *) info;
+  CG_VEC(cg_state *) state;
   cg_choice *choice;        // made for the region, with --tune; NULL: none
   cg_group *current;        // whose loops expressions are being written for; NULL: none
   cg_info *joining;         // a root that is tried in `current`
@@ -106,6 +133,12 @@ int cg_c_memory_order(const cg_value *v, int k);
 void cg_c_roots(cg_sched *c);                 // roots.c
 void cg_c_assemble(cg_sched *c);              // assemble.c
 void cg_c_groups(cg_sched *c);                // groups.c
+// state.c: finds what may be written where it lies (before infos); tells infos; sees, when all roots are known, whether it may.
+void cg_c_find_states(cg_sched *c);
+void cg_c_note_states(cg_sched *c);
+void cg_c_prove_states(cg_sched *c);
+// The state that v is a version of, and which one; NULL: of none.
+cg_state *cg_c_state_of_value(const cg_value *v, int *version);
 // Enters g (NULL: leaves): expressions are now in its loops.
 void cg_c_enter(cg_sched *c, cg_group *g);
 // idx and final of every member anew, from g->at.
@@ -127,6 +160,14 @@ enum { CG_WORK_VALUE = 128, CG_WORK_KERNEL = 512 };
 // Walks over expressions without repeating any: begin, then true the first time an expression is met.
 void cg_c_begin(cg_sched *c);
 bool cg_c_first(cg_sched *c, const te_expr *e);
+typedef struct {
+  CG_VEC(cg_info *) roots;          // of this region
+  CG_VEC(const cg_value *) values;  // everything loaded
+  bool index_check;
+  int work;
+} cg_reads;
+cg_reads cg_c_reads_alone(cg_sched *c, cg_info *x); // by itself, in no group (groups.c)
+void cg_c_template_reads(cg_sched *c, cg_value *v, cg_reads *r); // what a template reads of argument v: the stored values behind it
 // What computing an expression costs, without what was met since cg_c_begin: 1 is an add.
 int cg_c_cost(cg_sched *c, const te_expr *e);
 int cg_c_own_cost(const te_expr *e);                // without its arguments'
