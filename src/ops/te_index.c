@@ -304,6 +304,20 @@ static te_expr *modulo(te *t, te_expr *a, te_expr *b) {
 
 static te_expr *truth(te *t, bool v) { return te_integer(t, v, CG_BOOL); }
 
+static te_expr *compare(te *t, te_kind kind, te_expr *a, te_expr *b);
+
+// x // d < n is x < n * d, and n <= x // d is n * d <= x, without a division. NULL: a - b has another form.
+static te_expr *compare_quotient(te *t, te_kind kind, te_expr *a, te_expr *b) {
+  te_sum s;
+  if (!te_sum_of(t, te_index_op(t, TE_SUB, a, b), &s) || s.n != 1 || s.atom[0]->kind != TE_FLOORDIV) return NULL;
+  const te_expr *q = s.atom[0];
+  const bool below = cg_x_is(s.coef[0], 1); // q + constant < 0, <= 0; else constant - q
+  if (q->arg[1]->kind != TE_SIZE || !nonneg(q->arg[1]->size) || (!below && !cg_x_is(s.coef[0], -1))) return NULL;
+  const cg_expr *n = below ? cg_x_sub(pool(t), int_expr(t, kind == TE_LE), s.constant) : cg_x_add(pool(t), s.constant, int_expr(t, kind == TE_LT));
+  te_expr *at = te_size(t, cg_x_mul(pool(t), n, q->arg[1]->size));
+  return below ? compare(t, TE_LT, q->arg[0], at) : compare(t, TE_LE, at, q->arg[0]);
+}
+
 // a < b, a <= b, a == b by the bounds of b - a.
 static te_expr *compare(te *t, te_kind kind, te_expr *a, te_expr *b) {
   const cg_expr *lo, *hi;
@@ -316,6 +330,8 @@ static te_expr *compare(te *t, te_kind kind, te_expr *a, te_expr *b) {
   } else {
     if (least && nonneg(least)) return truth(t, true);
     if (most && nonpos(most)) return truth(t, false);
+    te_expr *simpler = compare_quotient(t, kind, a, b);
+    if (simpler) return simpler;
   }
   return te_node(t, kind, CG_BOOL, 2, (te_expr *[]){a, b});
 }

@@ -11,6 +11,8 @@ KINDS = {
     "remainder": (lambda x: torch.remainder(x, 0.7), torch.float32), "lgamma": (torch.lgamma, torch.float32), "exp of f64": (torch.exp, torch.float64),
     "erf of f64": (torch.erf, torch.float64), "gelu of f16": (F.gelu, torch.float16), "sum of f16": (lambda x: x.sum(-1), torch.float16),
     "f16 to f32": (lambda x: x.float(), torch.float16), "cat of f16": (lambda x: torch.cat([x, x], 1), torch.float16), "roll": (lambda x: x.roll(3, 1), torch.float16),
+    "cat of short rows": (lambda x: torch.cat([x.view(-1, 3), x.view(-1, 3)], 0), torch.float16),
+    "clamp of f16": (lambda x: x.clamp(0.6, 1.4), torch.float16), "lerp of f16": (lambda x: x.lerp(x, 0.3), torch.float16),
     "pad of bf16": (lambda x: F.pad(x, [1, 1]), torch.bfloat16),
 }
 

@@ -54,8 +54,20 @@ static void look_at_offset(merging *m, const cg_value *v, te_expr *offset) {
     if (s.atom[i]->kind != TE_VAR) look(m, s.atom[i]);
 }
 
+// A dim that is compared with a number can be the first one of a loop of several: i < n is i * d + j < n * d.
+static bool compared(merging *m, const te_expr *e) {
+  te_sum s;
+  if ((e->kind != TE_LT && e->kind != TE_LE) || !te_sum_of(m->c->t, te_op(m->c->t, TE_SUB, e->arg[0], e->arg[1]), &s) || s.n != 1) return false;
+  for (int d = 0; d < m->g->rank; d++) {
+    if (m->g->at[d] != s.atom[0] || !(cg_x_is(s.coef[0], 1) || cg_x_is(s.coef[0], -1))) continue;
+    if (d) m->joined[d - 1] = false;
+    return true;
+  }
+  return false;
+}
+
 static void look(merging *m, te_expr *e) {
-  if (!cg_c_first(m->c, e)) return;
+  if (!cg_c_first(m->c, e) || compared(m, e)) return;
   if (e->kind == TE_VAR) { // needed by itself
     for (int d = 0; d < m->g->rank; d++)
       if (m->g->at[d] == e) m->joined[d] = false, m->joined[d ? d - 1 : 0] = false;

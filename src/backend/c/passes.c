@@ -610,7 +610,7 @@ static void one_pass(cg_loops *l, int level, const cg_keeps *keeps) {
   }
   l->p.row_var = NULL;
   const char *body = cg_str_text(&l->p.text[l->deepest]);
-  if (!last || ps.red.n || ps.cuts.n > CG_MOST_CUTS || l->lanes || strlen(body) > LONG_BODY || cg_x_hint(last->extent) < SHORT_ROW) ps.cuts.n = 0;
+  if (!last || ps.red.n || ps.cuts.n > CG_MOST_CUTS || l->lanes || strlen(body) > LONG_BODY || (!cg_x_is_int(last->extent) && cg_x_hint(last->extent) < SHORT_ROW)) ps.cuts.n = 0;
   if (strstr(body, "cg_raise")) ps.simd = false;
   if (ps.simd && !ps.red.n && cg_kernel_vector_bytes(l->k) >= 32 && l->deepest > 1) {
     ps.far = cg_kernel_local(l->k, "far");
