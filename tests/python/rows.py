@@ -32,7 +32,7 @@ WORDS = {torch.float64: "f64", torch.float32: "f32", torch.float16: "f16", torch
 
 NO_VALUES = {"empty.memory_format", "empty_like", "empty_permuted", "empty_strided", "new_empty", "new_empty_strided"}  # only dtype and shape are defined
 FIRST_ONLY = {"_embedding_bag", "_embedding_bag_forward_only", "embedding_bag", "embedding_bag.padding_idx", "max_pool2d_with_indices", "max_pool3d_with_indices",
-              "native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training", "native_dropout", "native_group_norm", "_scaled_dot_product_flash_attention_for_cpu"}  # native where nobody reads the other results
+              "native_batch_norm", "_native_batch_norm_legit_no_training", "native_dropout", "native_group_norm", "_scaled_dot_product_flash_attention_for_cpu"}  # native where nobody reads the other results
 EITHER_ZERO = {"fmax", "fmin"}  # of 0 and -0: PyTorch's bfloat16 gives the second, its other dtypes the first
 ROUNDS = {"prod", "prod.dim_int", "cumprod"}  # each of n factors rounds: n * eps of the product, whatever the order
 SUMS_PRODUCTS = ("einsum", "tensordot", "upsample")  # as the anchors do: the largest numbers overflow or cancel by the order
@@ -51,6 +51,7 @@ ARBITRARY = [
 NOT_EMPTY = {"pixel_unshuffle", "native_dropout", "native_layer_norm", "_scaled_dot_product_flash_attention_for_cpu"}
 NOT_TRIED = {
     "_conj": "PyTorch has it for complex numbers alone, which are LibTorch's",
+    "_native_batch_norm_legit": "writes to its running statistics: LibTorch's, whether it trains or not",
     "_reshape_alias": "takes raw strides: refused without the user's word (slow_safety.py)",
     **dict.fromkeys(("gru.input", "lstm.input", "rnn_relu.input", "rnn_tanh.input"), "native with constant weights alone (test_recurrent.py)"),
 }
@@ -279,11 +280,11 @@ class Unit:
         return [f"%{self.name}_r{k}" for k in range(self.returned)]
 
 
-def quick_compiler():
-    """The C compiler with less effort: it has some ten thousand kernels to compile, of which each is run a dozen times."""
-    path = SCRATCH / "cc"
+def quick_compiler(level):
+    """The C compiler with little effort: it has some ten thousand kernels to compile, of which each is run a dozen times."""
+    path = SCRATCH / f"cc{level}"
     if not path.exists():
-        path.write_text(f'#!/bin/sh\nexec {os.environ.get("CIERGE_CC", "cc")} "$@" -O1\n')
+        path.write_text(f'#!/bin/sh\nexec {os.environ.get("CIERGE_CC", "cc")} "$@" -O{level}\n')
         path.chmod(0o755)
     return path
 
@@ -313,7 +314,7 @@ class Program:
 
     def compile(self):
         out = SCRATCH / "rows.cierge"
-        cierge.compile_text(self.text, out, require_native=True, cc=quick_compiler())
+        cierge.compile_text(self.text, out, require_native=True, cc=quick_compiler(0 if all(u.signed for u in self.units) else 1))  # sums are as exact as they should be in vectors
         return cierge.load(out).context(threads=1)
 
 
@@ -431,8 +432,6 @@ class Row:
             return []
         u.sets = {}
         for n, kind, apart in datasets(self.traits):
-            if form == "static" and u.op._schema.is_mutable:
-                continue  # its argument is written where it lies
             if form != "dynamic" and n != 64 or form == "empty" and kind != "normal" or u.n_of(n) == 0 and self.name in NOT_EMPTY:
                 continue
             given = u.given(u.tensors(u.n_of(n), kind))
