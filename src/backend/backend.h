@@ -25,6 +25,7 @@ typedef struct {
 typedef struct {
   const void *data;
   uint64_t size, offset;           // offset in the weights section
+  int other;                       // another one that begins at `data`, -1: none
 } cg_emit_weight;
 
 // A library of custom operators that the artifact carries.
@@ -64,7 +65,7 @@ struct cg_emitter {
   cg_plan *plan;
   cg_plan_fn *fn;                  // the plan function that is being filled
   cg_emit_scope *scope;
-  cg_emit_map states, sites;
+  cg_emit_map states, sites, placed; // placed: the newest weight that begins at these bytes
   CG_VEC(cg_emit_span) spans;
   CG_VEC(cg_emit_over) over;
   CG_VEC(cg_emit_wild) wild;

@@ -125,10 +125,13 @@ int cg_emit_place(cg_emitter *e, cg_dtype t, int of, const cg_expr *offset) {
 
 // Where bytes lie in the weights section; the same storage is kept once.
 static uint64_t place(cg_emitter *e, const void *data, uint64_t size) {
-  for (int i = e->weights.n - 1; i >= 0; i--)
-    if (e->weights.at[i].data == data && e->weights.at[i].size == size) return e->weights.at[i].offset;
+  if (!size) return 0;
+  int *newest = find(e->s, &e->placed, data);
+  for (int i = *newest; i >= 0; i = e->weights.at[i].other)
+    if (e->weights.at[i].size == size) return e->weights.at[i].offset;
   uint64_t at = (e->weights_size + 63) & ~(uint64_t)63;
-  cg_emit_weight w = {data, size, at};
+  cg_emit_weight w = {data, size, at, *newest};
+  *newest = e->weights.n;
   CG_PUSH(e->s, &e->weights, w);
   e->weights_size = at + size;
   return at;

@@ -156,6 +156,8 @@ static void template_read(cg_value *v, void *u) {
   cg_c_template_reads(in->c, v, in->r);
 }
 
+enum { REDUCTION = 28 }; // what an accumulator is to the C compiler, in additions: vectors of it, and how they come together
+
 cg_reads cg_c_reads_alone(cg_sched *c, cg_info *x) {
   cg_reads r = {0};
   cg_c_enter(c, NULL);
@@ -170,6 +172,7 @@ cg_reads cg_c_reads_alone(cg_sched *c, cg_info *x) {
   for (int i = 0; i < n; i++) ridx[i] = te_new_var(c->t, x->compute->extent[i]);
   te_expr *e;
   if (x->compute->kind == TE_REDUCE) {
+    r.work = REDUCTION;
     e = x->compute->reduce_element(c->t, x->compute->node, idx, ridx);
     if (x->compute->finish) {
       te_expr *f = x->compute->finish(c->t, x->compute->node, idx, te_accumulator(c->t, x->value, x->compute->accumulate));

@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "ir/text.h"
 #include "backend/c/kernel_internal.h"
 #include "backend/c/prelude.h"
@@ -470,21 +471,23 @@ static int add_function(cg_emitter *e, cg_c_function f, const char *note) {
 }
 
 int cg_emit_kernel(cg_emitter *e, const char *symbol, const char *note, const char *text) {
-  return add_function(e, (cg_c_function){.key = text, .name = symbol, .text = text, .comment = cg_str_new(e->s)}, note);
+  return add_function(e, (cg_c_function){.name = symbol, .text = text, .comment = cg_str_new(e->s)}, note);
 }
 
 // The kernel with this text: one that was written before, or a new one.
 static int function(cg_kernel *k, const char *text) {
   cg_emitter *e = k->c->e;
   cg_c_state *state = cg_c_state_of(e);
-  for (int i = 0; i < state->function.n; i++)
-    if (!strcmp(state->function.at[i].key, text)) {
-      cg_str_add(&state->function.at[i].comment, "// and for\n");
-      add_comment(k, &state->function.at[i].comment);
-      return state->kernel.at[i];
-    }
+  cg_hash hash = cg_hash_of(text, strlen(text));
+  int same = (int)(intptr_t)cg_map_get(&state->by_text, hash.text) - 1;
+  if (same >= 0) {
+    cg_str_add(&state->function.at[same].comment, "// and for\n");
+    add_comment(k, &state->function.at[same].comment);
+    return state->kernel.at[same];
+  }
+  cg_map_set(e->s, &state->by_text, hash.text, (void *)(intptr_t)(state->function.n + 1));
   const char *stem = kernel_stem(k, "_");
-  cg_c_function f = {.key = text, .name = cg_format(e->s, "k%d_%s", (int)e->plan->n_kernels, stem), .comment = cg_str_new(e->s)};
+  cg_c_function f = {.name = cg_format(e->s, "k%d_%s", (int)e->plan->n_kernels, stem), .comment = cg_str_new(e->s)};
   for (char *p = (char *)f.name; *p; p++)
     if (!isalnum((unsigned char)*p)) *p = '_';
   add_comment(k, &f.comment);

@@ -38,7 +38,6 @@ struct cg_kernel {
 
 // What one compilation has written so far, in e->state.
 typedef struct {
-  const char *key;          // the text with the name left out: equal kernels are one
   const char *name, *text;
   cg_str comment;
 } cg_c_function;
@@ -46,6 +45,7 @@ typedef struct {
 typedef struct {
   CG_VEC(cg_c_function) function; // by kernel index - first
   CG_VEC(int) kernel;
+  cg_map by_text;                 // hash of the text with the name left out -> number + 1 of the function: equal kernels are one
   cg_map shared;                  // key -> cg_str *: text that kernels share
   unsigned extras;                // of the target that some kernel uses
 } cg_c_state;
