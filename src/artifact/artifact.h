@@ -12,9 +12,16 @@
 void cg_plan_write(cg_str *b, const cg_plan *p);
 
 typedef struct {
-  const char *kind;
   const void *data;
+  uint64_t size, offset;   // where it lies in its section; between two there are zeros
+} cg_artifact_piece;
+
+typedef struct {
+  const char *kind;
+  const void *data;        // NULL: it is `pieces`
   uint64_t size, align;
+  const cg_artifact_piece *piece; // in order
+  int n_pieces;
 } cg_artifact_part;
 // Writes the whole file atomically.
 void cg_artifact_write(cg_session *s, const char *path, int n, const cg_artifact_part *part);

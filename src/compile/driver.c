@@ -148,11 +148,10 @@ cg_compilation cg_compile_module(cg_pipeline *p, cg_module *m, bool analyse_only
 
 // ---------------------------------------------------------------- the file
 
-static void *weights_section(cg_emitter *e) {
-  uint8_t *all = cg_alloc(e->s, e->weights_size ? e->weights_size : 1);
-  for (int i = 0; i < e->weights.n; i++)
-    if (e->weights.at[i].size) memcpy(all + e->weights.at[i].offset, e->weights.at[i].data, e->weights.at[i].size);
-  return all;
+static cg_artifact_part weights_part(cg_emitter *e) {
+  cg_artifact_piece *piece = CG_NEW_ARRAY(e->s, cg_artifact_piece, e->weights.n);
+  for (int i = 0; i < e->weights.n; i++) piece[i] = (cg_artifact_piece){e->weights.at[i].data, e->weights.at[i].size, e->weights.at[i].offset};
+  return (cg_artifact_part){CG_SECTION_WEIGHTS, NULL, e->weights_size, 4096, piece, e->weights.n};
 }
 
 static void torch_section(cg_emitter *e, cg_str *b) {
@@ -170,21 +169,21 @@ void cg_write_artifact(cg_compilation *c, const char *path) {
   int n = 0;
   cg_str plan = cg_str_new(e->s), torch = cg_str_new(e->s), blobs = cg_str_new(e->s), libraries = cg_str_new(e->s);
   cg_plan_write(&plan, e->plan);
-  part[n++] = (cg_artifact_part){CG_SECTION_PLAN, plan.at, plan.n, 64};
-  if (e->kernel_object_size) part[n++] = (cg_artifact_part){CG_SECTION_KERNELS, e->kernel_object, e->kernel_object_size, 64};
+  part[n++] = (cg_artifact_part){CG_SECTION_PLAN, plan.at, plan.n, 64, NULL, 0};
+  if (e->kernel_object_size) part[n++] = (cg_artifact_part){CG_SECTION_KERNELS, e->kernel_object, e->kernel_object_size, 64, NULL, 0};
   if (e->torch_programs.n) {
     torch_section(e, &torch);
-    part[n++] = (cg_artifact_part){CG_SECTION_TORCH, torch.at, torch.n, 64};
+    part[n++] = (cg_artifact_part){CG_SECTION_TORCH, torch.at, torch.n, 64, NULL, 0};
   }
   if (e->blobs.n) {
     cg_blobs_section(e, &blobs);
-    part[n++] = (cg_artifact_part){CG_SECTION_BLOBS, blobs.at, blobs.n, 64};
+    part[n++] = (cg_artifact_part){CG_SECTION_BLOBS, blobs.at, blobs.n, 64, NULL, 0};
   }
   if (e->libraries.n) {
     cg_torch_libraries_section(e, &libraries);
-    part[n++] = (cg_artifact_part){CG_SECTION_LIBRARIES, libraries.at, libraries.n, 64};
+    part[n++] = (cg_artifact_part){CG_SECTION_LIBRARIES, libraries.at, libraries.n, 64, NULL, 0};
   }
-  if (e->weights_size) part[n++] = (cg_artifact_part){CG_SECTION_WEIGHTS, weights_section(e), e->weights_size, 4096};
+  if (e->weights_size) part[n++] = weights_part(e);
   cg_artifact_write(e->s, path, n, part);
   cg_took(e->pipeline->opt, start, "write");
 }

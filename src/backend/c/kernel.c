@@ -230,6 +230,12 @@ const char *cg_kernel_constant(cg_kernel *k, const char *name, cg_dtype t, int r
   return cg_kernel_point(k, cg_emit_constant(k->c->e, name, t, rank, dim, data, size), t, false);
 }
 
+void *cg_kernel_spare(cg_kernel *k, size_t size) {
+  cg_c_state *state = cg_c_state_of(k->c->e);
+  if (size > state->spare_size || !state->spare) state->spare = cg_alloc(k->c->s, state->spare_size = size ? size : 1);
+  return memset(state->spare, 0, size);
+}
+
 const char *cg_kernel_scratch(cg_kernel *k, cg_dtype t, const cg_expr *count) {
   const cg_expr **dim = cg_memdup(k->c->s, &count, sizeof count);
   return cg_kernel_point(k, cg_emit_temp(k->c->e, t, 1, dim), t, true);

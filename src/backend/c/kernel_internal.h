@@ -47,6 +47,8 @@ typedef struct {
   CG_VEC(int) kernel;
   cg_map by_text;                 // hash of the text with the name left out -> number + 1 of the function: equal kernels are one
   cg_map shared;                  // key -> cg_str *: text that kernels share
+  void *spare;                    // [spare_size] cg_kernel_spare
+  size_t spare_size;
   unsigned extras;                // of the target that some kernel uses
 } cg_c_state;
 
