@@ -82,8 +82,8 @@ def layers(n):
 SHAPES = {f.__name__: f for f in (chain, tree, unrolled, wide, layers)}
 
 
-def write(shape, n, folder):
-    path, lines = folder / f"{shape}{n}.cir", SHAPES[shape](n)
+def save(path, lines):
+    """Writes a program, and numbers for its parameters."""
     path.write_text("\n".join(lines) + "\n")
     header, at = {}, 0
     for line in lines:
@@ -95,9 +95,13 @@ def write(shape, n, folder):
     if header:
         text = json.dumps(header).encode()
         text += b" " * (-len(text) % 8)
-        data = array.array("f", ((i * 7919 % 101 - 50) / 400 for i in range(at // 4)))
-        path.with_suffix(".safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data.tobytes())
+        data = array.array("f", ((i * 7919 % 101 - 50) / 400 for i in range(101))) * (at // 404 + 1)
+        path.with_suffix(".safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data.tobytes()[:at])
     return path
+
+
+def write(shape, n, folder):
+    return save(folder / f"{shape}{n}.cir", SHAPES[shape](n))
 
 
 def stub(folder):
