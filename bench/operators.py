@@ -29,14 +29,9 @@ import cierge  # noqa: E402
 import limits  # noqa: E402
 import stats  # noqa: E402
 import torch  # noqa: E402
-from row_calls import CALLS, Made, Size, X, index, made_from_schema, mask  # noqa: E402
+from row_calls import CALLS, FIRST_ONLY, RAISES, WORDS, Call, Made, Size, X, index, made_from_schema, mask, operator, size  # noqa: E402
 from torch.utils import _pytree as pytree  # noqa: E402
 
-WORDS = {torch.float64: "f64", torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16", torch.int64: "i64", torch.int32: "i32", torch.int16: "i16",
-         torch.int8: "i8", torch.uint8: "u8", torch.bool: "bool"}
-RAISES = RuntimeError, IndexError, TypeError, ValueError, NotImplementedError
-FIRST_ONLY = {"_embedding_bag", "_embedding_bag_forward_only", "embedding_bag", "embedding_bag.padding_idx", "max_pool2d_with_indices", "max_pool3d_with_indices",
-              "_scaled_dot_product_flash_attention_for_cpu"}  # native where nobody reads the other results
 EMPTY = {"empty", "empty_like", "empty_permuted", "empty_strided", "new_empty", "new_empty_strided"}
 DTYPES = {WORDS[t]: t for t in (torch.float32, torch.float64, torch.float16, torch.bfloat16)}
 SIZES = 10**3, 10**5, 10**7
@@ -81,11 +76,6 @@ USUAL = {  # by overload: what row_calls.py has is made to find errors, in few e
 }
 
 
-def operator(name):
-    base, _, overload = name.partition(".")
-    return getattr(getattr(torch.ops.aten, base), overload or "default")
-
-
 def native_rows():
     rows, cierge_ops = {}, pathlib.Path(os.environ["CIERGE_LIB_DIR"]) / "cierge"
     for line in subprocess.run([cierge_ops, "ops"], capture_output=True, text=True, check=True).stdout.splitlines():
@@ -95,19 +85,12 @@ def native_rows():
     return rows
 
 
-def size(d, n):
-    return Size(d).at(n) if isinstance(d, str) else d
-
-
-class Case:
-    """One call of a row in one dtype and size."""
+class Case(Call):
+    """A call in one size."""
 
     def __init__(self, row, call, dtype, elements):
-        self.row, self.op, self.dtype, self.elements, self.n = row, operator(row), dtype, elements, 1
-        call = pytree.tree_map(lambda a: dtype if isinstance(a, str) and a == "row" else a, list(call), is_leaf=lambda a: isinstance(a, (X, Size)))
-        self.args, self.kwargs = (call[:-1], call[-1]) if call and isinstance(call[-1], dict) else (call, {})
-        self.leaves, self.spec = pytree.tree_flatten((list(self.args), self.kwargs))
-        self.x = [a for a in self.leaves if isinstance(a, X)]
+        super().__init__(row, call, dtype)
+        self.elements, self.n = elements, 1
         if any(isinstance(d, str) for x in self.x for d in x.shape) or any(isinstance(a, Size) for a in self.leaves):
             self.n = most(elements, elements, self.largest_input)
             if self.largest_result(self.n) > elements:
@@ -115,13 +98,6 @@ class Case:
 
     def shape(self, x):
         return [size(d, self.n) for d in x.shape]
-
-    def eager(self, tensors, n):
-        of = iter(tensors)
-        at = lambda a: a.at(n) if isinstance(a, Size) else operator(a.row)(*map(at, a.args)) if isinstance(a, Made) else a  # noqa: E731
-        args, kwargs = pytree.tree_unflatten([next(of) if isinstance(a, X) else at(a) for a in self.leaves], self.spec)
-        out = self.op(*args, **kwargs)
-        return list(out) if isinstance(out, (tuple, list)) else [out] if isinstance(out, torch.Tensor) else []
 
     def largest_input(self, n):
         return max((torch.Size([size(d, n) for d in x.shape]).numel() for x in self.x), default=0)
@@ -134,31 +110,9 @@ class Case:
         except (*RAISES, ZeroDivisionError):
             return 0
 
-    def literal(self, a):
-        if isinstance(a, Size):
-            return str(a.at(self.n))
-        if isinstance(a, bool) or a is None:
-            return str(a).lower()
-        if isinstance(a, str):
-            return f'"{a}"'
-        if isinstance(a, torch.dtype):
-            return str(a)[6:]
-        return f'device("{a}")' if isinstance(a, torch.device) else repr(a)
-
-    def text(self):
-        """The call in the text form."""
-        lines, names = [], itertools.count()
-
-        def one(a):
-            if isinstance(a, (list, tuple)):
-                return "[" + ", ".join(map(one, a)) + "]"
-            if isinstance(a, Made):
-                lines.append(f"  %m{len(lines)} = aten.{a.row}({', '.join(map(self.literal, a.args))})")
-                return f"%m{len(lines) - 1}"
-            return f"%x{next(names)}" if isinstance(a, X) else self.literal(a)
-
+    def program(self):
         type_of = lambda t: f"{WORDS[t.dtype]}[{', '.join(map(str, t.shape))}]"  # noqa: E731
-        args = ", ".join([one(a) for a in self.args] + [f"{k}={one(a)}" for k, a in self.kwargs.items()])
+        lines, args = self.text(lambda k, x, before: f"%x{k}", lambda a: str(a.at(self.n)), "%m")
         given = ", ".join(f"%x{k}: {type_of(t)}" for k, t in enumerate(self.inputs))
         results = ", ".join(f"%r{k}: {type_of(t)}" for k, t in enumerate(self.want))
         returned = ", ".join(f"%r{k}" for k in range(1 if self.row in FIRST_ONLY else len(self.want)))
@@ -176,7 +130,7 @@ class Case:
         if not self.want or any(t.dtype not in WORDS for t in self.want):
             raise ValueError("no tensor is its result")
         out = folder / f"{abs(hash((self.label(), self.dtype, self.n)))}.cierge"
-        cierge.compile_text(self.text(), out, require_native=True)
+        cierge.compile_text(self.program(), out, require_native=True)
         self.context = cierge.load(out).context(threads=1)
         out.unlink()
         for i, t in enumerate(self.inputs):

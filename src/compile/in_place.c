@@ -62,15 +62,6 @@ static void look(cg_fn *main, uses *x) {
   for (int i = 0; i < main->update.n; i++) read_by(main->update.at[i].value, x);
 }
 
-static bool is_c_order(const cg_constant *c) {
-  if (!c || !c->type.stride) return true;
-  const cg_expr *const *dim = c->type.dim;
-  int64_t n = 1;
-  for (int i = c->type.rank; i-- > 0; n *= dim[i]->value)
-    if (dim[i]->value != 1 && c->type.stride[i]->value != n) return false;
-  return true;
-}
-
 // What the region knows the target by; NULL: by several names.
 static cg_value *inside(const cg_node *call, cg_value *target) {
   cg_value *as = target;
@@ -84,7 +75,8 @@ static cg_value *inside(const cg_node *call, cg_value *target) {
 
 static void offer(cg_emitter *e, const cg_update *u, const use *y) {
   const cg_node *n = u->value->def;
-  if (u->value->constant || !n || !n->callee || y->held || y->last > n->order || !is_c_order(u->target->constant)) return;
+  const cg_constant *c = u->target->constant;
+  if (u->value->constant || !n || !n->callee || y->held || y->last > n->order || (c && !cg_type_is_c_order(e->m, &c->type))) return;
   cg_emit_over o = {n->callee, u->value->index, inside(n, u->target), u->target};
   for (int i = 0; i < e->over.n; i++)
     if (e->over.at[i].region == o.region && e->over.at[i].result == o.result) return;

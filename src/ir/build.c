@@ -225,6 +225,13 @@ bool cg_type_has_unbacked(const cg_type *t) {
   return false;
 }
 
+bool cg_type_is_c_order(cg_module *m, const cg_type *t) {
+  const cg_expr *n = cg_x_int(&m->exprs, 1);
+  for (int i = t->stride ? t->rank : 0; i-- > 0; n = cg_x_mul(&m->exprs, n, t->dim[i]))
+    if (!cg_x_is(t->dim[i], 1) && t->stride[i] != n) return false;
+  return true;
+}
+
 const cg_expr *cg_type_numel(cg_module *m, const cg_type *t) {
   const cg_expr *n = cg_x_int(&m->exprs, 1);
   for (int i = 0; i < t->rank; i++) n = cg_x_mul(&m->exprs, n, t->dim[i]);

@@ -108,6 +108,12 @@ te_expr *te_new_var(te *t, const cg_expr *extent) {
   return te_var(t, t->nvars - 1);
 }
 
+te_expr **te_new_vars(te *t, int n, const cg_expr *const *extent) {
+  te_expr **v = CG_NEW_ARRAY(t->s, te_expr *, n + 1);
+  for (int i = 0; i < n; i++) v[i] = te_new_var(t, extent[i]);
+  return v;
+}
+
 te_expr *te_var(te *t, int var) { return te_intern(t, (te_expr){.kind = TE_VAR, .dtype = CG_I64, .var = var}); }
 te_expr *te_size(te *t, const cg_expr *e) { return te_intern(t, (te_expr){.kind = TE_SIZE, .dtype = CG_I64, .size = e}); }
 te_expr *te_int(te *t, int64_t v) { return te_size(t, cg_x_int(&t->m->exprs, v)); }

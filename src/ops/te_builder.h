@@ -9,6 +9,7 @@ typedef te_expr *(*te_resolver)(te *t, cg_value *v, te_expr **idx, void *u);
 te *te_new(cg_module *m, te_resolver at, void *u);
 void te_forget(te *t);                               // forgets how values were resolved (the scheduler's mind has changed)
 te_expr *te_new_var(te *t, const cg_expr *extent);   // a loop variable in [0, extent); 0 itself where the extent is 1
+te_expr **te_new_vars(te *t, int n, const cg_expr *const *extent); // any place in n dimensions
 const cg_expr *te_var_extent(const te *t, int var);
 int te_var_count(const te *t);
 int te_count(const te *t);                           // ids of expressions are below this

@@ -5,16 +5,6 @@
 #include "ops/op.h"
 #include "pass/alias.h"
 
-static bool is_c_order(const cg_type *t) {
-  int64_t step = 1;
-  if (t->offset && !cg_x_is(t->offset, 0)) return false;
-  for (int i = t->rank; t->stride && i-- > 0;) {
-    if (t->dim[i]->value != 1 && !cg_x_is(t->stride[i], step)) return false;
-    step *= t->dim[i]->value;
-  }
-  return true;
-}
-
 // Whether some other tensor of the function lies over a's memory.
 static bool shared(const cg_fn *f, const cg_alias *a) {
   for (const cg_node *n = f->first; n; n = n->next)
@@ -49,7 +39,9 @@ static bool resize(cg_aliasing *c, cg_node *n, cg_name *self, const cg_type *to)
   const cg_type *from = &self->is->type;
   if (from->kind != CG_T_TENSOR || to->kind != CG_T_TENSOR || from->dtype != to->dtype) return false;
   if (cg_type_equal(from, to)) return true;
-  if (!self->is->now->def || self->is->parent || !cg_type_is_static(from) || !cg_type_is_static(to) || !is_c_order(from)) return false;
+  if (!self->is->now->def || self->is->parent || !cg_type_is_static(from) || !cg_type_is_static(to) || (from->offset && !cg_x_is(from->offset, 0)) ||
+      !cg_type_is_c_order(c->fn->module, from))
+    return false;
   int64_t have = cg_type_numel(m, from)->value, need = cg_type_numel(m, to)->value;
   cg_arg shape = sizes(m, to), flat = cg_a_list(m, 1, (cg_arg[]){cg_a_int(m, have)});
   if (need > have && shared(c->fn, self->is)) return false;

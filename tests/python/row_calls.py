@@ -3,8 +3,16 @@
 Rows that take tensors and numbers alone (as their schemas in PyTorch say) need no line here: made_from_schema() gives theirs. The
 others stand in CALLS, by overload. bench/operators.py names the rows that are in neither."""
 import itertools
+import json
 
 import torch
+from torch.utils import _pytree as pytree
+
+WORDS = {torch.float64: "f64", torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16", torch.int64: "i64", torch.int32: "i32", torch.int16: "i16",
+         torch.int8: "i8", torch.uint8: "u8", torch.bool: "bool"}  # what C kernels compute with: no row claims another dtype
+RAISES = RuntimeError, IndexError, TypeError, ValueError, NotImplementedError  # PyTorch's refusals
+FIRST_ONLY = {"_embedding_bag", "_embedding_bag_forward_only", "embedding_bag", "embedding_bag.padding_idx", "max_pool2d_with_indices", "max_pool3d_with_indices",
+              "_scaled_dot_product_flash_attention_for_cpu"}  # native where nobody reads the other results
 
 
 class Size(str):
@@ -29,6 +37,63 @@ class Made:
 
     def __init__(self, row, *args):
         self.row, self.args = row, args
+
+
+def operator(name):
+    base, _, overload = name.partition(".")
+    return getattr(getattr(torch.ops.aten, base), overload or "default")
+
+
+def size(d, n):
+    return Size(d).at(n) if isinstance(d, str) else d
+
+
+class Call:
+    """One call of a row in one dtype."""
+
+    def __init__(self, row, call, dtype):
+        self.row, self.op, self.dtype = row, operator(row), dtype
+        call = pytree.tree_map(lambda a: dtype if isinstance(a, str) and a == "row" else a, list(call), is_leaf=lambda a: isinstance(a, (X, Size)))
+        self.args, self.kwargs = (call[:-1], call[-1]) if call and isinstance(call[-1], dict) else (call, {})
+        self.leaves, self.spec = pytree.tree_flatten((list(self.args), self.kwargs))
+        self.x = [a for a in self.leaves if isinstance(a, X)]
+
+    def eager(self, tensors, n, dtype=None, op=None):
+        """PyTorch's results. dtype: computed in it; op: by another operator."""
+        of = iter(tensors)
+        wide = lambda t: t.to(dtype) if dtype and t.is_floating_point() else t  # noqa: E731
+        at = lambda a: a.at(n) if isinstance(a, Size) else operator(a.row)(*map(at, a.args)) if isinstance(a, Made) else a  # noqa: E731
+        leaves = [wide(next(of)) if isinstance(a, X) else at(a) for a in self.leaves]
+        if dtype:
+            leaves = [dtype if isinstance(a, torch.dtype) and a.is_floating_point else a for a in leaves]
+        args, kwargs = pytree.tree_unflatten(leaves, self.spec)
+        out = (op or self.op)(*args, **kwargs)
+        return list(out) if isinstance(out, (tuple, list)) else [out] if isinstance(out, torch.Tensor) else []
+
+    def text(self, tensor, size_text, name):
+        """What comes before it in the text form, and its arguments: tensor(k, x, before) names its k-th, size_text(a) spells a Size; name:
+        of what other rows make, before their number."""
+        before, numbers = [], itertools.count()
+
+        def literal(a):
+            if isinstance(a, (list, tuple)):
+                return "[" + ", ".join(map(literal, a)) + "]"
+            if isinstance(a, X):
+                return tensor(next(numbers), a, before)
+            if isinstance(a, Made):
+                before.append(f"  {name}{len(before)} = aten.{a.row}({', '.join(map(literal, a.args))})")
+                return f"{name}{len(before) - 1}"
+            if isinstance(a, Size):
+                return size_text(a)
+            if isinstance(a, bool) or a is None:
+                return str(a).lower()
+            if isinstance(a, str):
+                return json.dumps(a)
+            if isinstance(a, torch.dtype):
+                return str(a)[6:]
+            return f'device("{a}")' if isinstance(a, torch.device) else repr(a)
+
+        return before, ", ".join([literal(a) for a in self.args] + [f"{k}={literal(a)}" for k, a in self.kwargs.items()])
 
 
 def index(*shape, below):

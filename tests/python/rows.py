@@ -3,7 +3,7 @@
 A row's calls (row_calls.py) become units: one call in one dtype, with a size that is symbolic; and, in turn, fixed (behind a view, so that
 its elements lie strided), 1 or 0. The units of a row are one program, compiled with --require-native and called with sizes 0, 1, 7, 64 and
 1,000, inputs contiguous and strided, numbers that are ordinary and numbers that are not. `python tests/python/rows.py KEY…` tries
-some rows; slow_rows.py all of them, test_rows.py some dtypes of each tenth."""
+some rows; slow_rows.py all of them, test_rows.py a slice of them."""
 import argparse
 import functools
 import hashlib
@@ -19,20 +19,15 @@ import traceback
 
 import torch
 from common import CIERGE, SCRATCH, cli
-from row_calls import CALLS, Made, Size, X, made_from_schema
-from torch.utils import _pytree as pytree
+from row_calls import CALLS, FIRST_ONLY, RAISES, WORDS, Call, Size, X, made_from_schema, operator, size
 
 import cierge
 import judge
 
-WORDS = {torch.float64: "f64", torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16", torch.int64: "i64", torch.int32: "i32", torch.int16: "i16",
-         torch.int8: "i8", torch.uint8: "u8", torch.bool: "bool"}  # what C kernels compute with: no row claims another dtype
-
 # ---------------------------------------------------------------- what is left out, and why
 
 NO_VALUES = {"empty.memory_format", "empty_like", "empty_permuted", "empty_strided", "new_empty", "new_empty_strided"}  # only dtype and shape are defined
-FIRST_ONLY = {"_embedding_bag", "_embedding_bag_forward_only", "embedding_bag", "embedding_bag.padding_idx", "max_pool2d_with_indices", "max_pool3d_with_indices",
-              "native_batch_norm", "_native_batch_norm_legit_no_training", "native_dropout", "native_group_norm", "_scaled_dot_product_flash_attention_for_cpu"}  # native where nobody reads the other results
+FIRST_COMPARED = FIRST_ONLY | {"native_batch_norm", "_native_batch_norm_legit_no_training", "native_dropout", "native_group_norm"}
 EITHER_ZERO = {"fmax", "fmin"}  # of 0 and -0: PyTorch's bfloat16 gives the second, its other dtypes the first
 ROUNDS = {"prod", "prod.dim_int", "cumprod"}  # each of n factors rounds: n * eps of the product, whatever the order
 SUMS_PRODUCTS = ("einsum", "tensordot", "upsample")  # as the anchors do: the largest numbers overflow or cancel by the order
@@ -53,7 +48,7 @@ NOT_TRIED = {
     "_conj": "PyTorch has it for complex numbers alone, which are LibTorch's",
     "_native_batch_norm_legit": "writes to its running statistics: LibTorch's, whether it trains or not",
     "_reshape_alias": "takes raw strides: refused without the user's word (slow_safety.py)",
-    **dict.fromkeys(("gru.input", "lstm.input", "rnn_relu.input", "rnn_tanh.input"), "native with constant weights alone (test_recurrent.py)"),
+    **dict.fromkeys(("gru.input", "lstm.input", "rnn_relu.input", "rnn_tanh.input"), "native with constant weights alone (slow_recurrent.py)"),
 }
 # PyTorch's kernels are compiled with fused multiply-adds: where the product overflows and the sum does not, or a product of the least
 # numbers vanishes, its result is this one's. Here a product rounds before it is added (contract: contraction is off).
@@ -69,11 +64,6 @@ UNFUSED["subtract"] = UNFUSED["sub"]
 # Why a unit may stay in LibTorch although its row is native.
 LEFT = r"no native \S+ kernel for|no native kernel for aten::|nextafter in half precision|isclose of other than floating numbers|a mean of integers|linspace of integers|linear interpolation of integers|" \
        r"no native convolution of this dtype|sums that PyTorch rounds one by one|bicubic interpolation of integers|dtype \S+$"
-
-
-def operator(name):
-    base, _, overload = name.partition(".")
-    return getattr(getattr(torch.ops.aten, base), overload or "default")
 
 
 def native_rows():
@@ -134,28 +124,21 @@ def data(x, dtype, n, kind, g):
     return t
 
 
-def size(d, n):
-    return Size(d).at(n) if isinstance(d, str) else d
-
-
 # ---------------------------------------------------------------- a unit: one call in one dtype and form
 
-class Unit:
+class Unit(Call):
     def __init__(self, row, traits, call, dtype, form, name):
-        self.row, self.op, self.dtype, self.form, self.name = row, operator(row), dtype, form, name
+        super().__init__(row, call, dtype)
+        self.form, self.name = form, name
         self.pointwise, self.signed = "pointwise" in traits, bool(traits & {"pointwise", "view"})
-        call = pytree.tree_map(lambda a: dtype if isinstance(a, str) and a == "row" else a, list(call), is_leaf=lambda a: isinstance(a, (X, Size)))
-        self.args, self.kwargs = (call[:-1], call[-1]) if call and isinstance(call[-1], dict) else (call, {})
-        leaves, self.spec = pytree.tree_flatten((list(self.args), self.kwargs))
-        self.leaves, self.x = leaves, [a for a in leaves if isinstance(a, X)]
         self.symbol = "s_" + name
-        if any(isinstance(a, Size) for a in leaves) and not any(isinstance(d, str) for x in self.x for d in x.shape):
+        if any(isinstance(a, Size) for a in self.leaves) and not any(isinstance(d, str) for x in self.x for d in x.shape):
             self.x.append(X("n", dtype=torch.bool))  # by whose size the program is told n
         self.results = 1
 
     @property
     def returned(self):
-        return min(self.results, 1) if self.row in FIRST_ONLY else self.results
+        return min(self.results, 1) if self.row in FIRST_COMPARED else self.results
 
     def n_of(self, n):
         return {"static": 64, "one": 1, "empty": 0}.get(self.form, n)
@@ -183,25 +166,10 @@ class Unit:
             return given
         return [t.transpose(0, 1) if len(x.shape) > 1 else t.select(1, 1) if len(x.shape) else t for x, t in zip(self.x, given)]
 
-    def eager(self, given, n, dtype=None):
-        """PyTorch's results. dtype: computed in it."""
-        return self.eager_on(self.seen(given), n, dtype)
-
-    def eager_on(self, seen, n, dtype=None, op=None):
-        of = iter(seen)
-        wide = lambda t: t.to(dtype) if dtype and t.is_floating_point() else t  # noqa: E731
-        at = lambda a: a.at(n) if isinstance(a, Size) else operator(a.row)(*map(at, a.args)) if isinstance(a, Made) else a  # noqa: E731
-        leaves = [wide(next(of)) if isinstance(a, X) else at(a) for a in self.leaves]
-        if dtype:
-            leaves = [dtype if isinstance(a, torch.dtype) and a.is_floating_point else a for a in leaves]
-        args, kwargs = pytree.tree_unflatten(leaves, self.spec)
-        out = (op or self.op)(*args, **kwargs)
-        return list(out) if isinstance(out, (tuple, list)) else [out] if isinstance(out, torch.Tensor) else []
-
     # ---------------------------------------------------------------- as text
 
     def dims(self, x):
-        return [d if not isinstance(d, str) else Size(d).text(self.symbol) if self.form == "dynamic" else str(size(d, self.n_of(0))) for d in x.shape]
+        return [d if not isinstance(d, str) else self.size_text(Size(d)) for d in x.shape]
 
     def parameters(self):
         out = []
@@ -212,49 +180,27 @@ class Unit:
             out.append(f"%{self.name}_{k}: {WORDS[x.dtype or self.dtype]}[{', '.join(map(str, dims))}]")
         return out
 
-    def literal(self, a):
-        if isinstance(a, Size):
-            return a.text(self.symbol) if self.form == "dynamic" else str(a.at(self.n_of(0)))
-        if isinstance(a, bool) or a is None:
-            return str(a).lower()
-        if isinstance(a, str):
-            return json.dumps(a)
-        if isinstance(a, torch.dtype):
-            return str(a)[6:]
-        if isinstance(a, torch.device):
-            return f'device("{a}")'
-        if isinstance(a, list):
-            return "[" + ", ".join(map(self.literal, a)) + "]"
-        return repr(a)
+    def tensor(self, k, x, before):
+        if self.form != "static" or not x.shape:
+            return f"%{self.name}_{k}"
+        view = "transpose.int" if len(x.shape) > 1 else "select.int"
+        before.append(f"  %{self.name}_{k}v = aten.{view}(%{self.name}_{k}, {'0, 1' if len(x.shape) > 1 else '1, 1'})")
+        return f"%{self.name}_{k}v"
+
+    def size_text(self, a):
+        return a.text(self.symbol) if self.form == "dynamic" else str(a.at(self.n_of(0)))
 
     def lines(self):
-        before, names = [], iter(range(len(self.x)))
-
-        def one(a):
-            if isinstance(a, (list, tuple)):
-                return "[" + ", ".join(map(one, a)) + "]"
-            if isinstance(a, Made):
-                before.append(f"  %{self.name}_m{len(before)} = aten.{a.row}({', '.join(map(self.literal, a.args))})")
-                return f"%{self.name}_m{len(before) - 1}"
-            if not isinstance(a, X):
-                return self.literal(a)
-            k = next(names)
-            if self.form != "static" or not a.shape:
-                return f"%{self.name}_{k}"
-            view = "transpose.int" if len(a.shape) > 1 else "select.int"
-            before.append(f"  %{self.name}_{k}v = aten.{view}(%{self.name}_{k}, {'0, 1' if len(a.shape) > 1 else '1, 1'})")
-            return f"%{self.name}_{k}v"
-
-        args = [one(a) for a in self.args] + [f"{k}={one(a)}" for k, a in self.kwargs.items()]
+        before, args = self.text(self.tensor, self.size_text, f"%{self.name}_m")
         results = ", ".join(f"%{self.name}_r{k}: {t}" for k, t in enumerate(self.types()))
-        return before + [f"  {results}{' = ' if results else ''}aten.{self.row}({', '.join(args)})"]
+        return before + [f"  {results}{' = ' if results else ''}aten.{self.row}({args})"]
 
     def wide(self, given, n, k):
         """Result k in float64; None where that is none."""
         if not self.dtype.is_floating_point:
             return None
         try:
-            return self.eager(given, n, torch.float64)[k]
+            return self.eager(self.seen(given), n, torch.float64)[k]
         except (RuntimeError, IndexError, TypeError, ValueError):
             return None
 
@@ -263,7 +209,7 @@ class Unit:
         seen = {self.n_of(n): want for (n, kind, _), (_, want) in self.sets.items() if not isinstance(want, Exception)}
         if not seen:
             return ["?"] * self.results
-        if self.row in FIRST_ONLY and self.form == "dynamic":
+        if self.row in FIRST_COMPARED and self.form == "dynamic":
             seen = {n: w for n, w in seen.items() if n > 1}
         some = seen[max(seen)]
         return [f"{WORDS[t.dtype]}[{', '.join(dims)}]" if (dims := [self.dim_of([(n, w[k].shape[d]) for n, w in seen.items()]) for d in range(t.dim())]) == [d for d in dims if d] else "?"
@@ -352,20 +298,17 @@ def other_ways(u, given, n):
     """PyTorch's result by its other code paths: of strided and of single elements, if they differ from that of contiguous ones."""
     seen = u.seen(given)
     if (unfused := UNFUSED.get(u.row.split(".")[0])):
-        yield u.eager_on(seen, n, op=unfused)
+        yield u.eager(seen, n, op=unfused)
         if u.dtype in (torch.float16, torch.bfloat16):  # some of PyTorch's paths round in between, others not
-            yield [r.to(u.dtype) for r in u.eager_on([t.float() if t.dtype == u.dtype else t for t in seen], n, op=unfused)]
-    yield u.eager_on([t.contiguous() for t in seen], n)
+            yield [r.to(u.dtype) for r in u.eager([t.float() if t.dtype == u.dtype else t for t in seen], n, op=unfused)]
+    yield u.eager([t.contiguous() for t in seen], n)
     try:
-        yield u.eager_on(strided(seen), n)
+        yield u.eager(strided(seen), n)
     except RAISES:
         pass  # an operator that takes contiguous ones alone
     if u.pointwise and all(t.dim() == 1 for t in seen):
-        parts = [u.eager_on([t[k:k + 1] for t in seen], 1) for k in range(len(seen[0]))]
+        parts = [u.eager([t[k:k + 1] for t in seen], 1) for k in range(len(seen[0]))]
         yield [torch.cat(p) for p in zip(*parts)]
-
-
-RAISES = (RuntimeError, IndexError, TypeError, ValueError, NotImplementedError)
 
 
 def difference(u, got, given, n, want):
@@ -437,7 +380,7 @@ class Row:
             given = u.given(u.tensors(u.n_of(n), kind))
             given = strided(given) if apart else given
             try:
-                want = u.eager(given, u.n_of(n))
+                want = u.eager(u.seen(given), u.n_of(n))
             except RAISES as e:
                 want = e
                 if apart and isinstance(u.sets.get((64, "normal", False), (0, e))[1], list):

@@ -26,7 +26,7 @@ typedef struct {
 static void expects_order(cg_value *v, void *u) {
   assembly *a = u;
   if (v->type.kind != CG_T_TENSOR) return;
-  cg_info *x = cg_c_info(cg_c_through_views(a->c, v, cg_c_anywhere(a->c, v->type.rank, v->type.dim))->value);
+  cg_info *x = cg_c_info(cg_c_through_views(a->c, v, te_new_vars(a->c->t, v->type.rank, v->type.dim))->value);
   if (x) a->rigid[x->index] = true;
 }
 
@@ -47,7 +47,7 @@ static void find_rigid(assembly *a) {
 
 // Where operand v of the concatenation, which covers dimension `dim` from `at` on, has its elements. false: not as they are computed.
 static bool find_piece(cg_sched *c, const cg_info *cat, cg_value *v, int dim, bool stack, const cg_expr *at, piece *out) {
-  te_expr **idx = cg_c_anywhere(c, v->type.rank, v->type.dim), *e = cg_c_through_views(c, v, idx);
+  te_expr **idx = te_new_vars(c->t, v->type.rank, v->type.dim), *e = cg_c_through_views(c, v, idx);
   cg_info *x = cg_c_info(e->value);
   if (!x) return false;
   const cg_type *t = &x->value->type;

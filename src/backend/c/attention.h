@@ -19,7 +19,8 @@ void cg_c_find_attention(cg_fn *f);
 void cg_c_share_heads(cg_fn *f);
 // A te_resolver: element idx of a view as an element of `below`.
 te_expr *cg_c_at_below(te *t, cg_value *v, te_expr **idx, void *below);
-// What v is a view of, in its region.
+cg_value *cg_c_viewed(const cg_value *v); // what v is a view of; NULL: it is none
+// What v is a view of, and that, to the last of its dtype in its region.
 cg_value *cg_c_behind(cg_value *v);
 // Whether an attention node reads v as its keys or values, and whether a kernel that writes rows into a tensor made v.
 bool cg_c_attended(const cg_value *v);

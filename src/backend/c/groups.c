@@ -146,7 +146,7 @@ typedef struct { cg_sched *c; cg_reads *r; } input_reads;
 
 void cg_c_template_reads(cg_sched *c, cg_value *v, cg_reads *r) {
   if (v->type.kind != CG_T_TENSOR) return;
-  te_expr *e = te_at(c->t, v, cg_c_anywhere(c, v->type.rank, v->type.dim));
+  te_expr *e = te_at(c->t, v, te_new_vars(c->t, v->type.rank, v->type.dim));
   cg_c_begin(c);
   collect(c, e, r);
 }
@@ -167,9 +167,7 @@ cg_reads cg_c_reads_alone(cg_sched *c, cg_info *x) {
     return r;
   }
   int n = x->compute->kind == TE_REDUCE ? x->compute->nreduce : 0, rank = x->value->type.rank;
-  te_expr *idx[CG_MAX_RANK], *ridx[CG_MAX_RANK];
-  for (int i = 0; i < rank; i++) idx[i] = te_new_var(c->t, x->value->type.dim[i]);
-  for (int i = 0; i < n; i++) ridx[i] = te_new_var(c->t, x->compute->extent[i]);
+  te_expr **idx = te_new_vars(c->t, rank, x->value->type.dim), **ridx = te_new_vars(c->t, n, x->compute->extent);
   te_expr *e;
   if (x->compute->kind == TE_REDUCE) {
     r.work = REDUCTION;

@@ -21,9 +21,8 @@ te_expr *cg_c_at_below(te *t, cg_value *v, te_expr **idx, void *below) {
 static bool repeats(cg_module *m, cg_value *v, cg_value *below) {
   te *t = te_new(m, cg_c_at_below, below);
   int rank = v->type.rank;
-  te_expr *idx[CG_MAX_RANK];
   if (below->type.rank != rank || rank < 3) return false;
-  for (int d = 0; d < rank; d++) idx[d] = te_new_var(t, v->type.dim[d]);
+  te_expr **idx = te_new_vars(t, rank, v->type.dim);
   te_expr *e = te_at(t, v, idx);
   if (e->kind != TE_LOAD || e->value != below) return false;
   for (int d = 0; d < rank; d++) {
@@ -66,9 +65,14 @@ void cg_c_share_heads(cg_fn *f) {
 
 // ---------------------------------------------------------------- caches
 
+cg_value *cg_c_viewed(const cg_value *v) {
+  const cg_node *n = v->def;
+  return n && n->op && n->op->traits & CG_OP_VIEW && n->nargs ? cg_arg_tensor(&n->arg[0]) : NULL;
+}
+
 cg_value *cg_c_behind(cg_value *v) {
   for (;;) {
-    cg_value *x = v->def && v->def->op && v->def->op->traits & CG_OP_VIEW && v->def->nargs ? cg_arg_tensor(&v->def->arg[0]) : NULL;
+    cg_value *x = cg_c_viewed(v);
     if (!x || x->type.dtype != v->type.dtype) return v;
     v = x;
   }

@@ -70,12 +70,6 @@ te_expr *cg_c_resolve(te *t, cg_value *v, te_expr **idx, void *sched) {
 
 // ---------------------------------------------------------------- views
 
-te_expr **cg_c_anywhere(cg_sched *c, int n, const cg_expr *const *extent) {
-  te_expr **v = CG_NEW_ARRAY(c->s, te_expr *, n + 1);
-  for (int i = 0; i < n; i++) v[i] = te_new_var(c->t, extent[i]);
-  return v;
-}
-
 te_expr *cg_c_through_views(cg_sched *c, cg_value *v, te_expr **idx) {
   cg_info *x = cg_c_info(v);
   if (!x || x->root || !x->view) return te_load(c->t, v, idx);
@@ -210,7 +204,7 @@ static bool space_of_operand(cg_sched *c, cg_info *x, te_expr **out, te_expr **r
 static void space(cg_sched *c, cg_info *x) {
   te_compute *r = x->compute;
   int rank = x->value->type.rank;
-  te_expr **out = cg_c_anywhere(c, rank, x->value->type.dim), **red = cg_c_anywhere(c, r->nreduce, r->extent);
+  te_expr **out = te_new_vars(c->t, rank, x->value->type.dim), **red = te_new_vars(c->t, r->nreduce, r->extent);
   int n = rank + r->nreduce + CG_MAX_RANK;
   x->dim = CG_NEW_ARRAY(c->s, const cg_expr *, n);
   x->reduced = CG_NEW_ARRAY(c->s, bool, n);
@@ -250,7 +244,7 @@ static bool gathers(const te_expr *load) {
 
 static bool is_view(cg_sched *c, cg_info *x) {
   if (x->compute->kind != TE_MAP) return false;
-  te_expr **idx = cg_c_anywhere(c, x->value->type.rank, x->value->type.dim);
+  te_expr **idx = te_new_vars(c->t, x->value->type.rank, x->value->type.dim);
   c->tracing = true, c->first_read = NULL;
   te_forget(c->t);
   te_expr *e = x->compute->element(c->t, x->compute->node, x->k, idx);

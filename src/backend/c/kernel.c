@@ -199,8 +199,7 @@ static cg_kernel_input look(cg_kernel *k, cg_value *v, bool point) {
   cg_sched *c = k->c;
   cg_kernel_input in = {.value = v, .dtype = v->type.dtype, .rank = v->type.rank, .dim = v->type.dim};
   in.stride = CG_NEW_ARRAY(c->s, const cg_expr *, in.rank + 1);
-  te_expr **var = CG_NEW_ARRAY(c->s, te_expr *, in.rank + 1);
-  for (int i = 0; i < in.rank; i++) var[i] = te_new_var(c->t, v->type.dim[i]);
+  te_expr **var = te_new_vars(c->t, in.rank, v->type.dim);
   cg_info *x = cg_c_info(v);
   cg_value *base = v;
   te_expr **idx = var;
@@ -323,8 +322,7 @@ void cg_kernel_store(cg_kernel *k, cg_str *out, int indent, int i, const char *a
   p->temp = "e0";
   cg_info own = *x;
   if (i) { // by itself, at the places of its own shape
-    own.idx = CG_NEW_ARRAY(c->s, te_expr *, x->value->type.rank + 1);
-    for (int d = 0; d < x->value->type.rank; d++) own.idx[d] = te_new_var(c->t, x->value->type.dim[d]);
+    own.idx = te_new_vars(c->t, x->value->type.rank, x->value->type.dim);
     cg_dtype t = x->value->type.dtype;
     own.final = te_cast(c->t, te_accumulator(c->t, x->value, t == CG_F16 || t == CG_BF16 ? CG_F32 : t), t);
   }

@@ -118,12 +118,11 @@ static const char *missing_in(cg_session *s, const te_expr *e, int depth) {
 
 // A trial of each expression of n: what it calls must exist.
 static const char *check_functions(te *t, const cg_node *n, const te_compute *k) {
-  te_expr *idx[CG_MAX_RANK], *ridx[CG_MAX_RANK];
+  te_expr **ridx = te_new_vars(t, k->nreduce, k->extent);
   const char *name = NULL;
-  for (int i = 0; i < k->nreduce; i++) ridx[i] = te_new_var(t, k->extent[i]);
   for (int r = 0; r < n->nresults && !name; r++) {
     const cg_type *type = &n->result[r]->type;
-    for (int i = 0; i < type->rank; i++) idx[i] = te_new_var(t, type->dim[i]);
+    te_expr **idx = te_new_vars(t, type->rank, type->dim);
     te_expr *e = k->kind == TE_MAP ? k->element(t, n, r, idx) : k->reduce_element(t, n, idx, ridx);
     name = missing_in(te_session(t), e, 0);
     if (!name && k->kind == TE_REDUCE && k->finish) {

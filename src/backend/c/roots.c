@@ -16,23 +16,13 @@ typedef struct {
 
 // ---------------------------------------------------------------- views
 
-static bool c_order(const cg_sched *c, const cg_value *v) {
-  if (!v->constant || !v->constant->type.stride) return true;
-  const cg_expr *n = cg_x_int(&c->m->exprs, 1);
-  for (int i = v->type.rank - 1; i >= 0; i--) {
-    if (!cg_x_is(v->type.dim[i], 1) && v->constant->type.stride[i] != n) return false;
-    n = cg_x_mul(&c->m->exprs, n, v->type.dim[i]);
-  }
-  return true;
-}
-
 // v is another stored value's memory, in C order: sets alias_of and alias_offset.
 static bool alias(cg_sched *c, cg_info *x) {
   if (!x->view) return false;
-  te_expr **idx = cg_c_anywhere(c, x->value->type.rank, x->value->type.dim);
+  te_expr **idx = te_new_vars(c->t, x->value->type.rank, x->value->type.dim);
   te_expr *e = cg_c_through_views(c, x->value, idx);
   const cg_value *of = e->value;
-  if ((of->constant && of->constant->mutated) || !c_order(c, of)) return false; // state changes at the end of the call
+  if (of->constant && (of->constant->mutated || !cg_type_is_c_order(c->m, &of->constant->type))) return false; // state changes at the end of the call
   te_expr *d = te_op(c->t, TE_SUB, cg_c_offset(c, of, e->arg), te_flat(c->t, x->value->type.rank, x->value->type.dim, idx));
   if (d->kind != TE_SIZE) return false;
   x->alias_of = of;
@@ -42,7 +32,7 @@ static bool alias(cg_sched *c, cg_info *x) {
 
 // Whether the element is at an affine place of some stored value.
 static bool affine(cg_sched *c, cg_value *v, cg_value **base) {
-  te_expr **idx = cg_c_anywhere(c, v->type.rank, v->type.dim);
+  te_expr **idx = te_new_vars(c->t, v->type.rank, v->type.dim);
   te_expr *e = cg_c_through_views(c, v, idx);
   *base = e->value;
   te_sum s;
@@ -95,7 +85,7 @@ static void count_evals(cg_value *v, void *u) {
 
 // What computing an element costs if all that it reads is stored.
 static int own_cost(cg_sched *c, cg_info *x) {
-  te_expr **idx = cg_c_anywhere(c, x->value->type.rank, x->value->type.dim);
+  te_expr **idx = te_new_vars(c->t, x->value->type.rank, x->value->type.dim);
   c->tracing = true;
   te_forget(c->t);
   te_expr *e = x->compute->element(c->t, x->compute->node, x->k, idx);
@@ -110,7 +100,7 @@ static void estimate_costs(roots *r) {
   for (int i = 0; i < c->info.n; i++) {
     cg_info *x = c->info.at[i];
     if (x->compute->kind != TE_MAP) continue;
-    te_expr **idx = cg_c_anywhere(c, x->value->type.rank, x->value->type.dim);
+    te_expr **idx = te_new_vars(c->t, x->value->type.rank, x->value->type.dim);
     te_expr *e = x->compute->element(c->t, x->compute->node, x->k, idx);
     cg_c_begin(c);
     r->cost[i] = cg_c_cost(c, e);

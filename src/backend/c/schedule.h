@@ -120,8 +120,6 @@ const char *cg_c_compute(te *t, const cg_node *n, te_compute *out); // how n is 
 te_expr *cg_c_resolve(te *t, cg_value *v, te_expr **idx, void *sched);
 cg_info *cg_c_info(const cg_value *v);        // NULL: a parameter or constant
 
-// Indices that stand for any place in n dimensions of these sizes.
-te_expr **cg_c_anywhere(cg_sched *c, int n, const cg_expr *const *extent);
 // Element idx of v as a LOAD of what lies behind the views that are not stored themselves.
 te_expr *cg_c_through_views(cg_sched *c, cg_value *v, te_expr **idx);
 void cg_c_infos(cg_sched *c);                 // infos.c

@@ -33,11 +33,7 @@ static te_expr *element(finder *x, cg_value *v, te_expr **idx, cg_value *below) 
   return e->kind == TE_LOAD && e->value == below ? e : NULL;
 }
 
-static te_expr **anywhere(finder *x, const cg_value *v) {
-  te_expr **idx = CG_NEW_ARRAY(x->c->s, te_expr *, v->type.rank + 1);
-  for (int d = 0; d < v->type.rank; d++) idx[d] = te_new_var(x->t, v->type.dim[d]);
-  return idx;
-}
+static te_expr **anywhere(finder *x, const cg_value *v) { return te_new_vars(x->t, v->type.rank, v->type.dim); }
 
 // Operators that write over what a view shows: the view of the same arguments, `src` left out.
 static const char *view_of(const cg_value *v) {
@@ -72,8 +68,7 @@ static bool same_shape(const cg_type *a, const cg_type *b) {
 static cg_value *write_behind(cg_value *v) {
   for (int i = 0; v && i < 4; i++) {
     if (view_of(v)) return v;
-    const cg_node *n = v->def;
-    v = n && n->op && n->op->traits & CG_OP_VIEW && n->nargs ? cg_arg_tensor(&n->arg[0]) : NULL;
+    v = cg_c_viewed(v);
   }
   return NULL;
 }
@@ -93,8 +88,7 @@ static cg_value *before(finder *x, cg_value *v, cg_value *write) {
   cg_value *part = cg_arg_tensor(&write->def->arg[0]), *p = part;
   for (int i = 0; p && i < 4; i++) {
     if (cg_type_equal(&p->type, &v->type) && is_all_but(x, v, write, part, p)) return p;
-    const cg_node *n = p->def;
-    p = n && n->op && n->op->traits & CG_OP_VIEW && n->nargs ? cg_arg_tensor(&n->arg[0]) : NULL;
+    p = cg_c_viewed(p);
   }
   return NULL;
 }
@@ -286,7 +280,7 @@ static bool reads_elsewhere(cg_sched *c, cg_info *x, const te_expr *e, te_expr *
 static bool rewrites_in_order(cg_sched *c, cg_info *x, const cg_reads *r) {
   if (r->index_check) return false;
   cg_c_enter(c, NULL);
-  te_expr **idx = cg_c_anywhere(c, x->value->type.rank, x->value->type.dim), *e = x->compute->element(c->t, x->compute->node, x->k, idx);
+  te_expr **idx = te_new_vars(c->t, x->value->type.rank, x->value->type.dim), *e = x->compute->element(c->t, x->compute->node, x->k, idx);
   te_expr *place = cg_c_offset(c, x->value, idx);
   if (x->whole) place = te_op(c->t, TE_ADD, place, te_size(c->t, x->start));
   x->rereads = false;

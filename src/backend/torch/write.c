@@ -17,17 +17,6 @@ static uint8_t layout_code(cg_session *s, const cg_arg *a) {
 
 // ---------------------------------------------------------------- layouts that the result depends on
 
-static bool c_order(cg_module *m, const cg_type *t) {
-  if (t->offset && !cg_x_is(t->offset, 0)) return false;
-  if (!t->stride) return true;
-  const cg_expr *n = cg_x_int(&m->exprs, 1);
-  for (int i = t->rank - 1; i >= 0; i--) {
-    if (!cg_x_is(t->dim[i], 1) && t->stride[i] != n) return false;
-    n = cg_x_mul(&m->exprs, n, t->dim[i]);
-  }
-  return true;
-}
-
 static void write_strided(cg_torch_writer *w, const cg_node *n, cg_value *v) {
   cg_str whole = w->out;
   w->out = cg_str_new(whole.s); // the register comes tagged: take its number
@@ -63,7 +52,7 @@ static bool layout_asked(const cg_node *n, const cg_type *t) {
 bool cg_torch_restrides(const cg_node *n, const cg_arg *a) {
   if (a->kind != CG_A_VALUE || !n->op || !(n->op->traits & CG_OP_STRIDE_SENSITIVE)) return false;
   const cg_type *t = &a->value->type;
-  return t->kind == CG_T_TENSOR && !c_order(n->fn->module, t) && !layout_asked(n, t);
+  return t->kind == CG_T_TENSOR && ((t->offset && !cg_x_is(t->offset, 0)) || !cg_type_is_c_order(n->fn->module, t)) && !layout_asked(n, t);
 }
 
 // ---------------------------------------------------------------- arguments
