@@ -86,6 +86,30 @@ def test_groups():
     both(layers, torch.randn(2, 24, 9, 11), "groups")
 
 
+class OneTap(nn.Module):
+    """Kernels of one tap over images in the model's order: of a view, of some channels, with a residual behind, with weights of the call."""
+
+    def __init__(self):
+        super().__init__()
+        self.plain, self.some = nn.Conv2d(24, 60, 1, groups=3), nn.Conv2d(8, 50, 1)
+        self.line, self.room = nn.Conv1d(24, 24, 1, groups=2, bias=False), nn.Conv3d(24, 9, 1)
+
+    def forward(self, x, w):
+        turned = x.transpose(2, 3)
+        grown = F.conv2d(x, w, groups=2)
+        return [F.gelu(self.plain(x)), self.plain(turned), self.some(x[:, 8:16]), self.line(x.flatten(2)) + x.flatten(2), self.room(x.unflatten(3, (-1, 1))),
+                grown * w[:, :1, 0, 0].view(1, -1, 1, 1), self.plain(x[0]), F.conv2d(x, w.transpose(0, 1).contiguous().transpose(0, 1), groups=2)]
+
+
+def test_one_tap():
+    torch.manual_seed(16)
+    n, h, w = Dim("n", min=1, max=9), Dim("h", min=1, max=60), Dim("w", min=1, max=60)
+    weight = torch.randn(70, 12, 1, 1)
+    others = [(torch.randn(a, 24, b, c), weight) for a, b, c in ((1, 1, 1), (3, 5, 3), (1, 28, 28), (2, 1, 50))]
+    compare(OneTap(), (torch.randn(2, 24, 19, 23), weight), "one_tap", dynamic=({0: n, 2: h, 3: w}, None), others=others)
+    compare(OneTap().double(), (torch.randn(2, 24, 19, 23).double(), weight.double()), "one_tap_f64")
+
+
 def test_depthwise():
     torch.manual_seed(3)
     for c in (16, 37, 144):

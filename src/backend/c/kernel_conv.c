@@ -137,11 +137,12 @@ static void emit(cg_kernel *k, const cg_node *n) {
     if (cg_x_is(t->dim[d], 0)) return; // nothing to compute
   cg_str *o = cg_kernel_body(k);
   bool last = w.x.dtype == w.tile.dtype && w.oc == 1 && w.groups >= w.tile.lanes && cg_x_is(w.x.stride[w.batched], 1);
-  static const char *const ways[] = {"direct", "Winograd"};
+  static const char *const ways[] = {"direct", "Winograd"}, *const one_tap[] = {"turned", "by planes"};
   if (cg_conv_winograd_fits(&w) && cg_kernel_choose(k, "way", 2, ways, cg_conv_winograd_pays(&w))) {
     w.tile = cg_tile_wide(k, &w.tile, w.oc);
     cg_conv_winograd(&w, o);
   }
+  else if (!w.depthwise && cg_conv_planes_fits(&w) && cg_kernel_choose(k, "way", 2, one_tap, cg_conv_planes_pays(&w))) cg_conv_planes(&w, o);
   else if (!w.depthwise) cg_conv_product_kernel(&w, o);
   else if (last) cg_conv_depthwise_last(&w, o);
   else cg_conv_depthwise(&w, o);

@@ -38,6 +38,11 @@ void cg_conv_depthwise(cg_conv *w, cg_str *o);
 // Everything else, as products over the channels of each tap: kernel_conv_product.c.
 void cg_conv_product_kernel(cg_conv *w, cg_str *o);
 
+// One tap, the pixels innermost in input and result: kernel_conv_planes.c.
+bool cg_conv_planes_fits(const cg_conv *w);
+bool cg_conv_planes_pays(const cg_conv *w); // of those that fit: predicted
+void cg_conv_planes(cg_conv *w, cg_str *o);
+
 // 3x3, stride 1, many channels: kernel_conv_winograd.c.
 bool cg_conv_winograd_fits(const cg_conv *w);
 bool cg_conv_winograd_pays(const cg_conv *w); // of those that fit: predicted
