@@ -64,7 +64,11 @@ Values Importer::run(const Values &inputs) {
   try {
     block_nodes(graph->block());
   } catch (const Raises &r) {
-    throw Refused("the program raises an exception for inputs of these types: " + r.text + (now ? place_of(now) : ""));
+    std::string open; // numbers that only a call tells: shapes that follow from them are not known either
+    for (size_t k = 1; k < graph->inputs().size(); k++)
+      if (inputs[k - 1]->kind == Abstract::Number) open += (open.empty() ? "" : ", ") + graph->inputs()[k]->debugNameBase();
+    throw Refused("the program raises an exception for inputs of these types: " + r.text + (now ? place_of(now) : "") +
+                  (open.empty() ? "" : "; any number is taken for " + open + " here: give the value that the program is to be compiled for (--input NAME=VALUE)"));
   }
   Values out;
   for (const A &a : outputs_of(graph->block())) flatten(*this, a, &out);

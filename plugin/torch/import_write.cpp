@@ -43,7 +43,7 @@ struct Writer {
       if (!wanted) continue;
       out += "  ";
       for (size_t k = 0; k < i->results.size(); k++) out += (k ? ", " : "") + i->results[k]->ir + ": " + type_of(i->results[k]);
-      out += (i->results.empty() ? "" : " = ") + i->op + "(" + i->args + ")" + i->place + "\n";
+      out += (i->results.empty() ? "" : " = ") + i->op + "(" + i->args + ")" + i->place + (i->why.empty() ? "" : " why_not=" + quote(i->why)) + "\n";
       for (const auto &s : i->fns) subs.push_back(s.get());
     }
     out += updates;

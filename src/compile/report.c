@@ -125,6 +125,7 @@ const char *cg_report_kind(const cg_node *n) {
       {"the user's rule", "user's rule"}, {"not worth", "not worth it"}, {"by running it", "value-dependent shape"},
       {"dtype", "dtype"}, {"no native", "no native kernel"}, {"no kernel", "no native kernel"}};
   if (!n->why_not) return "no native backend";
+  if (cg_node_is_torchop(n)) return "stays TorchScript";
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
     if (strstr(n->why_not, kinds[i].text)) return i > 3 && shows_new_size(n) ? "value-dependent shape" : kinds[i].kind;
   return "its arguments";

@@ -28,6 +28,7 @@ static const char *add_reason(reasons *r, const cg_backend *b, const char *why) 
 static void claim(cg_pipeline *p, cg_node *n) {
   if (!n->schema)
     cg_fail_at(p->s, CIERGE_BAD_MODEL, n->at, "@%s is called here: a program that was partitioned before is not compiled again", n->callee->name);
+  const char *told = cg_node_is_torchop(n) ? n->why_not : NULL; // by who made a program of it and left this to TorchScript
   n->why_not = NULL;
   if (!p->host->claim(p, n)) {
     n->backend = p->host;
@@ -46,7 +47,7 @@ static void claim(cg_pipeline *p, cg_node *n) {
                    cg_node_text(p->s, n), n->why_not ? n->why_not : "no native backend is enabled");
       return;
     }
-    n->why_not = add_reason(&all, b, why);
+    n->why_not = add_reason(&all, b, told ? told : why);
   }
   bool refused = p->opt->require_native || !torch_listed(p);
   cg_fail_at(p->s, refused ? CIERGE_REFUSED : CIERGE_MISSING, n->at, "no backend can run %s: %s", cg_node_text(p->s, n), n->why_not ? n->why_not : "none is enabled");

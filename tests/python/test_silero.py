@@ -53,5 +53,12 @@ def test_wrong_pieces_are_refused():
     assert r.returncode == 3, r.stderr
 
 
+def test_what_only_the_call_tells_is_named():
+    r = cli("compile", MODEL, "-o", SCRATCH / "none.cierge", "--input", "x=f32[1, 512]", "--input", "sr=int", check=3)
+    assert "any number is taken for sr here" in r.stderr, r.stderr
+    r = cli("explain", MODEL, "--input", "x=f32[s0, 512]", "--input", "sr=16000", check=0)
+    assert "the attribute _last_batch_size changes its kind" in r.stdout and "no native kernel for torchop" not in r.stdout, r.stdout
+
+
 if __name__ == "__main__":
     main(globals())
