@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "frontend/pt2.h"
+#include "ops/op.h"
 
 static void add_input(cg_pt2_graph *g, const char *name, cg_value *param, cg_arg constant) {
   cg_input in = {.name = name, .param = param, .constant = constant};
@@ -96,10 +97,20 @@ void cg_pt2_signature_inputs(cg_pt2_graph *g) {
 
 // ---------------------------------------------------------------- Outputs
 
+// What `target` holds after the call is `v`, converted and broadcast as by target.copy_(v).
+static cg_value *copied(cg_pt2_graph *g, const cg_json *at, cg_value *target, cg_value *v) {
+  if (cg_type_equal(&target->type, &v->type)) return v;
+  cg_node *n = cg_node_like(g->fn, NULL, NULL, "aten::copy", 2, (cg_arg[]){cg_a_value(target), cg_a_value(v)}, 1);
+  const char *why = n->op->infer(g->r->m, n);
+  if (why) cg_json_fail(at, CIERGE_BAD_MODEL, "'%s' cannot hold what it is updated with: %s", target->name, why);
+  return n->result[0];
+}
+
 static void add_update(cg_pt2_graph *g, const cg_json *at, cg_value *target, const cg_arg *value) {
-  if (value->kind != CG_A_VALUE || !cg_type_equal(&target->type, &value->value->type))
-    cg_json_fail(at, CIERGE_BAD_MODEL, "'%s' is updated with something of another type", target->name);
-  cg_update u = {.kind = target->constant ? CG_UPDATE_STATE : CG_UPDATE_INPUT, .target = target, .value = value->value};
+  if (value->kind != CG_A_VALUE || value->value->type.kind != CG_T_TENSOR || target->type.kind != CG_T_TENSOR)
+    cg_json_fail(at, CIERGE_BAD_MODEL, "'%s' is updated with something of another kind", target->name);
+  cg_value *v = copied(g, at, target, value->value);
+  cg_update u = {.kind = target->constant ? CG_UPDATE_STATE : CG_UPDATE_INPUT, .target = target, .value = v};
   if (target->constant) target->constant->mutated = true;
   CG_PUSH(g->r->s, &g->fn->update, u);
 }
@@ -132,6 +143,19 @@ static void one_output(cg_pt2_graph *g, const cg_json *spec, const cg_json *outp
   else cg_json_fail(&u, CIERGE_BAD_MODEL, "there is no output of the kind '%.40s'", u.key);
 }
 
+// An output that an update copies is what the last of those updates leaves there, as the exported program has it.
+static void return_the_copies(cg_fn *f) {
+  for (int i = 0; i < f->result.n; i++) {
+    cg_arg *a = &f->result.at[i];
+    for (int k = f->update.n - 1; k >= 0 && a->kind == CG_A_VALUE; k--) {
+      const cg_node *n = f->update.at[k].value->def;
+      if (!n || n->origin || !cg_node_is_op(n, "aten::copy") || n->arg[1].value != a->value) continue;
+      a->value = n->result[0];
+      break;
+    }
+  }
+}
+
 void cg_pt2_signature_outputs(cg_pt2_graph *g) {
   cg_json module = cg_json_get(g->r->program, "graph_module"), signature = cg_json_get(&module, "signature");
   cg_json specs = cg_json_get(&signature, "output_specs"), outputs = cg_json_get(&g->json, "outputs"), spec, output;
@@ -139,4 +163,5 @@ void cg_pt2_signature_outputs(cg_pt2_graph *g) {
     cg_json_fail(&specs, CIERGE_BAD_MODEL, "the signature has %d outputs, the graph %d", cg_json_count(&specs), cg_json_count(&outputs));
   cg_json_iter a = cg_json_items(&specs), b = cg_json_items(&outputs);
   while (cg_json_next(&a, &spec) && cg_json_next(&b, &output)) one_output(g, &spec, &output);
+  return_the_copies(g->fn);
 }

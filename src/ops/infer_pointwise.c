@@ -110,11 +110,15 @@ const char *cg_infer_to(cg_module *m, cg_node *n) {
   return NULL;
 }
 
-// copy(self, src): self's dtype and shape, src's elements.
+// copy(self, src): self's dtype and shape, which src broadcasts to.
 const char *cg_infer_copy(cg_module *m, cg_node *n) {
-  const cg_type *x = cg_r_type(n, "self");
-  (void)m;
+  const cg_type *x = cg_r_type(n, "self"), *src = cg_r_type(n, "src");
   if (!x) return "self is no tensor";
+  int skip = src ? x->rank - src->rank : 0;
+  if (skip < 0)
+    return cg_r_why(m, "shape %s does not broadcast to %s", cg_r_shape(m, src->rank, src->dim), cg_r_shape(m, x->rank, x->dim));
+  for (int i = 0; src && i < src->rank; i++)
+    if (!cg_x_is(src->dim[i], 1)) CG_RULE(cg_r_equal(m, n, src->dim[i], x->dim[skip + i]));
   cg_r_set_like(n, 0, x, x->dtype);
   return NULL;
 }

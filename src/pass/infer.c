@@ -29,14 +29,26 @@ static bool types_differ(const cg_type *a, const cg_type *b) {
   return false;
 }
 
+// A size that the model records as 1 stretches beside others, so it is 1 in every call: what the rule says of it is compared.
+static void must_be_one(cg_module *m, cg_node *n, const cg_expr *size) {
+  cg_str text = cg_str_new(m->s);
+  cg_str_addf(&text, "%s has a size that the model records as 1, and is ", n->schema->name);
+  cg_x_print_short(&text, size);
+  const cg_expr *holds = cg_x_op(&m->exprs, CG_X_EQ, 2, (const cg_expr *[]){size, cg_x_int(&m->exprs, 1)});
+  cg_arg arg[2] = {cg_a_expr(holds), cg_a_str(m, cg_str_text(&text))};
+  cg_node_like(n->fn, n, n, "aten::_assert_scalar", 2, arg, 0);
+}
+
 // What is recorded holds for the sizes that the export traced with: 2 and more. The rule's sizes hold for 0 and 1 as well; but a size
 // that only the run knows has its name from the record.
-static void prefer_rule(cg_session *s, cg_type *recorded, const cg_type *rule) {
+static void prefer_rule(cg_module *m, cg_node *n, cg_type *recorded, const cg_type *rule) {
   if (recorded->kind != CG_T_TENSOR || rule->kind != CG_T_TENSOR) return;
-  const cg_expr **dim = CG_NEW_ARRAY(s, const cg_expr *, recorded->rank + 1);
+  const cg_expr **dim = CG_NEW_ARRAY(m->s, const cg_expr *, recorded->rank + 1);
   for (int i = 0; i < recorded->rank; i++) {
     const cg_expr *d = recorded->dim[i];
-    dim[i] = cg_x_has_unbacked(d) ? d : rule->dim[i];
+    bool one = cg_x_is(d, 1), same = d == rule->dim[i];
+    if (one && !same) must_be_one(m, n, rule->dim[i]);
+    dim[i] = one || cg_x_has_unbacked(d) ? d : rule->dim[i];
   }
   recorded->dim = dim;
 }
@@ -53,7 +65,7 @@ static bool by_rule(cg_pipeline *p, cg_module *m, cg_node *n, const char **reaso
     if (!*reason && got->kind != CG_T_UNKNOWN && types_differ(have, got))
       cg_fail_at(p->s, CIERGE_BAD_MODEL, n->at, "%s: the model records %s for result %d, but its arguments give %s",
                  cg_node_text(p->s, n), type_text(p->s, have), i, type_text(p->s, got));
-    if (!*reason) prefer_rule(p->s, have, got);
+    if (!*reason) prefer_rule(m, n, have, got);
     *got = *have;
   }
   return true;

@@ -83,6 +83,28 @@ RAISE = [
 ]
 
 
+# Of x: f32[s0, 6, 4]. The export knows a size to be 1 that is 0 in an empty call: that call raises, all others are PyTorch's.
+ONE = [
+    lambda x: x[:1] + torch.ones(5, 6, 4),
+    lambda x: x - x[:1],
+    lambda x: x - x[-1:],
+    lambda x: torch.where(x[:1] > 0, x, x[0] * 2),
+    lambda x: x[:1].expand(4, 6, 4) + 1,
+    lambda x: x[:1].expand_as(x) * x,
+    lambda x: x.clone().copy_(x[:1]),
+    lambda x: x.masked_fill(x[:1] > 0, 2.0),
+    lambda x: torch.lerp(x[-1:], x, 0.5),
+    lambda x: x.softmax(0)[:1] * x,
+    lambda x: F.layer_norm(x - x[:1], (4,)),
+    lambda x: torch.addmm(x[:1, 0], x[:, 0], torch.ones(4, 4)),
+    lambda x: torch.baddbmm(x[:1], x, torch.ones(4, 4).expand(x.shape[0], 4, 4)),
+    lambda x: x[:1] @ x.transpose(1, 2),
+    lambda x: torch.cat([x[:1], x]),
+    lambda x: F.scaled_dot_product_attention(x[:, 0], x[:, 1], x[:, 2], attn_mask=(x[:, 0] @ x[:, 0].T)[:1]),
+    lambda x: F.linear(x, x[:1, 0]),
+]
+
+
 def programs(f, inputs, dynamic, name, dialects=(False, True)):
     for functional in dialects:
         path = common.export(common.module(f), inputs, name, dynamic, functional)
@@ -108,6 +130,15 @@ def test_sizes_that_run():
             assert not isinstance(want, str) and not isinstance(got, str), (n, want, got)
             for k, (g, w) in enumerate(zip(got, want, strict=True)):
                 torch.testing.assert_close(g, w, equal_nan=True, msg=lambda m: f"RUN[{k}], size {n}: {m}")
+
+
+def test_sizes_that_the_export_knows_to_be_1():
+    for program, context in programs(lambda x: tuple(f(x) for f in ONE), (torch.randn(3, 6, 4),), (({0: DYNAMIC},),), "one"):
+        assert "records as 1" in result(context.run, torch.randn(0, 6, 4))
+        for n in (1, 3, 7):
+            x = torch.randn(n, 6, 4)
+            for k, (g, w) in enumerate(zip(result(context.run, x), result(program, x), strict=True)):
+                torch.testing.assert_close(g, w, msg=lambda m: f"ONE[{k}], size {n}: {m}")
 
 
 def test_sizes_that_raise():

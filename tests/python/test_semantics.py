@@ -1,5 +1,6 @@
 """Programs whose meaning is easily lost: indices that are out of range, attention, random draws, sizes that only memory tells, wrong records."""
 from common import SCRATCH, cli, close, compile, export, main, np, torch
+import cierge
 
 F = torch.nn.functional
 
@@ -179,6 +180,57 @@ def test_tensor_split_at_indices():
             assert not r.returncode, r.stderr
             for a, b in zip(got, torch.tensor_split(x, at, dim=1)):
                 close(a, b)
+
+
+class Updated(torch.nn.Module):
+    """Gives what its buffers hold, and copies an input into each: a functional program has that input itself as the update."""
+    def __init__(self, kinds, shape):
+        super().__init__()
+        self.n = len(kinds)
+        for i, kind in enumerate(kinds):
+            self.register_buffer(f"k{i}", torch.zeros(shape, dtype=kind))
+
+    def forward(self, *x):
+        held = [getattr(self, f"k{i}") for i in range(self.n)]
+        old = [k.clone() for k in held]
+        for k, y in zip(held, x):
+            k.copy_(y)
+        return old
+
+
+class Written(torch.nn.Module):
+    def forward(self, x, *to):
+        for t in to:
+            t.copy_(x)
+        return x.sum()
+
+
+def updated(model, name, calls, dynamic=None):
+    path = export(model, tuple(calls[0]), name, dynamic, functional=True)
+    program = torch.export.load(path).module()
+    context = cierge.load(compile(path, "--require-native")[0]).context()
+    for x in calls:
+        mine, theirs = [t.clone() for t in x], [t.clone() for t in x]
+        want = program(*theirs)
+        for g, w in zip(context.run(*mine), want if isinstance(want, (tuple, list)) else [want], strict=True):
+            close(torch.from_dlpack(g), w)
+        for g, w in zip(mine, theirs):
+            close(g, w)
+
+
+def test_updates_are_converted_and_broadcast():
+    kinds = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64]
+    v = torch.tensor([float("inf"), -float("inf"), float("nan"), 3e9, -3e9, 1e20, 300.0, -1.5, -0.0, 0.5, 65504.0, 129.0])
+    floats = [v[torch.randperm(12)].reshape(3, 4) for _ in range(3)]
+    updated(Updated(kinds, (3, 4)), "kinds", [[x + 0 for _ in kinds] for x in floats])
+    whole = [torch.tensor([0, -1, 128, 256, 2**31, -2**63, 2**53 + 1, 3]) + i for i in range(3)]
+    updated(Updated(kinds, (5, 8)), "whole", [[x + 0 for _ in kinds] for x in whole])
+    updated(Written(), "written", [[x[:1], *[torch.zeros(3, 4, dtype=k) for k in kinds]] for x in floats])
+    symbolic = [[torch.randn(n, 4), torch.zeros(n, 4, dtype=torch.int8), torch.zeros(2, n, 4, dtype=torch.float64)] for n in (3, 5, 2)]
+    auto = torch.export.Dim.AUTO
+    updated(Written(), "symbolic", symbolic, ({0: auto}, ({0: auto}, {1: auto})))
+    for shape in ((4,), (3, 1), (), (1, 1)):
+        updated(Updated([torch.float32, torch.int32], (3, 4)), "shape", [[torch.randn(shape) * 9 for _ in range(2)] for _ in range(3)])
 
 
 def test_running_statistics_keep_their_dtype():
