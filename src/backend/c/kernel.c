@@ -160,14 +160,20 @@ const char *cg_c_bare(cg_session *s, const char *text) {
 const char *cg_kernel_load(cg_kernel *k, cg_dtype t, const char *name, const char *index) {
   index = cg_c_bare(k->c->s, index);
   if (t == CG_BOOL) return cg_format(k->c->s, "%s[%s] != 0", name, index);
-  if (t == CG_F16 || t == CG_BF16) return cg_format(k->c->s, "cg_from_%s(%s[%s])", cg_dtypes[t].text, name, index);
+  if (t == CG_F16 || t == CG_BF16) return cg_format(k->c->s, "%s(%s[%s])", cg_kernel_half(k, "from", t), name, index);
   return cg_format(k->c->s, "%s[%s]", name, index);
 }
 
 const char *cg_kernel_convert(cg_kernel *k, cg_dtype t, const char *text) {
-  if (t == CG_F16 || t == CG_BF16) return cg_format(k->c->s, "cg_to_%s(%s)", cg_dtypes[t].text, text);
+  if (t == CG_F16 || t == CG_BF16) return cg_format(k->c->s, "%s(%s)", cg_kernel_half(k, "to", t), text);
   return text;
 }
+
+const char *cg_kernel_half(cg_kernel *k, const char *how, cg_dtype t) {
+  return cg_format(k->c->s, k->one_by_one && t == CG_F16 ? "cg_one_%s_%s" : "cg_%s_%s", how, cg_dtypes[t].text);
+}
+
+void cg_kernel_one_by_one(cg_kernel *k) { k->one_by_one = true; }
 
 // ---------------------------------------------------------------- what templates ask for
 
@@ -307,7 +313,7 @@ int cg_kernel_site(cg_kernel *k) { return cg_emit_site(k->c->e, k->node); }
 
 static void store_member(cg_printer *p, cg_info *x) {
   cg_value *v = x->value;
-  const char *text = cg_print_stored(p, x->final, v->type.dtype);
+  const char *text = cg_print_stored(p, x->final, v->type.dtype, 0);
   const char *at = cg_print_expr(p, cg_c_offset(p->c, v, x->idx));
   cg_print_line(p, 0, "%s[%s] = %s;", cg_kernel_point(p->k, x->plan, v->type.dtype, true), cg_c_bare(p->c->s, at), text);
 }

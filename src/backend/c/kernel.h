@@ -98,6 +98,8 @@ void cg_kernel_store(cg_kernel *k, cg_str *out, int indent, int i, const char *a
 const char *cg_kernel_load(cg_kernel *k, cg_dtype t, const char *name, const char *index);
 // C text of value `text` (computation type) converted to what is stored for dtype t.
 const char *cg_kernel_convert(cg_kernel *k, cg_dtype t, const char *text);
+// From now on what is read and stored is in no loop that could become vectors: half precision is converted number by number.
+void cg_kernel_one_by_one(cg_kernel *k);
 // The C type elements are stored in / computed in.
 const char *cg_kernel_ctype(cg_dtype t);
 const char *cg_kernel_computed(cg_dtype t);

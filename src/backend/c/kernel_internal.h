@@ -33,6 +33,7 @@ struct cg_kernel {
   const char *note;
   CG_VEC(cg_choice) choice; // made so far
   double cost;
+  bool one_by_one;          // half precision is converted number by number: no loop that becomes vectors is being written
   cg_map names;             // what cg_kernel_local gave: names, and by stem the number that comes next
 };
 
@@ -77,6 +78,8 @@ const char *cg_kernel_point_as(cg_kernel *k, int plan, const char *ctype, bool o
 // Pointers and sizes as parameters of a static function, and as what is passed.
 void cg_kernel_parameters(cg_kernel *k, cg_str *declared, cg_str *passed);
 const char *cg_c_bare(cg_session *s, const char *text); // without brackets around all of it
+// The prelude's function for "from", "to" or "round" half precision.
+const char *cg_kernel_half(cg_kernel *k, const char *how, cg_dtype t);
 const char *cg_kernel_site_of(cg_kernel *k, const cg_node *n);
 cg_c_state *cg_c_state_of(cg_emitter *e);
 const char *cg_c_target(cg_session *s, const char *level, unsigned extras); // "x86-64-v4+vnni"

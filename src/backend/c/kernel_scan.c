@@ -81,6 +81,7 @@ static void emit_rows(writer *w, cg_str *o, const bool *outer) {
   const cg_expr *const *dim = w->in.dim;
   bool extreme = w->what.kind >= MAX;
   const char *j = w->index[w->dim];
+  cg_kernel_one_by_one(w->k);
   cg_rows_open(o, cg_kernel_size(w->k, cg_rows_product(w->k, w->in.rank, dim, outer)), cg_kernel_size(w->k, cg_rows_product(w->k, w->in.rank, dim, NULL)), "");
   cg_rows_decode(w->k, o, 6, "unit", w->in.rank, dim, outer, w->index);
   cg_str_addf(o, "      %s r = %s;\n%s      for (int64_t %s = 0; %s < %s; %s++) {\n", w->what.type, w->what.start, extreme ? "      int64_t at = 0;\n" : "", j, j,
@@ -96,6 +97,7 @@ static void emit_blocks(writer *w, cg_str *o, bool *outer) {
   int last = w->in.rank - 1;
   bool extreme = w->what.kind >= MAX;
   const char *j = w->index[w->dim], *l = w->index[last], *width = cg_kernel_size(w->k, dim[last]);
+  if (w->what.kind != LOGSUMEXP) cg_kernel_one_by_one(w->k); // converting is most of the work, else
   outer[last] = false;
   const char *rows = cg_kernel_size(w->k, cg_rows_product(w->k, w->in.rank, dim, outer));
   cg_str_addf(o, "  const int64_t blocks = (%s + %d) / %d;\n", width, LANES - 1, LANES);

@@ -352,6 +352,7 @@ static writer begin(cg_kernel *k, const cg_node *n) {
 }
 
 static void emit(cg_kernel *k, const cg_node *n) {
+  cg_kernel_one_by_one(k);
   writer w = begin(k, n);
   read_combine(n, &w.how);
   w.include_self = flag(n, "include_self", true);

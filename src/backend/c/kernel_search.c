@@ -27,6 +27,7 @@ static bool to_the_right(const cg_node *n) {
 }
 
 static void emit(cg_kernel *k, const cg_node *n) {
+  cg_kernel_one_by_one(k);
   cg_session *s = cg_kernel_session(k);
   cg_str *o = cg_kernel_body(k);
   cg_kernel_input x = cg_rows_read(k, tensor(n, "self")), sorted = cg_rows_read(k, sequence(n));

@@ -50,12 +50,15 @@ enum { HELD_BODY = 1500 }; // bytes: longer bodies are not held in registers
 enum { HELD_LINES = 5 };   // without half precision
 enum { HELD_BLOCKS = 4 };  // blocks of CG_SUM_BLOCK are one where each of some dozens of accumulators adds a part of it
 
+enum { UNROLLED = 16 };     // places
+
 typedef CG_VEC(cg_reduction) reductions;
 
 typedef struct {
   cg_loops *l;
   reductions red;
   cg_cuts cuts;           // of the innermost loop
+  bool unrolled;          // the innermost loop has so few places that each is written out: what depends on the place is a number then
   bool simd, blocked;     // blocked: the innermost loop in blocks of CG_SUM_BLOCK
   int held;               // places of the innermost loop that are computed in registers at a time, half precision converted there; 0: none are
   const char *near, *far; // the innermost body for arguments that are not far (NULL: there is no difference), and what says that some were
@@ -83,7 +86,7 @@ static void add_reduction(pass *q, cg_info *x) {
   bool f32 = r.is_float && k->accumulate != CG_F64;
   if (k->combine == TE_SUM && f32 && !short_run(q->l)) {
     r.wide = true;
-    if (!q->l->lanes) r.part = cg_kernel_local(q->l->k, "b0");
+    if (!q->l->lanes || q->l->inner.n == 1) r.part = cg_kernel_local(q->l->k, "b0");
     const cg_expr *n = q->l->inner.at[q->l->inner.n - 1].extent;
     if (!q->l->lanes && !(cg_x_is_int(n) && n->value <= CG_SUM_BLOCK)) q->blocked = true;
   }
@@ -184,7 +187,9 @@ static void parts(pass *q, cg_str *out, int in, bool open) {
     cg_reduction *r = &q->red.at[i];
     if (r->part == r->acc) continue;
     indent(out, in);
-    if (open) cg_str_addf(out, "%s %s = 0;\n", cg_reduction_part_type(r), r->part);
+    if (q->l->lanes && open) cg_str_addf(out, "%s %s[%d] __attribute__((aligned(64))) = {0};\n", cg_reduction_part_type(r), r->part, CG_LANES);
+    else if (q->l->lanes) cg_str_addf(out, "for (int64_t j = 0; j < %d; j++) %s[j] += %s[j];\n", CG_LANES, r->acc, r->part);
+    else if (open) cg_str_addf(out, "%s %s = 0;\n", cg_reduction_part_type(r), r->part);
     else cg_str_addf(out, "%s += %s;\n", r->acc, r->part);
   }
 }
@@ -192,7 +197,8 @@ static void parts(pass *q, cg_str *out, int in, bool open) {
 // The innermost loop from lo to hi over `body`, which is for `copies` places at a time.
 static void innermost(pass *q, cg_str *out, int in, const char *name, const char *lo, const char *hi, const char *body, int copies,
                       const cg_map *own) {
-  if (q->simd) {
+  if (q->unrolled) cg_str_addf(out, "#pragma GCC unroll %d\n", UNROLLED);
+  else if (q->simd) {
     cg_str_add(out, "#pragma omp simd");
     clauses(q, out, copies, own);
     cg_str_addc(out, '\n');
@@ -225,7 +231,7 @@ static void in_pieces(pass *q, cg_str *out, int in, const char *name, const char
 static int copies_of(pass *q, bool *even) {
   cg_loops *l = q->l;
   int n = l->inner.n, lanes = cg_kernel_vector_bytes(l->k) / 4;
-  if (!q->simd || l->lanes || !n) return 1;
+  if (!q->simd || q->unrolled || l->lanes || !n) return 1;
   for (int i = 0; i < q->red.n; i++)
     if (!q->red.at[i].ordered && (q->red.at[i].x->compute->combine != TE_SUM || strcmp(cg_reduction_part_type(&q->red.at[i]), "float"))) return 1;
   int copies = cg_c_interleave_copies(l->c->s, cg_str_text(&l->p.text[1 + n]), cg_kernel_vector_bytes(l->k));
@@ -299,7 +305,7 @@ static bool sums(const cg_reduction *r) { return r->x->compute->combine == TE_SU
 static int held(const pass *q, const char *body) {
   const cg_loops *l = q->l;
   int lanes = cg_kernel_vector_bytes(l->k) / 4, n = (q->red.n ? 4 : 2) * lanes;
-  if (!q->simd || q->near || q->cuts.n || l->lanes || !l->inner.n || lanes < 8 || !(l->p.row.n || q->red.n) || strlen(body) > HELD_BODY) return 0;
+  if (!q->simd || q->unrolled || q->near || q->cuts.n || l->lanes || !l->inner.n || lanes < 8 || !(l->p.row.n || q->red.n) || strlen(body) > HELD_BODY) return 0;
   for (int i = 0; i < q->red.n; i++)
     if (!sums(&q->red.at[i]) && !q->red.at[i].ordered) return 0;
   const int64_t run = cg_x_hint(l->inner.at[l->inner.n - 1].extent);
@@ -427,34 +433,52 @@ static void near_or_far(pass *q, cg_str *out, int in, const char *name, const ch
   cg_str_add(out, "}\n");
 }
 
+static void block_loop(cg_str *out, int in, const char *c, const char *to, const char *lo, const char *hi, int block) {
+  indent(out, in);
+  cg_str_addf(out, "for (int64_t %s = %s; %s < %s; %s += %d) {\n", c, lo, c, hi, c, block);
+  indent(out, in + 1);
+  cg_str_addf(out, "const int64_t %s = %s + %d < %s ? %s + %d : %s;\n", to, c, block, hi, c, block, hi);
+}
+
+enum { LANE_BLOCK = 64 }; // rows that lanes add up in f32
+
+static bool adds_parts(const pass *q) {
+  bool any = false;
+  for (int i = 0; i < q->red.n; i++) any |= q->red.at[i].part != q->red.at[i].acc;
+  return any;
+}
+
 // The loops around what was printed.
 static void wrap(pass *q, cg_str *out, int in) {
   cg_loops *l = q->l;
   int n = l->inner.n, total = n + l->lanes;
   int closing = 0;
+  const bool in_parts = l->lanes && adds_parts(q);
   for (int i = 0; i < total; i++) {
     const char *lo, *hi, *name = i < n ? l->inner.at[i].name : "j", *body = cg_str_text(&l->p.text[2 + i]);
     if (i < n) range(q, i, &lo, &hi);
     else lo = "lo", hi = "hi";
     if (i < total - 1) {
+      if (in_parts && i == n - 1) { // rows of lanes, some at a time
+        const char *c = cg_kernel_local(l->k, "c0"), *to = cg_kernel_local(l->k, "c1");
+        block_loop(out, in++, c, to, lo, hi, LANE_BLOCK);
+        parts(q, out, in, true);
+        lo = c, hi = to;
+      }
       indent(out, in++);
       cg_str_addf(out, "for (int64_t %s = %s; %s < %s; %s++) {\n%s", name, lo, name, hi, name, body);
       closing++;
       continue;
     }
     if (q->blocked) {
-      indent(out, in);
       const char *c = l->p.row_start && !q->held ? l->p.row_start : cg_kernel_local(l->k, "c0"), *to = cg_kernel_local(l->k, "c1");
-      int block = q->held ? HELD_BLOCKS * CG_SUM_BLOCK : CG_SUM_BLOCK;
-      cg_str_addf(out, "for (int64_t %s = %s; %s < %s; %s += %d) {\n", c, lo, c, hi, c, block);
-      indent(out, in + 1);
-      cg_str_addf(out, "const int64_t %s = %s + %d < %s ? %s + %d : %s;\n", to, c, block, hi, c, block, hi);
-      lo = c, hi = to, in++;
+      block_loop(out, in++, c, to, lo, hi, q->held ? HELD_BLOCKS * CG_SUM_BLOCK : CG_SUM_BLOCK);
+      lo = c, hi = to;
     }
     const char *count = cg_format(l->c->s, "%s - %s", hi, lo);
     int most = q->blocked ? CG_SUM_BLOCK : CG_LANES;
     if (!q->held) rows_of_block(q, out, in, lo, count, most, false);
-    parts(q, out, in, true);
+    if (!l->lanes) parts(q, out, in, true);
     bool even = false;
     int copies = q->near || q->cuts.n || q->held ? 1 : copies_of(q, &even);
     if (q->held) in_registers(q, out, in, name, lo, hi, body);
@@ -462,7 +486,7 @@ static void wrap(pass *q, cg_str *out, int in) {
     else if (q->cuts.n) in_pieces(q, out, in, name, lo, hi, body);
     else if (copies > 1) interleaved(q, out, in, name, lo, hi, body, copies, even);
     else innermost(q, out, in, name, lo, hi, body, 1, NULL);
-    parts(q, out, in, false);
+    if (!l->lanes) parts(q, out, in, false);
     if (!q->held) rows_of_block(q, out, in, lo, count, most, true);
     if (q->blocked) indent(out, --in), cg_str_add(out, "}\n");
   }
@@ -470,6 +494,10 @@ static void wrap(pass *q, cg_str *out, int in) {
     indent(out, --in);
     cg_str_add(out, "}\n");
   }
+  if (!in_parts) return;
+  parts(q, out, in, false);
+  indent(out, --in);
+  cg_str_add(out, "}\n");
 }
 
 static void clear_text(cg_loops *l, int from) {
@@ -504,7 +532,7 @@ static void store(cg_loops *l, cg_info *x, int depth) {
     cg_print_line(&l->p, depth, "%s = %s;", in_row, unrounded);
     return;
   }
-  const char *text = bits ? cg_print_expr(&l->p, bits) : cg_print_stored(&l->p, x->final, t);
+  const char *text = bits ? cg_print_expr(&l->p, bits) : cg_print_stored(&l->p, x->final, t, depth);
   const char *at = cg_print_expr(&l->p, place);
   cg_print_line(&l->p, depth, "%s[%s] = %s;", cg_kernel_point(l->k, x->plan, t, true), cg_c_bare(l->c->s, at), text);
 }
@@ -571,7 +599,35 @@ static void rows(cg_loops *l, const reductions *red, int level, int in) {
 static void store_pieces(cg_loops *l, const reductions *red);
 
 enum { SHORT_ROW = 16 };   // elements: shorter rows of half precision are not worth a block, shorter loops no cut
+enum { VECTOR = 8 };       // elements: shorter loops are computed one by one
 enum { LONG_BODY = 4000 }; // bytes: longer bodies are not repeated for each piece of a loop
+
+// Whether more than addresses is computed from the loop's variable in e.
+static bool by_place(cg_sched *c, te_expr *e, te_expr *var) {
+  te_sum s;
+  if (e == var) return true;
+  if (!cg_c_first(c, e) || !te_uses_var(e, var->var)) return false;
+  bool load = e->kind == TE_LOAD;
+  if (load && !te_sum_of(c->t, cg_c_offset(c, e->value, e->arg), &s)) return true;
+  for (int i = 0; i < (load ? s.n : e->nargs); i++)
+    if (load ? s.atom[i]->kind != TE_VAR && te_uses_var(s.atom[i], var->var) : by_place(c, e->arg[i], var)) return true;
+  return false;
+}
+
+// Whether each place of the innermost loop is written out: where they are too few for vectors, or few and computed with.
+static bool unrolls(cg_loops *l, int level) {
+  const cg_loop *in = &l->inner.at[l->inner.n - 1];
+  if (l->lanes || !l->inner.n || !cg_x_is_int(in->extent) || in->extent->value > UNROLLED || in->var->kind != TE_VAR) return false;
+  if (l->inner.n == 1 && (l->direct || l->chunked || l->split)) return false;
+  if (in->extent->value < VECTOR) return true;
+  cg_c_begin(l->c);
+  for (int i = 0; i < l->g->member.n; i++) {
+    const cg_info *x = l->g->member.at[i];
+    te_expr *e = x->element ? x->element : x->final;
+    if (x->level == level && e && by_place(l->c, e, in->var)) return true;
+  }
+  return false;
+}
 
 static void one_pass(cg_loops *l, int level, const cg_keeps *keeps) {
   cg_session *s = l->c->s;
@@ -587,6 +643,9 @@ static void one_pass(cg_loops *l, int level, const cg_keeps *keeps) {
   l->p.row_var = last && last->var->kind == TE_VAR && cg_x_hint(last->extent) >= SHORT_ROW ? last->var : NULL;
   l->p.row_start = l->lanes ? "lo" : NULL;
   l->p.row.n = 0;
+  ps.unrolled = ps.simd && unrolls(l, level);
+  if (ps.unrolled) l->p.row_var = NULL;
+  l->p.vectors = ps.simd && !ps.unrolled && (l->lanes || cg_x_hint(last->extent) >= VECTOR) ? l->deepest : CG_PRINT_DEPTHS;
   for (int i = 0; i < l->g->member.n; i++) {
     cg_info *x = l->g->member.at[i];
     if (x->member != CG_MEMBER_FULL || !x->stored || x->level != level) continue;
@@ -610,9 +669,10 @@ static void one_pass(cg_loops *l, int level, const cg_keeps *keeps) {
   }
   l->p.row_var = NULL;
   const char *body = cg_str_text(&l->p.text[l->deepest]);
-  if (!last || ps.red.n || ps.cuts.n > CG_MOST_CUTS || l->lanes || strlen(body) > LONG_BODY || (!cg_x_is_int(last->extent) && cg_x_hint(last->extent) < SHORT_ROW)) ps.cuts.n = 0;
-  if (strstr(body, "cg_raise")) ps.simd = false;
-  if (ps.simd && !ps.red.n && cg_kernel_vector_bytes(l->k) >= 32 && l->deepest > 1) {
+  if (!last || ps.unrolled || ps.red.n || ps.cuts.n > CG_MOST_CUTS || l->lanes || strlen(body) > LONG_BODY || (!cg_x_is_int(last->extent) && cg_x_hint(last->extent) < SHORT_ROW)) ps.cuts.n = 0;
+  if (strstr(body, "cg_raise")) ps.simd = ps.unrolled = false;
+  if (ps.unrolled && strlen(body) * (size_t)last->extent->value > UNROLLED * LONG_BODY) ps.unrolled = false;
+  if (ps.simd && !ps.unrolled && !ps.red.n && cg_kernel_vector_bytes(l->k) >= 32 && l->deepest > 1) {
     ps.far = cg_kernel_local(l->k, "far");
     ps.near = near_body(s, body, ps.far);
   }
@@ -715,6 +775,7 @@ void cg_c_passes(cg_loops *l) {
     if (inside && x->level >= l->levels) l->levels = x->level + 1;
   }
   cg_keeps keeps = cg_c_keep(l);
+  p->vectors = l->lanes ? l->deepest : CG_PRINT_DEPTHS;
   p->indent[1] = 2;
   for (int d = 2; d < CG_PRINT_DEPTHS; d++) p->indent[d] = d + 1;
   if (!l->split) rows(l, NULL, -1, 2);

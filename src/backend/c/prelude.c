@@ -15,6 +15,14 @@ static const function functions[] = {
               "#ifdef __FMA__\n  return __builtin_fmaf(a, b, c);\n#else\n  return a * b + c;\n#endif\n}\n", true},
   {"cg_fma", "static inline double cg_fma(double a, double b, double c) {\n"
              "#ifdef __FMA__\n  return __builtin_fma(a, b, c);\n#else\n  return a * b + c;\n#endif\n}\n", true},
+  // One number of half precision, where no loop becomes vectors.
+  {"cg_one_from_f16", "static inline float cg_one_from_f16(uint16_t h) {\n#ifdef __F16C__\n"
+                      "  typedef short halves __attribute__((vector_size(16)));\n"
+                      "  return __builtin_ia32_vcvtph2ps((halves){(short)h})[0];\n#else\n  return cg_from_f16(h);\n#endif\n}\n", true},
+  {"cg_one_to_f16", "static inline uint16_t cg_one_to_f16(float x) {\n#ifdef __F16C__\n"
+                    "  typedef float floats __attribute__((vector_size(16)));\n"
+                    "  return (uint16_t)__builtin_ia32_vcvtps2ph((floats){x}, 0)[0];\n#else\n  return cg_to_f16(x);\n#endif\n}\n", true},
+  {"cg_one_round_f16", "static inline float cg_one_round_f16(float x) { return cg_one_from_f16(cg_one_to_f16(x)); }\n", true},
   // n floats of half precision, by the processor's conversions where it has them, eight or sixteen at a time; n are at most what a block holds.
   {"cg_floats_of_f16", "static inline void cg_floats_of_f16(float *restrict to, const uint16_t *restrict from, int64_t n) {\n"
                        "  int64_t i = 0;\n#ifdef __AVX512F__\n"
@@ -25,7 +33,7 @@ static const function functions[] = {
                        "  typedef short halves __attribute__((vector_size(16)));\n  typedef float floats __attribute__((vector_size(32)));\n"
                        "  for (; i + 8 <= n; i += 8) {\n    halves h;\n    __builtin_memcpy(&h, from + i, 16);\n"
                        "    const floats f = __builtin_ia32_vcvtph2ps256(h);\n    __builtin_memcpy(to + i, &f, 32);\n  }\n#endif\n"
-                       "  for (; i < n; i++) to[i] = cg_from_f16(from[i]);\n}\n", true},
+                       "  for (; i < n; i++) to[i] = cg_one_from_f16(from[i]);\n}\n", true},
   {"cg_f16_of_floats", "static inline void cg_f16_of_floats(uint16_t *restrict to, const float *restrict from, int64_t n) {\n"
                        "  int64_t i = 0;\n#ifdef __AVX512F__\n"
                        "  typedef short more __attribute__((vector_size(32)));\n  typedef float wide __attribute__((vector_size(64)));\n"
@@ -35,7 +43,7 @@ static const function functions[] = {
                        "  typedef short halves __attribute__((vector_size(16)));\n  typedef float floats __attribute__((vector_size(32)));\n"
                        "  for (; i + 8 <= n; i += 8) {\n    floats f;\n    __builtin_memcpy(&f, from + i, 32);\n"
                        "    const halves h = (halves)__builtin_ia32_vcvtps2ph256(f, 0);\n    __builtin_memcpy(to + i, &h, 16);\n  }\n#endif\n"
-                       "  for (; i < n; i++) to[i] = cg_to_f16(from[i]);\n}\n", true},
+                       "  for (; i < n; i++) to[i] = cg_one_to_f16(from[i]);\n}\n", true},
 #define PRELUDE(name, ...) {#name, #__VA_ARGS__, false},
 #include "backend/c/prelude.def"
 #include "backend/c/math.def"

@@ -33,7 +33,7 @@ static cg_printed *known(cg_printer *p, const te_expr *e) {
 }
 
 void cg_print_begin(cg_printer *p, cg_sched *c, cg_kernel *k) {
-  *p = (cg_printer){.c = c, .k = k, .temp = "t0", .accumulator_depth = 1};
+  *p = (cg_printer){.c = c, .k = k, .temp = "t0", .accumulator_depth = 1, .vectors = -1};
   for (int i = 0; i < CG_PRINT_DEPTHS; i++) {
     p->text[i] = cg_str_new(c->s);
     p->indent[i] = i + 1;
@@ -88,6 +88,11 @@ void cg_print_line(cg_printer *p, int depth, const char *fmt, ...) {
   va_end(ap);
   if (p->block) add_line(p->block, p->block_indent, line);
   else add_line(&p->text[depth], p->indent[depth], line);
+}
+
+// What is written next is for the loop at that depth: one that becomes vectors, or not.
+static void at_depth(cg_printer *p, int depth) {
+  if (p->vectors >= 0) p->k->one_by_one = depth != p->vectors;
 }
 
 // Declares a variable that holds e, and names e by it.
@@ -334,7 +339,9 @@ static const char *load(cg_printer *p, te_expr *e) {
   te_expr *place = te_op(p->c->t, TE_SUB, cg_c_offset(p->c, e->value, e->arg), te_size(p->c->t, start));
   const char *in_row = e->dtype == CG_F16 ? cg_print_in_row(p, name, place, false) : NULL;
   if (in_row) return define(p, e, in_row);
-  return define(p, e, cg_kernel_load(p->k, e->dtype, name, cg_print_expr(p, place)));
+  const char *at = cg_print_expr(p, place);
+  at_depth(p, cg_print_depth(p, e));
+  return define(p, e, cg_kernel_load(p->k, e->dtype, name, at));
 }
 
 static const char *scalar(cg_printer *p, te_expr *e) {
@@ -415,7 +422,8 @@ const char *cg_print_expr(cg_printer *p, te_expr *e) {
   case TE_ROUND: {
     if (p->c->e->pipeline->opt->fuse_f32) return cg_print_expr(p, e->arg[0]);
     const char *x = cg_print_expr(p, e->arg[0]);
-    return define(p, e, cg_format(s, "cg_round_%s(%s)", cg_dtypes[e->dtype].text, x));
+    at_depth(p, cg_print_depth(p, e));
+    return define(p, e, cg_format(s, "%s(%s)", cg_kernel_half(p->k, "round", e->dtype), x));
   }
   case TE_SELECT: return choose(p, e);
   case TE_ADD: return sum(p, e);
@@ -448,7 +456,9 @@ static bool exact(cg_printer *p, const te_expr *e, cg_dtype t) {
   return e->kind == TE_LOAD || e->kind == TE_BODY || (e->kind == TE_ROUND && known(p, e)->name);
 }
 
-const char *cg_print_stored(cg_printer *p, te_expr *e, cg_dtype t) {
+const char *cg_print_stored(cg_printer *p, te_expr *e, cg_dtype t, int depth) {
   if (t == CG_BF16 && exact(p, e, t)) return cg_format(p->c->s, "cg_cut_bf16(%s)", cg_print_expr(p, e));
-  return cg_kernel_convert(p->k, t, cg_print_unrounded(p, e, t));
+  const char *text = cg_print_unrounded(p, e, t);
+  at_depth(p, depth);
+  return cg_kernel_convert(p->k, t, text);
 }

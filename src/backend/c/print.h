@@ -32,6 +32,7 @@ typedef struct cg_printer {
   cg_str *block;            // not NULL: inside a branch, everything goes here
   int block_indent;
   int accumulator_depth;    // where accumulators are known
+  int vectors;              // the loop that may become vectors, CG_PRINT_DEPTHS: none may; -1: the kernel knows (one_by_one)
   const char *leave[CG_PRINT_DEPTHS]; // what stops the work on one element in that loop: "continue", "return"
   const char *temp;         // what its variables are called: t0 in loops, e0 in a template's epilogue
   bool checks;              // some statement may leave the loop body early
@@ -53,7 +54,7 @@ void cg_print_line(cg_printer *p, int depth, const char *fmt, ...) __attribute__
 // Element `at` of memory `name` as a place in such a row: C text; NULL: it is in none.
 const char *cg_print_in_row(cg_printer *p, const char *name, te_expr *at, bool stored);
 // C text that stores `text`, e's value, as dtype: conversions of half precision happen once.
-const char *cg_print_stored(cg_printer *p, te_expr *e, cg_dtype t);
+const char *cg_print_stored(cg_printer *p, te_expr *e, cg_dtype t, int depth);
 const char *cg_print_unrounded(cg_printer *p, te_expr *e, cg_dtype t); // before that conversion
 cg_dtype cg_print_body_type(const te_expr *body); // the type a body computes in
 // What `name$` is called for a type; NULL: there is no such function.
