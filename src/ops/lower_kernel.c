@@ -7,7 +7,29 @@ static const char *kernel(te_compute *out, const char *name) {
   return NULL;
 }
 
-const char *cg_lower_matmul(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, kernel(out, "matmul"); }
+// The product of two vectors is a sum: it has one element, of which a template would make a tile.
+static te_expr *dot_element(te *t, const cg_node *n, te_expr **idx, te_expr **ridx) {
+  static const char *const names[] = {"x", "y"};
+  cg_dtype d = cg_r_wide(n->result[0]->type.dtype);
+  te_expr *arg[2];
+  (void)idx;
+  for (int i = 0; i < 2; i++) arg[i] = te_cast(t, te_at(t, cg_arg_tensor(&n->arg[i]), ridx), d);
+  return te_body(t, n, d, "x * y", 2, names, arg);
+}
+
+const char *cg_lower_matmul(te *t, const cg_node *n, te_compute *out) {
+  const cg_value *a = cg_arg_tensor(&n->arg[0]), *b = n->nargs == 2 ? cg_arg_tensor(&n->arg[1]) : NULL;
+  cg_dtype d = n->result[0]->type.dtype;
+  (void)t;
+  if (!a || !b || a->type.rank != 1 || b->type.rank != 1 || a->type.dtype != d || b->type.dtype != d || !cg_r_plain_float(d)) return kernel(out, "matmul");
+  out->kind = TE_REDUCE;
+  out->combine = TE_SUM;
+  out->accumulate = cg_r_wide(d);
+  out->nreduce = 1;
+  out->extent[0] = a->type.dim[0];
+  out->reduce_element = dot_element;
+  return NULL;
+}
 const char *cg_lower_conv(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, kernel(out, "conv"); }
 const char *cg_lower_scan(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, kernel(out, "scan"); }
 const char *cg_lower_sort(te *t, const cg_node *n, te_compute *out) { return (void)t, (void)n, kernel(out, "sort"); }
