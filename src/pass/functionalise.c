@@ -307,7 +307,8 @@ static void run_on_clones(ctx *x, cg_node *n, const target_vec *t) {
   }
   n->result = result;
   n->nresults = own + t->n;
-  for (int i = 0; i < t->n; i++) cg_alias_write(&x->c, t->at[i].name->is, result[own + i], n, n->next);
+  cg_node *next = n->next; // what is written back comes one after the other
+  for (int i = 0; i < t->n; i++) cg_alias_write(&x->c, t->at[i].name->is, result[own + i], n, next);
 }
 
 static void write_node(ctx *x, cg_node *n) {

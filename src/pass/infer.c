@@ -90,6 +90,21 @@ static void correct_statistics(cg_node *n) {
   }
 }
 
+static int written(const cg_node *n, int i) { return cg_node_writes(n, i) ? cg_arg_list_len(&n->arg[i]) : 0; }
+
+// Behind a node's own results stand the tensors that it writes to (functionalise.c): of the type that they had.
+static void by_what_it_writes(cg_node *n) {
+  int at = n->nresults;
+  for (int i = 0; i < n->nargs; i++) at -= written(n, i);
+  if (at < n->schema->nrets || n->schema->variadic_rets) return; // nothing was set behind them, or nobody knows how many are its own
+  for (int i = 0; i < n->nargs; i++)
+    for (int k = 0; k < written(n, i); k++) {
+      const cg_value *v = cg_arg_tensor(cg_arg_list_at(&n->arg[i], k));
+      cg_type *t = &n->result[at++]->type;
+      if (v && t->kind == CG_T_UNKNOWN) *t = v->type;
+    }
+}
+
 // What the schema alone says: a tensor, of which the run knows more; what is written to, as it was.
 static void by_schema(cg_module *m, cg_node *n) {
   bool size = cg_node_is_op(n, "aten::sym_size.int") || cg_node_is_op(n, "aten::sym_numel");
@@ -129,6 +144,7 @@ static void infer_node(cg_pipeline *p, cg_module *m, cg_node *n) {
   if (late && cg_is_control(n)) must_know(p, late, n, cg_node_text(p->s, n));
   correct_statistics(n);
   if (!late) by_rule(p, m, n, &reason);
+  by_what_it_writes(n);
   if (reason) // the arguments do not fit, whatever the model records
     cg_fail_at(p->s, CIERGE_BAD_MODEL, n->at, "%s: %s", cg_node_text(p->s, n), reason);
   if (all_known(n)) return;

@@ -130,6 +130,8 @@ def _run(program, inputs):
     copies = [x.clone(memory_format=torch.preserve_format) for x in inputs]
     try:
         return {"out": _plain(pytree.tree_leaves(program(*copies), is_leaf=lambda x: x is None)), "mutated": copies, "error": None}
+    except NameError:  # the text that PyTorch makes of the program does not run
+        raise
     except Exception as e:
         return {"out": None, "mutated": None, "error": str(e)[:300]}
 
