@@ -1,16 +1,17 @@
 """Every native row of the operator table beside eager PyTorch, one thread:
 
-    python bench/operators.py [--only NAME,…] [--dtypes f32,…] [--sizes N,…] [--quick] [--out FILE]
+    python bench/operators.py [--only NAME,…] [--dtypes f32,…] [--sizes N,…] [--quick] [--minutes N] [--out FILE]
 
 A case is one call of a row (`cierge ops`) in one dtype, with as many elements as --sizes says in its largest tensor: as one would use
 it (USUAL), else the first call that tests/python/row_calls.py has of it. Eager calls the operator, cierge a context whose inputs are
 bound, both from Python, in turn; times are CPU time, the least of the rounds. Where eager's result is a view, it copies it, as
-cierge does. --quick: 10^5 elements alone. Which cases are left out, and why, stands under the table."""
+cierge does. --quick: 10^5 elements alone. --minutes: rows, whose order is drawn by chance, until the time is up. Which cases are left out, and why, stands under the table."""
 import argparse
 import concurrent.futures
 import datetime
 import functools
 import itertools
+import math
 import os
 import pathlib
 import random
@@ -72,7 +73,7 @@ USUAL = {  # by overload: what row_calls.py has is made to find errors, in few e
     **{k: [(X(16, "n", 64), X(1, "n", 64), [X(g * 64, 64), X(g * 64, 64), X(g * 64), X(g * 64)], True, 1, 0.0, False, False, False)]
        for k, g in (("rnn_tanh.input", 1), ("rnn_relu.input", 1), ("gru.input", 3))},
     "lstm.input": [(X(16, "n", 64), [X(1, "n", 64)] * 2, [X(256, 64), X(256, 64), X(256), X(256)], True, 1, 0.0, False, False, False)],
-    "constant_pad_nd": [(image, [1, 1, 1, 1])], "pixel_shuffle": [(image, 2)],
+    "eye": [(Size("n"), {"dtype": "row"})], "eye.m": [(Size("n"), Size("n"), {"dtype": "row"})], "constant_pad_nd": [(image, [1, 1, 1, 1])], "pixel_shuffle": [(image, 2)],
 }
 
 
@@ -86,11 +87,11 @@ def native_rows():
 
 
 class Case(Call):
-    """A call in one size."""
+    """A call in one size: the `number`-th that is measured of its row."""
 
-    def __init__(self, row, call, dtype, elements):
+    def __init__(self, row, number, call, dtype, elements):
         super().__init__(row, call, dtype)
-        self.elements, self.n = elements, 1
+        self.number, self.elements, self.n = number, elements, 1
         if any(isinstance(d, str) for x in self.x for d in x.shape) or any(isinstance(a, Size) for a in self.leaves):
             self.n = most(elements, elements, self.largest_input)
             if self.largest_result(self.n) > elements:
@@ -107,8 +108,8 @@ class Case(Call):
             with torch.device("meta"):
                 shapes = [[size(d, n) for d in x.shape] for x in self.x]
                 return max(t.numel() for t in self.eager([torch.empty(s, dtype=x.dtype or self.dtype) for s, x in zip(shapes, self.x)], n))
-        except (*RAISES, ZeroDivisionError):
-            return 0
+        except (*RAISES, ZeroDivisionError) as e:
+            return math.inf if "allocate memory" in str(e) else 0
 
     def program(self):
         type_of = lambda t: f"{WORDS[t.dtype]}[{', '.join(map(str, t.shape))}]"  # noqa: E731
@@ -119,7 +120,7 @@ class Case(Call):
         return "\n".join([f"fn @main({given}) {{", *lines, f"  {results} = aten.{self.row}({args})", f"  return {returned}", "}", ""])
 
     def label(self):
-        return f"{self.row} " + ", ".join("×".join(map(str, self.shape(x))) or "1" for x in self.x[:3])
+        return f"{self.row} " + self.text(lambda k, x, before: "×".join(map(str, self.shape(x))) or "1", lambda a: str(a.at(self.n)), "made ")[1]
 
     def prepare(self, folder):
         """Functions by name that compute it, and cierge's context. What it cannot be, it raises."""
@@ -206,10 +207,10 @@ def cases(only, dtypes, sizes):
         if only and row not in only and row.split(".")[0] not in only:
             continue
         calls = USUAL.get(row) or (CALLS.get(row) or made_from_schema(operator(row)._schema, traits & {"reduction", "view"} or not traits & {"pointwise"}) or [])[:1]
-        for call in calls:
+        for number, call in enumerate(calls):
             for dtype in dtypes:
                 for elements in sizes:
-                    yield Case(row, call, DTYPES[dtype], elements)
+                    yield Case(row, number, call, DTYPES[dtype], elements)
 
 
 def prepared(case, folder):
@@ -220,25 +221,25 @@ def prepared(case, folder):
         return case, str(e).strip().splitlines()[0][:100] if str(e).strip() else type(e).__name__
 
 
-def measured(only, dtypes, sizes, rounds):
-    """({(label of the row's call, dtype, elements): (eager, cierge)}, {reason: [case]})"""
-    times, left, at_a_time = {}, {}, 12
+def measured(only, dtypes, sizes, rounds, minutes):
+    """({(row, number of its call, dtype, elements): (eager, cierge, label)}, {reason: [case]})"""
+    times, left, at_a_time, end = {}, {}, 12, time.monotonic() + 60 * minutes
     with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         waiting = cases(only, dtypes, sizes)
-        while now := list(itertools.islice(waiting, at_a_time)):
+        while time.monotonic() < end and (now := list(itertools.islice(waiting, at_a_time))):
             for case, ready in pool.map(lambda c: prepared(c, pathlib.Path(folder)), now):
                 dtype = WORDS[case.dtype]
                 if isinstance(ready, str):
                     left.setdefault(ready, []).append(f"{case.row} {dtype}")
                     continue
                 t = least(ready, rounds)
-                times[case.row, case.label(), dtype, case.elements] = t["eager"], t["cierge"]
+                times[case.row, case.number, dtype, case.elements] = t["eager"], t["cierge"], case.label()
                 print(f"{case.label()} {dtype}: eager {t['eager'] * 1e6:.4g} us, cierge ÷ eager {t['cierge'] / t['eager']:.2f}", flush=True)
     return times, left
 
 
 def page(times, left, rounds):
-    ratios = {k: b / a for k, (a, b) in times.items()}
+    ratios = {k: b / a for k, (a, b, _) in times.items()}
     slower = {k: r for k, r in ratios.items() if r > SLOWER}
     cpu, commit = limits.cpu(), subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     sizes, dtypes = sorted({k[3] for k in times}), [d for d in DTYPES if any(k[2] == d for k in times)]
@@ -255,9 +256,9 @@ def page(times, left, rounds):
     lines += ["", "## Every row", "", "By the largest number of a row. Shapes are those of the largest size.", "",
               "| call | " + " | ".join(f"{d} {n:.0e}" for d, n in columns) + " |", "|---" * (len(columns) + 1) + "|"]
     calls = {}
-    for (row, label, d, n), r in ratios.items():
-        calls.setdefault((row, label.count("×"), label.split("×")[-1] if "×" in label else ""), {"label": label})[d, n] = r
-        calls[row, label.count("×"), label.split("×")[-1] if "×" in label else ""]["label"] = label
+    for (row, number, d, n), r in sorted(ratios.items(), key=lambda i: i[0][3]):
+        calls.setdefault((row, number), {})[d, n] = r
+        calls[row, number]["label"] = times[row, number, d, n][2].replace("|", "\\|")
     for c in sorted(calls.values(), key=lambda c: -max(v for k, v in c.items() if k != "label")):
         lines.append(f"| {c['label']} | " + " | ".join(f"{'**' * (c[k] > SLOWER)}{c[k]:.2f}{'**' * (c[k] > SLOWER)}" if k in c else "–" for k in columns) + " |")
     if not left:
@@ -274,12 +275,13 @@ def main():
     p.add_argument("--sizes", default=",".join(map(str, SIZES)))
     p.add_argument("--quick", action="store_true")
     p.add_argument("--rounds", type=int, default=5)
+    p.add_argument("--minutes", type=float, default=1e9)
     p.add_argument("--out")
     a = p.parse_args()
     torch.set_grad_enabled(False)
     torch.set_num_threads(1)
     sizes = [10**5] if a.quick else [int(float(n)) for n in a.sizes.split(",")]
-    times, left = measured(set(filter(None, a.only.split(","))), a.dtypes.split(","), sizes, a.rounds)
+    times, left = measured(set(filter(None, a.only.split(","))), a.dtypes.split(","), sizes, a.rounds, a.minutes)
     text = page(times, left, a.rounds)
     if a.out:
         pathlib.Path(a.out).write_text(text)

@@ -135,7 +135,8 @@ static void collect_loops(cg_loops *l) {
 typedef struct {
   cg_sched *c;
   const te_expr *inner, *outer;
-  int by_inner, by_outer, far_outer; // loads that move by one element with the innermost reduced loop, the last outer loop
+  int by_inner, by_outer, far_outer; // loads that move by one element with the innermost loop, the last outer loop
+  int across;                        // by one with the outer, by more with the inner
 } contiguity;
 
 static void weigh(contiguity *w, te_expr *e) {
@@ -145,15 +146,27 @@ static void weigh(contiguity *w, te_expr *e) {
     const cg_expr *a = coefficient(&s, w->inner), *b = coefficient(&s, w->outer);
     w->by_inner += a && cg_x_is(a, 1) && te_uses_var(e, w->outer->var); // else it is the same for all lanes
     w->by_outer += b && cg_x_is(b, 1);
+    w->across += a && b && cg_x_is(b, 1) && !cg_x_is(a, 1);
     w->far_outer += b && !(cg_x_is_int(b) && b->value <= 4);
   }
   for (int i = 0; i < e->nargs; i++) weigh(w, e->arg[i]);
 }
 
+// Whether something lies in memory along the last outer loop, and is read along the inner one.
+static bool wants_tiles(cg_loops *l) {
+  const cg_loop *in = &l->inner.at[0], *out = &l->outer.at[l->outer.n - 1];
+  contiguity w = {.c = l->c, .inner = in->var, .outer = out->var};
+  if (cg_x_hint(in->extent) < 2 * CG_TILE || cg_x_hint(out->extent) < 4) return false;
+  cg_c_begin(l->c);
+  for (int i = 0; i < l->g->member.n; i++)
+    if (l->g->member.at[i]->final) weigh(&w, l->g->member.at[i]->final);
+  return w.across > 0;
+}
+
 static bool wants_lanes(cg_loops *l) {
   if (!l->g->reduces || !l->outer.n || !l->inner.n) return false;
   cg_loop *in = &l->inner.at[l->inner.n - 1], *out = &l->outer.at[l->outer.n - 1];
-  contiguity w = {l->c, in->var, out->var, 0, 0, 0};
+  contiguity w = {.c = l->c, .inner = in->var, .outer = out->var};
   cg_c_begin(l->c);
   double rows = (double)cg_x_hint(out->extent), inner = 1;
   for (int i = 0; i < l->inner.n; i++) inner *= (double)cg_x_hint(l->inner.at[i].extent);
@@ -189,7 +202,8 @@ void cg_c_make_loops(cg_loops *l) {
     cg_loop last = l->outer.at[--l->outer.n];
     CG_PUSH(c->s, &l->inner, last);
     l->direct = !l->outer.n;
-    l->chunked = !l->direct && count(l->outer.at, l->outer.n) < 64 && count(l->inner.at, 1) > CG_CHUNK;
+    l->tiled = !l->direct && wants_tiles(l);
+    l->chunked = l->tiled || (!l->direct && count(l->outer.at, l->outer.n) < 64 && count(l->inner.at, 1) > CG_CHUNK);
   } else if ((l->lanes = wants_lanes(l))) {
     l->lane = l->outer.at[--l->outer.n];
   }
@@ -223,12 +237,14 @@ static void decode(cg_loops *l, cg_str *out, const char *flat) {
   }
 }
 
+static int piece_of(const cg_loops *l) { return l->lanes ? CG_LANES : l->split ? CG_SPLIT : l->tiled ? CG_TILE : CG_CHUNK; }
+
 // How many pieces of work there are; empty outer loops: 1.
 static const char *items(cg_loops *l) {
   if (l->direct) return cg_kernel_size(l->k, l->inner.at[0].extent);
   const char *rows = product_text(l, l->outer.at, l->outer.n);
   const char *n = l->lanes ? cg_kernel_size(l->k, l->lane.extent) : cg_kernel_size(l->k, l->inner.n ? l->inner.at[0].extent : cg_x_int(&l->c->m->exprs, 1));
-  int piece = l->lanes ? CG_LANES : l->split ? CG_SPLIT : CG_CHUNK;
+  int piece = piece_of(l);
   if (!l->lanes && !l->chunked && !l->split) return rows;
   return cg_format(l->c->s, "%s * ((%s + %d) / %d)", rows, n, piece - 1, piece);
 }
@@ -242,11 +258,12 @@ static const char *part_text(cg_loops *l) {
     const char *flat = l->outer.n == 1 && !pieces ? l->outer.at[0].name : "w";
     cg_str_addf(&head, "  for (int64_t %s = begin; %s < end; %s++) {\n", flat, flat, flat);
     if (pieces) {
-      int piece = l->lanes ? CG_LANES : l->split ? CG_SPLIT : CG_CHUNK;
+      int piece = piece_of(l);
       const char *n = cg_kernel_size(l->k, l->lanes ? l->lane.extent : l->inner.at[0].extent);
-      cg_str_addf(&head, "    const int64_t pieces = (%s + %d) / %d;\n", n, piece - 1, piece);
-      cg_str_addf(&head, "    const int64_t lo = w %% pieces * %d, hi = lo + %d < %s ? lo + %d : %s;\n", piece, piece, n, piece, n);
-      if (l->outer.n) cg_str_add(&head, "    const int64_t row = w / pieces;\n");
+      if (l->tiled) cg_str_addf(&head, "    const int64_t rows = %s;\n", product_text(l, l->outer.at, l->outer.n));
+      else cg_str_addf(&head, "    const int64_t pieces = (%s + %d) / %d;\n", n, piece - 1, piece);
+      cg_str_addf(&head, "    const int64_t lo = w %s * %d, hi = lo + %d < %s ? lo + %d : %s;\n", l->tiled ? "/ rows" : "% pieces", piece, piece, n, piece, n);
+      if (l->outer.n) cg_str_addf(&head, "    const int64_t row = w %s;\n", l->tiled ? "% rows" : "/ pieces");
       flat = "row";
     }
     decode(l, &head, flat);
@@ -272,7 +289,7 @@ static void dispatch(cg_loops *l) {
   cg_session *s = l->c->s;
   cg_str declared = cg_str_new(s), passed = cg_str_new(s), *b = &l->k->body;
   const char *n = items(l);
-  double inside = l->direct ? 1 : l->chunked ? CG_CHUNK : l->split ? CG_SPLIT : count(l->inner.at, l->inner.n) * (l->lanes ? CG_LANES : 1);
+  double inside = l->direct ? 1 : l->chunked ? piece_of(l) : l->split ? CG_SPLIT : count(l->inner.at, l->inner.n) * (l->lanes ? CG_LANES : 1);
   double each = l->cost * inside + 1;
   cg_kernel_parameters(l->k, &declared, &passed);
   const char *extra = cg_format(s, "%s", l->p.checks ? ", err" : "");

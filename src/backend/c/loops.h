@@ -27,7 +27,8 @@ typedef struct cg_loops {
   cg_loop lane;               // lanes: the loop that runs innermost
   bool lanes;
   bool direct;                // no outer loop: the (one) inner loop itself is shared among threads
-  bool chunked;               // the inner loop is shared too, in pieces of CHUNK
+  bool chunked;               // the inner loop is shared too, in pieces
+  bool tiled;                 // a piece after the other for all rows: what lies along the rows in memory is read while it is near
   bool split;                 // few rows: reductions are done in pieces, then put together
   int deepest;                // printer depth of the innermost loop
   int levels;                 // passes
@@ -43,7 +44,7 @@ typedef struct {
   int64_t at[CG_MOST_CUTS + 1]; // in order
 } cg_cuts;
 
-enum { CG_LANES = 64, CG_CHUNK = 4096, CG_SUM_BLOCK = 512, CG_SPLIT = 8192 };
+enum { CG_LANES = 64, CG_CHUNK = 4096, CG_TILE = 32, CG_SUM_BLOCK = 512, CG_SPLIT = 8192 };
 
 void cg_c_make_loops(cg_loops *l);   // from the group's dims: merged where memory allows
 void cg_c_passes(cg_loops *l);       // fills l->out

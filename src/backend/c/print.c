@@ -293,8 +293,17 @@ const char *cg_print_cast(cg_session *s, const char *text, cg_dtype from, cg_dty
   return to == CG_I32 || to == CG_I64 ? whole : cg_format(s, "(%s)%s", ctype, whole);
 }
 
+// Whether e is an index that 32 bits hold, of which vectors make numbers.
+bool cg_print_narrow(cg_printer *p, te_expr *e) {
+  const cg_expr *least, *most;
+  if (e->dtype != CG_I64 || e->kind == TE_LOAD || e->kind == TE_BODY || e->kind == TE_CAST) return false;
+  te_bounds(p->c->t, e, &least, &most);
+  return least && most && cg_x_is_int(least) && cg_x_is_int(most) && least->value >= INT32_MIN && most->value <= INT32_MAX;
+}
+
 static const char *cast(cg_printer *p, te_expr *e) {
   const char *x = cg_print_expr(p, e->arg[0]);
+  if (cg_is_float(e->dtype) && cg_print_depth(p, e) && cg_print_narrow(p, e->arg[0])) x = cg_format(p->c->s, "(int32_t)%s", x);
   cg_dtype from = e->arg[0]->dtype, to = e->dtype;
   if (is_half(from) && to == CG_F32) return x; // held as f32 already
   return define(p, e, cg_print_cast(p->c->s, x, from, to));

@@ -49,6 +49,7 @@ void cg_print_name(cg_printer *p, const te_expr *e, const char *name); // e is k
 int cg_print_mark(const cg_printer *p);
 void cg_print_forget(cg_printer *p, int mark);                        // names given since the mark
 int cg_print_depth(cg_printer *p, const te_expr *e);
+bool cg_print_narrow(cg_printer *p, te_expr *e);                      // e is an index that 32 bits hold
 // Text of an index expression, e.g. the offset in memory.
 void cg_print_line(cg_printer *p, int depth, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 // Element `at` of memory `name` as a place in such a row: C text; NULL: it is in none.
