@@ -52,22 +52,24 @@ const char *cg_infer_gather(cg_module *m, cg_node *n) {
 }
 
 // self[indices]: the index tensors' common shape stands where the first of them does, or in front if there are
-// dimensions without index between them.
-const char *cg_infer_index(cg_module *m, cg_node *n) {
+// dimensions without index between them. false in *known: how many a mask chooses is known at run time only.
+static const char *indexed(cg_module *m, const cg_node *n, cg_type *t, bool *known) {
   const cg_type *x;
   cg_value **i;
   CG_RULE(cg_r_self(n, &x));
   int count = cg_r_tensors(m, n, "indices", &i), first = -1, last = -1, used = 0, r = 0;
   cg_type shape = cg_tensor_type(CG_I64, 0, NULL);
+  *known = false;
   if (count > x->rank) return cg_r_why(m, "too many indices for tensor of dimension %d", x->rank);
   for (int k = 0; k < count; k++) {
     if (!i[k]) continue;
-    if (i[k]->type.dtype == CG_BOOL || i[k]->type.dtype == CG_U8) return NULL; // a mask: how many is known at run time only
+    if (i[k]->type.dtype == CG_BOOL || i[k]->type.dtype == CG_U8) return NULL;
     if (cg_is_float(i[k]->type.dtype)) return "tensors used as indices must be long, int, byte or bool tensors";
     CG_RULE(cg_broadcast(m, n, &shape, &i[k]->type));
     first = first < 0 ? k : first, last = k, used++;
   }
-  if (!used) return cg_infer_same(m, n);
+  *known = true, *t = cg_tensor_type(x->dtype, x->rank, x->dim);
+  if (!used) return NULL;
   int at = last - first + 1 == used ? first : 0;
   const cg_expr **dim = cg_r_new_dims(m, x->rank + shape.rank);
   bool placed = false;
@@ -78,7 +80,51 @@ const char *cg_infer_index(cg_module *m, cg_node *n) {
     }
     if (k < x->rank && !(k < count && i[k])) dim[r++] = x->dim[k];
   }
-  cg_r_set(n, 0, x->dtype, r, dim);
+  *t = cg_tensor_type(x->dtype, r, dim);
+  return NULL;
+}
+
+const char *cg_infer_index(cg_module *m, cg_node *n) {
+  cg_type t;
+  bool known;
+  CG_RULE(indexed(m, n, &t, &known));
+  if (known) cg_r_set(n, 0, t.dtype, t.rank, t.dim);
+  return NULL;
+}
+
+const char *cg_infer_index_put(cg_module *m, cg_node *n) {
+  const cg_type *values = cg_r_type(n, "values");
+  cg_type t;
+  bool known;
+  CG_RULE(cg_infer_same(m, n));
+  CG_RULE(indexed(m, n, &t, &known));
+  return known && values ? cg_r_stretches(m, n, values, t.rank, t.dim) : NULL;
+}
+
+// index_copy, index_add, index_reduce: the source is of self's sizes, along dim of as many as there are indices.
+const char *cg_infer_index_copy(cg_module *m, cg_node *n) {
+  const cg_type *x, *i = cg_r_type(n, "index"), *source = cg_r_type(n, "source");
+  int d;
+  CG_RULE(cg_infer_same(m, n));
+  CG_RULE(cg_r_self(n, &x));
+  CG_RULE(cg_r_dim_of(m, n, "dim", x->rank, &d));
+  if (!i || !source || source->rank != x->rank) return NULL;
+  for (int k = 0; k < x->rank; k++) CG_RULE(cg_r_equal(m, n, source->dim[k], k == d ? cg_type_numel(m, i) : x->dim[k]));
+  return NULL;
+}
+
+// scatter of every kind: an index is no larger than the source, nor but along dim than self.
+const char *cg_infer_scatter(cg_module *m, cg_node *n) {
+  const cg_type *x, *i = cg_r_type(n, "index"), *src = cg_r_type(n, "src");
+  int d;
+  CG_RULE(cg_infer_same(m, n));
+  CG_RULE(cg_r_self(n, &x));
+  CG_RULE(cg_r_dim_of(m, n, "dim", x->rank, &d));
+  if (!i || i->rank != x->rank || cg_x_is(cg_type_numel(m, i), 0)) return NULL;
+  for (int k = 0; k < x->rank; k++) {
+    if (src && src->rank == i->rank) CG_RULE(cg_r_require(m, n, CG_X_LE, i->dim[k], src->dim[k], "an index no larger than src"));
+    if (k != d) CG_RULE(cg_r_require(m, n, CG_X_LE, i->dim[k], x->dim[k], "an index no larger than self but along dim"));
+  }
   return NULL;
 }
 

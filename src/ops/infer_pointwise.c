@@ -110,15 +110,20 @@ const char *cg_infer_to(cg_module *m, cg_node *n) {
   return NULL;
 }
 
+// One weight a channel, or one for all.
+const char *cg_infer_prelu(cg_module *m, cg_node *n) {
+  const cg_type *x, *w = cg_r_type(n, "weight");
+  CG_RULE(cg_infer_same(m, n));
+  CG_RULE(cg_r_self(n, &x));
+  if (!w || w->rank != 1 || cg_x_is(w->dim[0], 1)) return NULL;
+  return cg_r_equal(m, n, w->dim[0], x->rank > 1 ? x->dim[1] : cg_xi(m, 1));
+}
+
 // copy(self, src): self's dtype and shape, which src broadcasts to.
 const char *cg_infer_copy(cg_module *m, cg_node *n) {
   const cg_type *x = cg_r_type(n, "self"), *src = cg_r_type(n, "src");
   if (!x) return "self is no tensor";
-  int skip = src ? x->rank - src->rank : 0;
-  if (skip < 0)
-    return cg_r_why(m, "shape %s does not broadcast to %s", cg_r_shape(m, src->rank, src->dim), cg_r_shape(m, x->rank, x->dim));
-  for (int i = 0; src && i < src->rank; i++)
-    if (!cg_x_is(src->dim[i], 1)) CG_RULE(cg_r_equal(m, n, src->dim[i], x->dim[skip + i]));
+  if (src) CG_RULE(cg_r_stretches(m, n, src, x->rank, x->dim));
   cg_r_set_like(n, 0, x, x->dtype);
   return NULL;
 }

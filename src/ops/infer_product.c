@@ -24,17 +24,29 @@ static const char *two(cg_module *m, cg_node *n, const cg_type *a, const cg_type
   return NULL;
 }
 
+// What is added to the product broadcasts to it.
+static const char *added(cg_module *m, const cg_node *n, const char *name) {
+  const cg_type *x = cg_r_type(n, name), *t = &n->result[0]->type;
+  return x ? cg_r_stretches(m, n, x, t->rank, t->dim) : NULL;
+}
+
 const char *cg_infer_mm(cg_module *m, cg_node *n) { return two(m, n, cg_r_type(n, "self"), cg_r_type(n, "mat2"), 2); }
 const char *cg_infer_bmm(cg_module *m, cg_node *n) { return two(m, n, cg_r_type(n, "self"), cg_r_type(n, "mat2"), 3); }
-const char *cg_infer_addmm(cg_module *m, cg_node *n) { return two(m, n, cg_r_type(n, "mat1"), cg_r_type(n, "mat2"), 2); }
-const char *cg_infer_baddbmm(cg_module *m, cg_node *n) { return two(m, n, cg_r_type(n, "batch1"), cg_r_type(n, "batch2"), 3); }
+const char *cg_infer_addmm(cg_module *m, cg_node *n) {
+  CG_RULE(two(m, n, cg_r_type(n, "mat1"), cg_r_type(n, "mat2"), 2));
+  return added(m, n, "self");
+}
+const char *cg_infer_baddbmm(cg_module *m, cg_node *n) {
+  CG_RULE(two(m, n, cg_r_type(n, "batch1"), cg_r_type(n, "batch2"), 3));
+  return added(m, n, "self");
+}
 
 const char *cg_infer_mv(cg_module *m, cg_node *n) {
   const cg_type *a = cg_r_type(n, cg_node_arg(n, "mat") ? "mat" : "self"), *b = cg_r_type(n, "vec");
   if (!a || !b || a->rank != 2 || b->rank != 1) return "a matrix and a vector are expected";
   if (differ(m, n, a->dim[1], b->dim[0])) return mismatch(m, a, b);
   cg_r_set(n, 0, a->dtype, 1, cg_r_copy_dims(m, a));
-  return NULL;
+  return cg_node_arg(n, "mat") ? added(m, n, "self") : NULL;
 }
 
 const char *cg_infer_dot(cg_module *m, cg_node *n) {
@@ -70,7 +82,7 @@ const char *cg_infer_linear(cg_module *m, cg_node *n) {
   const cg_expr **dim = cg_r_copy_dims(m, x);
   if (w->rank == 2) dim[x->rank - 1] = w->dim[0];
   cg_r_set(n, 0, x->dtype, w->rank == 2 ? x->rank : x->rank - 1, dim);
-  return NULL;
+  return added(m, n, "bias");
 }
 
 // outer(self, vec2)
@@ -131,6 +143,8 @@ const char *cg_infer_conv(cg_module *m, cg_node *n) {
   CG_RULE(cg_r_require(m, n, CG_X_NE, cg_xadd(m, places, left_out), none, "an image with places"));
   const cg_expr **dim = cg_r_copy_dims(m, x);
   dim[first - 1] = w.transposed ? cg_xmul(m, k->dim[1], groups) : k->dim[0];
+  const cg_type *bias = cg_r_type(n, "bias");
+  if (bias && bias->rank == 1) CG_RULE(cg_r_equal(m, n, bias->dim[0], dim[first - 1]));
   for (int i = 0; i < spatial; i++) {
     const cg_expr *pad2 = cg_xi(m, 2 * w.pad[i]), *in = x->dim[first + i], *size = k->dim[2 + i];
     if (w.same) continue; // stride 1, padded to the same size
@@ -163,6 +177,12 @@ const char *cg_infer_attention(cg_module *m, cg_node *n) {
   dim[batch.rank] = q->dim[q->rank - 2];
   dim[batch.rank + 1] = v->dim[v->rank - 1];
   cg_r_set(n, 0, q->dtype, batch.rank + 2, dim);
+  const cg_type *mask = cg_r_type(n, "attn_mask");
+  if (mask) { // beside the scores
+    const cg_expr **scores = cg_r_copy_dims(m, &n->result[0]->type);
+    scores[batch.rank + 1] = k->dim[k->rank - 2];
+    CG_RULE(cg_r_stretches(m, n, mask, batch.rank + 2, scores));
+  }
   if (n->nresults > 1) { // _scaled_dot_product_flash_attention_for_cpu: (batch, heads, queries) of logarithms
     const cg_expr **sums = cg_r_new_dims(m, 3);
     if (q->rank != 4) return "4-D query expected";

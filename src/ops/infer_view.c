@@ -365,6 +365,20 @@ const char *cg_infer_slice(cg_module *m, cg_node *n) {
   return NULL;
 }
 
+// slice_scatter, select_scatter: the source is of the slice's sizes.
+const char *cg_infer_slice_scatter(cg_module *m, cg_node *n) {
+  const cg_type *x, *src = cg_r_type(n, "src");
+  cg_slice s;
+  CG_RULE(cg_infer_same(m, n));
+  CG_RULE(cg_r_self(n, &x));
+  if (!src || cg_v_slice(m, n, x, &s) || src->rank != x->rank - s.drops) return NULL;
+  for (int i = 0, r = 0; i < x->rank; i++) {
+    if (i == s.dim && s.drops) continue;
+    CG_RULE(cg_r_equal(m, n, src->dim[r++], i == s.dim ? s.length : x->dim[i]));
+  }
+  return NULL;
+}
+
 // ---------------------------------------------------------------- pieces
 
 static const cg_expr *ceil_div(cg_module *m, const cg_expr *a, const cg_expr *b) { return cg_xdiv(m, cg_xadd(m, a, cg_xsub(m, b, cg_xi(m, 1))), b); }

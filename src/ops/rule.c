@@ -178,6 +178,14 @@ const char *cg_r_equal(cg_module *m, const cg_node *n, const cg_expr *a, const c
   return cg_r_require(m, n, CG_X_EQ, a, b, "equal sizes");
 }
 
+const char *cg_r_stretches(cg_module *m, const cg_node *n, const cg_type *x, int rank, const cg_expr *const *dim) {
+  int skip = rank - x->rank;
+  if (skip < 0) return cg_r_why(m, "shape %s does not broadcast to %s", cg_r_shape(m, x->rank, x->dim), cg_r_shape(m, rank, dim));
+  for (int i = 0; i < x->rank; i++)
+    if (!cg_x_is(x->dim[i], 1)) CG_RULE(cg_r_equal(m, n, x->dim[i], dim[skip + i]));
+  return NULL;
+}
+
 const char *cg_r_not_empty(cg_module *m, const cg_node *n, const cg_expr *size) {
   return cg_r_require(m, n, CG_X_NE, size, cg_xi(m, 0), "a size that is not 0");
 }

@@ -63,6 +63,8 @@ const char *cg_r_pad_mode(const cg_node *n); // of any padding: "constant", "ref
 // asserts it before n; else the reason why it never holds. what: "equal sizes", say.
 const char *cg_r_require(cg_module *m, const cg_node *n, cg_expr_kind is, const cg_expr *a, const cg_expr *b, const char *what);
 const char *cg_r_equal(cg_module *m, const cg_node *n, const cg_expr *a, const cg_expr *b); // sizes that must be equal
+// x must broadcast to these sizes.
+const char *cg_r_stretches(cg_module *m, const cg_node *n, const cg_type *x, int rank, const cg_expr *const *dim);
 const char *cg_r_not_empty(cg_module *m, const cg_node *n, const cg_expr *size);            // a size that must not be 0
 
 // ---------------------------------------------------------------- results
