@@ -175,7 +175,7 @@ te_expr *te_cast(te *t, te_expr *e, cg_dtype dtype) {
     return te_node(t, TE_ROUND, dtype, 1, &e);
   }
   // Widening and narrowing back changes nothing: f32(x: f64(y: f32)).
-  if (e->kind == TE_CAST && e->arg[0]->dtype == dtype && cg_is_float(dtype) && cg_is_float(e->dtype)) return e->arg[0];
+  if (e->kind == TE_CAST && e->dtype == CG_F64 && e->arg[0]->dtype == dtype && cg_is_float(dtype)) return e->arg[0];
   return te_node(t, TE_CAST, dtype, 1, &e);
 }
 

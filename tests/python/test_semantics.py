@@ -182,6 +182,19 @@ def test_tensor_split_at_indices():
                 close(a, b)
 
 
+def test_conversions_there_and_back():
+    """A value that another dtype cannot hold comes back rounded."""
+    kinds = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.uint8, torch.bool]
+    for x in (torch.tensor([0.1, -2.7, 3e4 + 0.3, 16777217.0, 0.0, 1e-9], dtype=torch.float64), torch.tensor([2**53 + 1, 16777217, -3, 300, 0, 1])):
+        def f(x):
+            return tuple(x.to(a).to(b).to(a) for a in kinds for b in kinds)
+
+        artifact, _ = compile(export(Call(f), (x,), "back"), "--require-native")
+        context = cierge.load(artifact).context()
+        for k, (g, w) in enumerate(zip(context.run(x), f(x), strict=True)):
+            torch.testing.assert_close(torch.from_dlpack(g), w, rtol=0, atol=0, msg=lambda m: f"{kinds[k // 9]} and {kinds[k % 9]}: {m}")
+
+
 class Updated(torch.nn.Module):
     """Gives what its buffers hold, and copies an input into each: a functional program has that input itself as the update."""
     def __init__(self, kinds, shape):
