@@ -79,7 +79,22 @@ def layers(n):
     return lines + [f"  return %y{t - 1}", "}"]
 
 
-SHAPES = {f.__name__: f for f in (chain, tree, unrolled, wide, layers)}
+def pointers(n):
+    """Lists of places read at the places that they hold."""
+    lines = ["fn @main(%x: i64[100]) -> i64[100] {"]
+    lines += [f"  %{i}: i64[100] = aten.index.Tensor({f'%{i - 1}' if i else '%x'}, [{f'%{i - 1}' if i else '%x'}])" for i in range(n)]
+    return lines + [f"  return %{n - 1}", "}"]
+
+
+def turned(n):
+    """Dimensions exchanged and cut anew, so that no step undoes another."""
+    t, lines = max(1, n // 2), ["fn @main(%x: f32[2, 3, 4]) -> f32[2, 3, 4] {"]
+    for i in range(t):
+        lines += [f"  %p{i}: f32[4, 2, 3] = aten.permute({f'%r{i - 1}' if i else '%x'}, [2, 0, 1])", f"  %r{i}: f32[2, 3, 4] = aten.reshape(%p{i}, [2, 3, 4])"]
+    return lines + [f"  return %r{t - 1}", "}"]
+
+
+SHAPES = {f.__name__: f for f in (chain, tree, unrolled, wide, layers, pointers, turned)}
 
 
 def save(path, lines):

@@ -78,6 +78,8 @@ te_expr *te_intern(te *t, te_expr key) {
     te_expr *e = *slot = cg_memdup(t->s, &key, sizeof key);
     e->id = t->n++;
     e->arg = e->nargs ? cg_memdup(t->s, key.arg, (size_t)e->nargs * sizeof *e->arg) : NULL;
+    e->kinds = UINT32_C(1) << e->kind, e->vars = e->kind == TE_VAR ? UINT64_C(1) << e->var % 64 : 0;
+    for (int i = 0; i < e->nargs; i++) e->kinds |= e->arg[i]->kinds, e->vars |= e->arg[i]->vars;
     return e;
   }
 }
@@ -430,12 +432,7 @@ void te_unflat(te *t, te_expr *flat, int rank, const cg_expr *const *dim, te_exp
 
 // ---------------------------------------------------------------- questions
 
-bool te_has(const te_expr *e, te_kind k) {
-  if (e->kind == k) return true;
-  for (int i = 0; i < e->nargs; i++)
-    if (te_has(e->arg[i], k)) return true;
-  return false;
-}
+bool te_has(const te_expr *e, te_kind k) { return e->kinds >> k & 1; }
 
 // Bodies that can raise an error name where it goes: `err`.
 bool te_may_raise(const te_expr *e) {
@@ -443,6 +440,7 @@ bool te_may_raise(const te_expr *e) {
 }
 
 bool te_uses_var(const te_expr *e, int var) {
+  if (!(e->vars >> var % 64 & 1)) return false;
   if (e->kind == TE_VAR && e->var == var) return true;
   for (int i = 0; i < e->nargs; i++)
     if (te_uses_var(e->arg[i], var)) return true;

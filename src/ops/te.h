@@ -43,6 +43,8 @@ struct te_expr {
   const char *const *names;       // TE_BODY: parameter names
   const cg_node *node;            // whose element this is (for comments and errors)
   int id;                         // hash-consed: equal expressions are one pointer
+  uint32_t kinds;                 // bit k: kind k is in it (te_has)
+  uint64_t vars;                  // bit v % 64: variable v may be in it (te_uses_var)
   void *data;                     // scratch of the scheduler
 };
 

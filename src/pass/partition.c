@@ -237,9 +237,9 @@ static void lift_asserts(cg_fn *f) {
     if (!cg_asserts_sizes(n)) continue;
     bool again = seen[n->arg[0].i->id];
     seen[n->arg[0].i->id] = true;
+    if (n == first) first = next;
+    else if (!again) cg_node_move(n, first);
     if (again) cg_node_remove(n);
-    else if (n == first) first = next;
-    else cg_node_move(n, first);
   }
 }
 

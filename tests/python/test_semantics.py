@@ -218,6 +218,19 @@ class Written(torch.nn.Module):
         return x.sum()
 
 
+def test_padding_of_open_sizes():
+    """Conditions on sizes that the export repeats are asserted once."""
+    auto, x = torch.export.Dim.AUTO, torch.randn(2, 3, 7, 9)
+    for mode in ("reflect", "circular", "replicate"):
+        net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1, padding_mode=mode), torch.nn.ReLU()).eval()
+        artifact, _ = compile(export(net, (x,), "padded", ({2: auto, 3: auto},)), "--require-native")
+        for n, m in ((7, 9), (2, 3), (20, 5)):
+            y = torch.randn(2, 3, n, m)
+            r, got = run(artifact, {"input": y}, env=NATIVE)
+            assert not r.returncode, f"{mode} {n} {m}: {r.stderr}"
+            close(got[0], net(y))
+
+
 def updated(model, name, calls, dynamic=None):
     path = export(model, tuple(calls[0]), name, dynamic, functional=True)
     program = torch.export.load(path).module()

@@ -150,10 +150,20 @@ int cg_c_own_cost(const te_expr *e) {
 
 bool cg_c_indexes(const te_expr *e) { return e->kind == TE_LOAD || e->kind == TE_ADD || e->kind == TE_SUB || e->kind == TE_MUL; }
 
+// Of a place: its arithmetic is next to nothing, numbers that are read for it are not.
+static int cost_of_place(cg_sched *c, const te_expr *e) {
+  if (!te_has(e, TE_INDEX) && !te_has(e, TE_LOAD)) return 0;
+  if (e->kind == TE_INDEX || e->kind == TE_LOAD) return cg_c_cost(c, e);
+  if (!cg_c_first(c, e)) return 0;
+  int cost = 0;
+  for (int i = 0; i < e->nargs; i++) cost += cost_of_place(c, e->arg[i]);
+  return cost;
+}
+
 int cg_c_cost(cg_sched *c, const te_expr *e) {
   if (!cg_c_first(c, e)) return 0;
   int cost = cg_c_own_cost(e);
-  for (int i = 0; i < e->nargs && !cg_c_indexes(e); i++) cost += cg_c_cost(c, e->arg[i]);
+  for (int i = 0; i < e->nargs; i++) cost += cg_c_indexes(e) ? cost_of_place(c, e->arg[i]) : cg_c_cost(c, e->arg[i]);
   return cost;
 }
 

@@ -83,8 +83,17 @@ static void count_evals(cg_value *v, void *u) {
   if (d->heavy_to_inline && d->r->cost[i] >= 8 && !x->view) d->r->force[i] = true;
 }
 
+// Divisions in a place: a reshape of a permuted value has some, and nothing simplifies them.
+static int divisions(cg_sched *c, const te_expr *e) {
+  if (!te_has(e, TE_FLOORDIV) && !te_has(e, TE_MOD)) return 0;
+  if (!cg_c_first(c, e)) return 0;
+  int n = e->kind == TE_FLOORDIV || e->kind == TE_MOD;
+  for (int i = 0; i < e->nargs; i++) n += divisions(c, e->arg[i]);
+  return n;
+}
+
 // What computing an element costs if all that it reads is stored.
-static int own_cost(cg_sched *c, cg_info *x) {
+static int own_cost(cg_sched *c, cg_info *x, int *tangled) {
   te_expr **idx = te_new_vars(c->t, x->value->type.rank, x->value->type.dim);
   c->tracing = true;
   te_forget(c->t);
@@ -92,7 +101,14 @@ static int own_cost(cg_sched *c, cg_info *x) {
   c->tracing = false;
   te_forget(c->t);
   cg_c_begin(c);
+  *tangled = divisions(c, e);
+  cg_c_begin(c);
   return cg_c_cost(c, e);
+}
+
+static void add_tangled(cg_value *v, void *u) {
+  cg_info *x = v->type.kind == CG_T_TENSOR ? cg_c_info(v) : NULL;
+  if (x && x->compute->kind == TE_MAP && !x->root) *(int *)u += x->tangled;
 }
 
 static void estimate_costs(roots *r) {
@@ -100,15 +116,17 @@ static void estimate_costs(roots *r) {
   for (int i = 0; i < c->info.n; i++) {
     cg_info *x = c->info.at[i];
     if (x->compute->kind != TE_MAP) continue;
+    r->own[i] = own_cost(c, x, &x->tangled);
+    cg_node_each_input(x->compute->node, add_tangled, &x->tangled);
+    r->force[i] = x->tangled > CG_WORK_PLACE;
     te_expr **idx = te_new_vars(c->t, x->value->type.rank, x->value->type.dim);
     te_expr *e = x->compute->element(c->t, x->compute->node, x->k, idx);
     cg_c_begin(c);
     r->cost[i] = cg_c_cost(c, e);
     // For the estimate of what follows: values of one reader will be inlined, others of some cost will not.
-    x->root = !x->view && ((x->uses > 1 && r->cost[i] > 3) || r->cost[i] > CG_WORK_VALUE);
-    r->own[i] = own_cost(c, x);
+    x->root = r->force[i] || (!x->view && ((x->uses > 1 && r->cost[i] > 3) || r->cost[i] > CG_WORK_VALUE));
   }
-  for (int i = 0; i < c->info.n; i++) c->info.at[i]->root = false;
+  for (int i = 0; i < c->info.n; i++) c->info.at[i]->root = r->force[i]; // places that are too tangled are stored, views or not
   te_forget(c->t);
 }
 
@@ -119,8 +137,11 @@ static double space_size(const cg_info *x) {
 
 static void decide(roots *r, int i) {
   cg_info *x = r->c->info.at[i];
-  if (!x->uses && !x->writes) return;
-  if (x->compute->kind != TE_MAP || x->state) x->root = true;
+  if (!x->uses && !x->writes) {
+    x->root = false;
+    return;
+  }
+  if (x->root || x->compute->kind != TE_MAP || x->state) x->root = true;
   else if (x->is_result || r->force[i]) keep(r, x);
   else if (!x->view && (r->evals[i] - 1) * r->cost[i] > 4 + r->evals[i]) x->root = true;
 }

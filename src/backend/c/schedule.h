@@ -54,6 +54,7 @@ struct cg_info {
   te_expr *final;           // its value (reductions: of the accumulator)
   int level;                // after how many passes over the inner loops its value is known
   int work;                 // what computing one element costs, with all that is inlined (cg_c_cost)
+  int tangled;              // divisions in the places that it reads, with all that is inlined
   // Reductions: the iteration space
   int rank;
   const cg_expr **dim;      // [rank], none of them 1
@@ -153,7 +154,8 @@ const cg_expr *cg_c_stride(cg_sched *c, const cg_value *v, int dim);
 te_expr *cg_c_offset(cg_sched *c, const cg_value *v, te_expr *const *idx); // place of an element in v's memory, in elements
 
 // How much is inlined in one value, and computed in one kernel, at most (cg_c_cost): the C compiler's time grows faster than a function.
-enum { CG_WORK_VALUE = 128, CG_WORK_KERNEL = 512 };
+// PLACE: divisions in one value's places (tangled): simplifying them takes longer the more there are.
+enum { CG_WORK_VALUE = 128, CG_WORK_KERNEL = 512, CG_WORK_PLACE = 64 };
 
 // Walks over expressions without repeating any: begin, then true the first time an expression is met.
 void cg_c_begin(cg_sched *c);
