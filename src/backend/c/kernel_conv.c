@@ -143,9 +143,9 @@ static void emit(cg_kernel *k, const cg_node *n) {
     cg_conv_winograd(&w, o);
   }
   else if (!w.depthwise && cg_conv_planes_fits(&w) && cg_kernel_choose(k, "way", 2, one_tap, cg_conv_planes_pays(&w))) cg_conv_planes(&w, o);
-  else if (!w.depthwise) cg_conv_product_kernel(&w, o);
-  else if (last) cg_conv_depthwise_last(&w, o);
-  else cg_conv_depthwise(&w, o);
+  else if (w.depthwise && last) cg_conv_depthwise_last(&w, o);
+  else if (w.depthwise && cg_conv_depthwise_fits(&w)) cg_conv_depthwise(&w, o);
+  else cg_conv_product_kernel(&w, o);
 }
 
 const cg_kernel_template cg_kernel_convolution = {"conv", claim, true, true, emit};

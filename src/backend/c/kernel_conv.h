@@ -34,6 +34,7 @@ void cg_conv_split(cg_conv *w, cg_str *o, int indent, const char *of, const char
 
 // One channel each, several results for it: kernel_conv_depthwise.c. The channels innermost, or the pixels.
 void cg_conv_depthwise_last(cg_conv *w, cg_str *o);
+bool cg_conv_depthwise_fits(cg_conv *w); // the second
 void cg_conv_depthwise(cg_conv *w, cg_str *o);
 // Everything else, as products over the channels of each tap: kernel_conv_product.c.
 void cg_conv_product_kernel(cg_conv *w, cg_str *o);
