@@ -254,7 +254,8 @@ static te_expr *bits(te *t, te_expr *e, cg_dtype half, int *budget) {
     return te_intern(t, key);
   }
   case TE_CONST: return !cg_is_float(e->dtype) ? NULL : te_integer(t, half_bits(e->number, half), CG_I16);
-  case TE_ROUND: return e->arg[0]->kind == TE_CONST && e->dtype == half ? bits(t, e->arg[0], half, budget) : NULL;
+  case TE_CAST: return e->arg[0]->dtype != CG_BOOL ? NULL : te_select(t, e->arg[0], te_integer(t, half_bits(1, half), CG_I16), te_integer(t, 0, CG_I16));
+  case TE_ROUND: return (e->arg[0]->kind == TE_CONST || e->arg[0]->kind == TE_CAST) && e->dtype == half ? bits(t, e->arg[0], half, budget) : NULL;
   case TE_CHECKED: {
     te_expr *x = bits(t, e->arg[0], half, budget);
     return x ? te_checked(t, x, e->arg[1]) : NULL;

@@ -36,3 +36,48 @@ void cg_c_cuts(cg_loops *l, const te_expr *e, const cg_loop *loop, cg_cuts *c) {
     if (c->at[i] > 0 && !(cg_x_is_int(loop->extent) && c->at[i] >= loop->extent->value)) c->at[n++] = c->at[i];
   c->n = n;
 }
+
+// ---------------------------------------------------------------- what outer loops know
+
+// The place that e compares the loop's variable with: *up: the variable counts positively in a - b. NULL: none that outer loops know.
+static te_expr *compared_with(cg_loops *l, const te_expr *e, te_expr *var, bool *up) {
+  te *t = l->c->t;
+  te_sum s;
+  te_expr *difference = te_op(t, TE_SUB, e->arg[0], e->arg[1]);
+  if (!te_sum_of(t, difference, &s) || s.n < 2) return NULL;
+  const cg_expr *coef = NULL;
+  for (int i = 0; i < s.n; i++) {
+    if (s.atom[i]->kind != TE_VAR) return NULL;
+    if (s.atom[i] == var) coef = s.coef[i];
+    else if (cg_print_depth(&l->p, s.atom[i]) >= l->deepest) return NULL;
+  }
+  if (!coef || !(cg_x_is(coef, 1) || cg_x_is(coef, -1))) return NULL;
+  *up = cg_x_is(coef, 1);
+  return *up ? te_op(t, TE_SUB, var, difference) : te_op(t, TE_ADD, var, difference);
+}
+
+static void look_by_row(cg_loops *l, cg_cuts *c, const te_expr *e, te_expr *var, int *budget) {
+  if (--*budget < 0) return;
+  if (e->kind == TE_LT || e->kind == TE_LE || e->kind == TE_EQ) {
+    bool up, known = false;
+    te_expr *from = compared_with(l, e, var, &up);
+    for (int i = 0; i < c->ncompared; i++) known |= c->compared[i].e == e;
+    if (!from || known || (c->from && c->from != from) || c->ncompared == CG_MOST_COMPARED) return;
+    const int64_t none = e->kind == TE_LE; // a <= b holds at the place itself
+    cg_compared x = {(te_expr *)e, cg_kernel_local(l->k, "piece"), INT64_MIN, INT64_MAX};
+    if (e->kind == TE_EQ) x.first = 0, x.end = 1;
+    else if (up) x.end = none;
+    else x.first = 1 - none;
+    c->from = from;
+    c->compared[c->ncompared++] = x;
+    if (x.first != INT64_MIN) add_cut(c, x.first);
+    if (x.end != INT64_MAX) add_cut(c, x.end);
+    return;
+  }
+  for (int i = 0; i < e->nargs; i++) look_by_row(l, c, e->arg[i], var, budget);
+}
+
+void cg_c_cuts_by_row(cg_loops *l, const te_expr *e, const cg_loop *loop, cg_cuts *c) {
+  int budget = 500;
+  look_by_row(l, c, e, loop->var, &budget);
+}

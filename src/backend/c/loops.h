@@ -38,13 +38,24 @@ typedef struct cg_loops {
   double cost;                // of one point
 } cg_loops;
 
-enum { CG_MOST_CUTS = 3 };
+// Where a loop is cut: at numbers, or at places beside one that outer loops know (`from`). Of the comparisons with that one each piece
+// says how they come out, under their names.
+enum { CG_MOST_CUTS = 3, CG_MOST_COMPARED = 4 };
+typedef struct {
+  te_expr *e;
+  const char *name;
+  int64_t first, end; // it holds from `first` to before `end`
+} cg_compared;
 typedef struct {
   int n; // more than CG_MOST_CUTS: too many
   int64_t at[CG_MOST_CUTS + 1]; // in order
+  te_expr *from; // NULL: 0
+  int ncompared;
+  cg_compared compared[CG_MOST_COMPARED];
 } cg_cuts;
 
 enum { CG_LANES = 64, CG_CHUNK = 4096, CG_TILE = 32, CG_SUM_BLOCK = 512, CG_SPLIT = 8192 };
+enum { CG_UNROLLED = 16, CG_STACK_ROW = 4096 }; // places that are written out, elements of an array on the stack, at most
 
 void cg_c_make_loops(cg_loops *l);   // from the group's dims: merged where memory allows
 void cg_c_passes(cg_loops *l);       // fills l->out
@@ -55,8 +66,13 @@ typedef struct {
 } cg_keep;
 typedef CG_VEC(cg_keep) cg_keeps;
 cg_keeps cg_c_keep(cg_loops *l);
+// places.c: whether each place of the innermost loop is written out: where they are too few for vectors, or few and computed with.
+bool cg_c_unrolls(cg_loops *l, int level);
+bool cg_c_one_by_one(cg_loops *l, int level, const te_expr *var); // whether it is no loop of vectors: f16 is read where none lies
+void cg_c_columns(cg_loops *l); // what every row of the loops would compute again becomes a table, before them
 // Adds where comparisons in e cut the loop (cuts.c).
 void cg_c_cuts(cg_loops *l, const te_expr *e, const cg_loop *loop, cg_cuts *c);
+void cg_c_cuts_by_row(cg_loops *l, const te_expr *e, const cg_loop *loop, cg_cuts *c); // where they compare it with what outer loops know
 cg_info *cg_c_full_result(const cg_loops *l, const te_expr *e); // the stored result that e is the value of; NULL: none
 // interleave.c: how many places of a loop are best computed at a time, by the text of its body and the width of vectors; 1: one by one.
 int cg_c_interleave_copies(cg_session *s, const char *body, int vector_bytes);

@@ -5,7 +5,6 @@
 //
 // Sums in f32 are taken in blocks of CG_SUM_BLOCK in vector lanes, and block totals in f64: the error does not grow
 // with the length (as it does not with pairwise summation).
-#include <ctype.h>
 #include <string.h>
 
 #include "backend/c/prelude.h"
@@ -28,12 +27,10 @@ static const char *row_place(cg_loops *l) {
   return l->lanes ? cg_format(s, "(%s) * %d + j - lo", at, CG_LANES) : at;
 }
 
-enum { STACK_ROW = 4096 };
-
 static const char *row_of(cg_loops *l, cg_dtype t) {
   const cg_expr *n = inner_count(l);
   const char *name = cg_kernel_local(l->k, "row0"), *ctype = cg_kernel_computed(t);
-  if (cg_x_is_int(n) && n->value <= STACK_ROW) {
+  if (cg_x_is_int(n) && n->value <= CG_STACK_ROW) {
     cg_print_line(&l->p, 0, "%s %s[%lld] __attribute__((aligned(64)));", ctype, name, (long long)(n->value ? n->value : 1));
     return name;
   }
@@ -51,14 +48,13 @@ enum { HELD_BODY = 1500 }; // bytes: longer bodies are not held in registers
 enum { HELD_LINES = 5 };   // without half precision
 enum { HELD_BLOCKS = 4 };  // blocks of CG_SUM_BLOCK are one where each of some dozens of accumulators adds a part of it
 
-enum { UNROLLED = 16 };     // places
-
 typedef CG_VEC(cg_reduction) reductions;
 
 typedef struct {
   cg_loops *l;
   reductions red;
   cg_cuts cuts;           // of the innermost loop
+  const char *from;       // cuts.from, as C text
   bool unrolled;          // the innermost loop has so few places that each is written out: what depends on the place is a number then
   bool simd, blocked;     // blocked: the innermost loop in blocks of CG_SUM_BLOCK
   int held;               // places of the innermost loop that are computed in registers at a time, half precision converted there; 0: none are
@@ -198,7 +194,7 @@ static void parts(pass *q, cg_str *out, int in, bool open) {
 // The innermost loop from lo to hi over `body`, which is for `copies` places at a time.
 static void innermost(pass *q, cg_str *out, int in, const char *name, const char *lo, const char *hi, const char *body, int copies,
                       const cg_map *own) {
-  if (q->unrolled) cg_str_addf(out, "#pragma GCC unroll %d\n", UNROLLED);
+  if (q->unrolled) cg_str_addf(out, "#pragma GCC unroll %d\n", CG_UNROLLED);
   else if (q->simd) {
     cg_str_add(out, "#pragma omp simd");
     clauses(q, out, copies, own);
@@ -210,22 +206,56 @@ static void innermost(pass *q, cg_str *out, int in, const char *name, const char
   cg_str_add(out, "}\n");
 }
 
+// One piece of it, with what comparisons come to there.
+static void piece(pass *q, cg_str *out, int in, int i, const char *name, const char *lo, const char *hi, const char *body) {
+  const cg_cuts *c = &q->cuts;
+  const int64_t at = i ? c->at[i - 1] : c->at[0] - 1;
+  if (c->from) {
+    indent(out, in++);
+    cg_str_add(out, "{\n");
+  }
+  for (int k = 0; k < c->ncompared; k++) {
+    indent(out, in);
+    cg_str_addf(out, "const bool %s = %d;\n", c->compared[k].name, at >= c->compared[k].first && at < c->compared[k].end);
+  }
+  innermost(q, out, in, name, lo, hi, body, 1, NULL);
+  if (!c->from) return;
+  indent(out, --in);
+  cg_str_add(out, "}\n");
+}
+
+// What comparisons come to where the loop stays whole.
+static const char *compared_in(pass *q, const char *name, const char *body) {
+  cg_session *s = q->l->c->s;
+  cg_str out = cg_str_new(s);
+  for (int k = 0; k < q->cuts.ncompared; k++) {
+    const cg_compared *x = &q->cuts.compared[k];
+    const char *first = x->first == INT64_MIN ? NULL : cg_format(s, "%s >= %s + %lld", name, q->from, (long long)x->first);
+    const char *end = x->end == INT64_MAX ? NULL : cg_format(s, "%s < %s + %lld", name, q->from, (long long)x->end);
+    indent(&out, q->l->p.indent[q->l->deepest]);
+    cg_str_addf(&out, "const bool %s = %s%s%s;\n", x->name, first ? first : "", first && end ? " && " : "", end ? end : "");
+  }
+  cg_str_add(&out, body);
+  return cg_str_text(&out);
+}
+
 // The innermost loop, cut: each piece ends at the loop's end or at a number that bounds its index.
 static void in_pieces(pass *q, cg_str *out, int in, const char *name, const char *lo, const char *hi, const char *body) {
   cg_loops *l = q->l;
-  bool whole = !strcmp(lo, "0") && cg_x_is_int(l->inner.at[l->inner.n - 1].extent);
+  bool whole = !q->cuts.from && !strcmp(lo, "0") && cg_x_is_int(l->inner.at[l->inner.n - 1].extent);
   const char *from = lo;
   for (int i = 0; i < q->cuts.n; i++) {
     const char *at = cg_format(l->c->s, "%lld", (long long)q->cuts.at[i]), *to = at, *next = at;
+    if (q->cuts.from) at = q->cuts.at[i] ? cg_format(l->c->s, "(%s + %s)", q->from, at) : q->from;
     if (!whole) {
       to = cg_kernel_local(l->k, "cut"), next = cg_kernel_local(l->k, "cut");
       indent(out, in);
       cg_str_addf(out, "const int64_t %s = %s < %s ? %s : %s, %s = %s > %s ? %s : %s;\n", to, hi, at, hi, at, next, from, at, from, at);
     }
-    innermost(q, out, in, name, from, to, body, 1, NULL);
+    piece(q, out, in, i, name, from, to, body);
     from = next;
   }
-  innermost(q, out, in, name, from, hi, body, 1, NULL);
+  piece(q, out, in, q->cuts.n, name, from, hi, body);
 }
 
 // In how many parts the innermost loop is taken, one vector of each at a time. *even: nothing is left over.
@@ -599,148 +629,9 @@ static void rows(cg_loops *l, const reductions *red, int level, int in) {
 // Few rows: this piece's totals go to memory; `finish` puts them together.
 static void store_pieces(cg_loops *l, const reductions *red);
 
+enum { LONG_ROW = 64 };    // elements: shorter loops are not cut where rows differ
 enum { SHORT_ROW = 16 };   // elements: shorter rows of half precision are not worth a block, shorter loops no cut
-enum { VECTOR = 8 };       // elements: shorter loops are computed one by one
 enum { LONG_BODY = 4000 }; // bytes: longer bodies are not repeated for each piece of a loop
-
-// Whether e calls functions that are worth vectors of any length: those of the prelude, not the C library's.
-static bool calls(cg_sched *c, const te_expr *e) {
-  if (!cg_c_first(c, e)) return false;
-  for (const char *p = e->kind == TE_BODY ? e->text : ""; *p;) {
-    const char *name = p;
-    while (isalnum((unsigned char)*p) || *p == '_') p++;
-    const size_t n = (size_t)(p - name);
-    const bool call = n && (*p == '(' || (*p == '$' && p[1] == '('));
-    if (call && !cg_prelude_library(cg_strndup(c->s, name, n))) return true;
-    p += !n;
-  }
-  for (int i = 0; i < e->nargs; i++)
-    if (calls(c, e->arg[i])) return true;
-  return false;
-}
-
-static bool level_calls(cg_loops *l, int level) {
-  cg_c_begin(l->c);
-  for (int i = 0; i < l->g->member.n; i++) {
-    const cg_info *x = l->g->member.at[i];
-    const te_expr *e = x->element ? x->element : x->final;
-    if (x->level == level && e && calls(l->c, e)) return true;
-  }
-  return false;
-}
-
-// Whether more than addresses is computed from the loop's variable in e.
-static bool by_place(cg_sched *c, te_expr *e, te_expr *var) {
-  te_sum s;
-  if (e == var) return true;
-  if (!cg_c_first(c, e) || !te_uses_var(e, var->var)) return false;
-  bool load = e->kind == TE_LOAD;
-  if (load && !te_sum_of(c->t, cg_c_offset(c, e->value, e->arg), &s)) return true;
-  for (int i = 0; i < (load ? s.n : e->nargs); i++)
-    if (load ? s.atom[i]->kind != TE_VAR && te_uses_var(s.atom[i], var->var) : by_place(c, e->arg[i], var)) return true;
-  return false;
-}
-
-// Whether each place of the innermost loop is written out: where they are too few for vectors, or few and computed with.
-static bool unrolls(cg_loops *l, int level) {
-  const cg_loop *in = &l->inner.at[l->inner.n - 1];
-  if (l->lanes || !l->inner.n || !cg_x_is_int(in->extent) || in->extent->value > UNROLLED || in->var->kind != TE_VAR) return false;
-  if (l->inner.n == 1 && (l->direct || l->chunked || l->split)) return false;
-  if (level_calls(l, level)) return false;
-  if (in->extent->value < VECTOR) return true;
-  cg_c_begin(l->c);
-  for (int i = 0; i < l->g->member.n; i++) {
-    const cg_info *x = l->g->member.at[i];
-    te_expr *e = x->element ? x->element : x->final;
-    if (x->level == level && e && by_place(l->c, e, in->var)) return true;
-  }
-  return false;
-}
-
-// ---------------------------------------------------------------- what depends on the innermost loop alone
-
-// Whether e is computed from the loop's variable alone, by more than comparisons and sums of indices (*work).
-static bool from_var_alone(const te_expr *e, const te_expr *var, bool *work) {
-  if (e->kind == TE_VAR) return e == var;
-  if (e->kind == TE_LOAD || e->kind == TE_SCALAR || e->kind == TE_INDEX || e->kind == TE_CHECKED || te_may_raise(e)) return false;
-  *work |= e->kind == TE_BODY || (e->kind == TE_CAST && e->dtype != CG_BOOL);
-  for (int i = 0; i < e->nargs; i++)
-    if (!from_var_alone(e->arg[i], var, work)) return false;
-  return true;
-}
-
-// What the columns of a table hold: C type, and e as that.
-static const char *column_type(cg_loops *l, te_expr *e) { return cg_print_narrow(&l->p, e) ? "int32_t" : cg_kernel_computed(e->dtype); }
-
-static void add_column(cg_loops *l, const cg_loop *in, te_expr *e) {
-  cg_printer *p = &l->p;
-  const char *name = cg_kernel_local(l->k, "column"), *type = column_type(l, e), *n = cg_kernel_size(l->k, in->extent);
-  cg_str block = cg_str_new(l->c->s);
-  int mark = cg_print_mark(p), indent = p->block_indent;
-  p->block = &block, p->block_indent = 2;
-  cg_print_line(p, 0, "%s[%s] = %s;", name, in->name, cg_print_expr(p, e));
-  cg_print_forget(p, mark);
-  p->block = NULL, p->block_indent = indent;
-  cg_str_addf(&p->text[0], "  %s %s[%s] __attribute__((aligned(64)));\n", type, name, n);
-  cg_str_addf(&p->text[0], "  for (int64_t %s = 0; %s < %s; %s++) {\n%s  }\n", in->name, in->name, n, in->name, cg_str_text(&block));
-  cg_kept kept = {e, cg_format(l->c->s, e->dtype == CG_I64 ? "(int64_t)%s[%s]" : "%s[%s]", name, in->name)};
-  CG_PUSH(l->c->s, &l->kept, kept);
-}
-
-enum { MOST_COLUMNS = 16, LEAST_ROWS = 8 };
-
-static void find_columns(cg_loops *l, const cg_loop *in, te_expr *e, int *budget) {
-  bool work = false;
-  if (!*budget || !cg_c_first(l->c, e) || !te_uses_var(e, in->var->var)) return;
-  if (from_var_alone(e, in->var, &work) && work) {
-    for (int i = 0; i < l->kept.n; i++)
-      if (l->kept.at[i].e == e) return;
-    --*budget;
-    add_column(l, in, e);
-    return;
-  }
-  for (int i = 0; i < e->nargs; i++) find_columns(l, in, e->arg[i], budget);
-}
-
-// What every row of the loops would compute again becomes a table, before them.
-static void columns(cg_loops *l) {
-  const cg_loop *in = l->inner.n ? &l->inner.at[l->inner.n - 1] : NULL;
-  int budget = MOST_COLUMNS;
-  if (!in || l->lanes || l->direct || l->split || in->var->kind != TE_VAR || !cg_x_is_int(in->extent) || in->extent->value > STACK_ROW) return;
-  double rows = 1;
-  for (int i = 0; i < l->outer.n; i++) rows *= (double)cg_x_hint(l->outer.at[i].extent);
-  for (int i = 0; i + 1 < l->inner.n; i++) rows *= (double)cg_x_hint(l->inner.at[i].extent);
-  if (rows < LEAST_ROWS) return;
-  cg_c_begin(l->c);
-  for (int i = 0; i < l->g->member.n; i++) {
-    const cg_info *x = l->g->member.at[i];
-    if (x->member == CG_MEMBER_FULL && x->stored) find_columns(l, in, x->final, &budget);
-  }
-}
-
-// Whether e reads f16 at places that no vector of them has.
-static bool gathers(cg_sched *c, const te_expr *e, const te_expr *var) {
-  te_sum s;
-  if (!cg_c_first(c, e) || !te_uses_var(e, var->var)) return false;
-  if (e->kind == TE_LOAD && e->dtype == CG_F16) {
-    if (!te_sum_of(c->t, cg_c_offset(c, e->value, e->arg), &s)) return true;
-    for (int i = 0; i < s.n; i++)
-      if (s.atom[i] == var ? !cg_x_is(s.coef[i], 1) : te_uses_var(s.atom[i], var->var)) return true;
-  }
-  for (int i = 0; i < e->nargs; i++)
-    if (gathers(c, e->arg[i], var)) return true;
-  return false;
-}
-
-static bool gathers_halves(cg_loops *l, int level, const te_expr *var) {
-  cg_c_begin(l->c);
-  for (int i = 0; i < l->g->member.n; i++) {
-    const cg_info *x = l->g->member.at[i];
-    const te_expr *e = x->element ? x->element : x->final;
-    if (x->level == level && e && !te_bits(l->c->t, (te_expr *)e) && gathers(l->c, e, var)) return true;
-  }
-  return false;
-}
 
 static void one_pass(cg_loops *l, int level, const cg_keeps *keeps) {
   cg_session *s = l->c->s;
@@ -756,15 +647,25 @@ static void one_pass(cg_loops *l, int level, const cg_keeps *keeps) {
   l->p.row_var = last && last->var->kind == TE_VAR && cg_x_hint(last->extent) >= SHORT_ROW ? last->var : NULL;
   l->p.row_start = l->lanes ? "lo" : NULL;
   l->p.row.n = 0;
-  ps.unrolled = ps.simd && unrolls(l, level);
-  if (last && !ps.unrolled && last->var->kind == TE_VAR && gathers_halves(l, level, last->var) && !level_calls(l, level)) ps.simd = false;
+  ps.unrolled = ps.simd && cg_c_unrolls(l, level);
+  if (last && !ps.unrolled && last->var->kind == TE_VAR && cg_c_one_by_one(l, level, last->var)) ps.simd = false;
   if (ps.unrolled) l->p.row_var = NULL;
   l->p.vectors = ps.simd && !ps.unrolled ? l->deepest : CG_PRINT_DEPTHS;
+  bool cuts = last && !l->lanes && !ps.unrolled && !ps.red.n;
+  for (int i = 0; cuts && i < l->g->member.n; i++) {
+    const cg_info *x = l->g->member.at[i];
+    if (x->member == CG_MEMBER_FULL && x->stored && x->level == level) cg_c_cuts(l, x->final, last, &ps.cuts);
+  }
+  for (int i = 0; cuts && !ps.cuts.n && i < l->g->member.n && ps.simd && cg_x_hint(last->extent) >= LONG_ROW; i++) {
+    const cg_info *x = l->g->member.at[i];
+    if (x->member == CG_MEMBER_FULL && x->stored && x->level == level) cg_c_cuts_by_row(l, x->final, last, &ps.cuts);
+  }
+  if (ps.cuts.n > CG_MOST_CUTS && ps.cuts.from) ps.cuts = (cg_cuts){0};
+  if (ps.cuts.from) ps.from = cg_print_expr(&l->p, ps.cuts.from);
+  for (int i = 0; i < ps.cuts.ncompared; i++) cg_print_name(&l->p, ps.cuts.compared[i].e, ps.cuts.compared[i].name);
   for (int i = 0; i < l->g->member.n; i++) {
     cg_info *x = l->g->member.at[i];
-    if (x->member != CG_MEMBER_FULL || !x->stored || x->level != level) continue;
-    store(l, x, l->deepest);
-    if (last) cg_c_cuts(l, x->final, last, &ps.cuts);
+    if (x->member == CG_MEMBER_FULL && x->stored && x->level == level) store(l, x, l->deepest);
   }
   for (int i = 0; i < ps.red.n; i++) update(&ps, &ps.red.at[i]);
   for (int i = 0; i < keeps->n; i++) {
@@ -783,12 +684,19 @@ static void one_pass(cg_loops *l, int level, const cg_keeps *keeps) {
   }
   l->p.row_var = NULL;
   const char *body = cg_str_text(&l->p.text[l->deepest]);
-  if (!last || ps.unrolled || ps.red.n || ps.cuts.n > CG_MOST_CUTS || l->lanes || strlen(body) > LONG_BODY || (!cg_x_is_int(last->extent) && cg_x_hint(last->extent) < SHORT_ROW)) ps.cuts.n = 0;
+  if (!cuts || ps.cuts.n > CG_MOST_CUTS || strlen(body) > LONG_BODY || (!cg_x_is_int(last->extent) && cg_x_hint(last->extent) < SHORT_ROW)) ps.cuts.n = 0;
   if (strstr(body, "cg_raise")) ps.simd = ps.unrolled = false;
-  if (ps.unrolled && strlen(body) * (size_t)last->extent->value > UNROLLED * LONG_BODY) ps.unrolled = false;
+  if (ps.unrolled && strlen(body) * (size_t)last->extent->value > CG_UNROLLED * LONG_BODY) ps.unrolled = false;
   if (ps.simd && !ps.unrolled && !ps.red.n && cg_kernel_vector_bytes(l->k) >= 32 && l->deepest > 1) {
     ps.far = cg_kernel_local(l->k, "far");
     ps.near = near_body(s, body, ps.far);
+  }
+  if (ps.cuts.ncompared && (!ps.cuts.n || ps.near)) {
+    ps.cuts.n = 0;
+    body = compared_in(&ps, last->name, body);
+    l->p.text[l->deepest] = cg_str_new(s);
+    cg_str_add(&l->p.text[l->deepest], body);
+    if (ps.near) ps.near = near_body(s, body, ps.far);
   }
   ps.held = held(&ps, body);
   if ((l->p.row.n && !l->lanes && !ps.held) || ps.near) ps.blocked = true;
@@ -893,7 +801,7 @@ void cg_c_passes(cg_loops *l) {
   p->indent[1] = 2;
   for (int d = 2; d < CG_PRINT_DEPTHS; d++) p->indent[d] = d + 1;
   if (!l->split) rows(l, NULL, -1, 2);
-  if (!unrolls(l, 0)) columns(l);
+  if (!cg_c_unrolls(l, 0)) cg_c_columns(l);
   for (int level = 0; level < l->levels; level++) one_pass(l, level, &keeps);
   flush_outer(l);
 }
