@@ -18,7 +18,7 @@ TORCH   ?= $(shell tools/find-torch.sh)
 $(if $(TORCH),$(if $(shell tools/find-torch.sh --libtorch $(TORCH)),,$(error no LibTorch to build against)))
 
 # The runtime's rooms; everything else is the compiler's. EXTRA_SRC: C files of yours to compile into it (a backend, say).
-RT_SRC   := $(wildcard src/runtime/*.c) src/base/alloc.c src/base/hash.c src/base/elf.c src/ir/dtype.c src/artifact/plan_read.c src/artifact/open.c src/artifact/scalar.c
+RT_SRC   := $(wildcard src/runtime/*.c) src/base/alloc.c src/base/hash.c src/base/elf.c src/base/number.c src/ir/dtype.c src/artifact/plan_read.c src/artifact/open.c src/artifact/scalar.c
 COMP_SRC := $(filter-out $(RT_SRC), $(wildcard src/base/*.c src/ir/*.c src/arrays/*.c src/ops/*.c src/frontend/*.c src/pass/*.c \
               src/backend/*.c src/backend/*/*.c src/artifact/*.c src/compile/*.c)) $(EXTRA_SRC)
 CLI_SRC  := $(wildcard src/cli/*.c)

@@ -11,6 +11,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "base/number.h"
 #include "script.h"
 
 namespace cierge {
@@ -78,6 +79,7 @@ int64_t evaluate(const std::vector<cg_plan_expr_item> &x, const Registers &regs)
     case CG_E_MUL: over = __builtin_mul_overflow(a, b, &r); break;
     case CG_E_FLOORDIV: r = floor_divide(a, b, false); break;
     case CG_E_MOD: r = floor_divide(a, b, true); break;
+    case CG_E_SCALE: over = !cg_scale(a, b, &r); break;
     case CG_E_MAX: r = std::max(a, b); break;
     case CG_E_MIN: r = std::min(a, b); break;
     case CG_E_EQ: r = a == b; break;

@@ -20,7 +20,9 @@
 
 // Postfix programs over int64. SYM pushes the INT or BOOL value `arg` of the function, one without an expression of its own.
 typedef enum { CG_E_INT, CG_E_SYM, CG_E_ADD, CG_E_MUL, CG_E_FLOORDIV, CG_E_MOD, CG_E_MAX, CG_E_MIN, CG_E_EQ, CG_E_NE,
-               CG_E_LT, CG_E_LE, CG_E_AND, CG_E_OR, CG_E_NOT, CG_E_WHERE, CG_E_COUNT } cg_plan_expr_op;
+               CG_E_LT, CG_E_LE, CG_E_AND, CG_E_OR, CG_E_NOT, CG_E_WHERE,
+               CG_E_SCALE, // by the double whose bits the second operand is: cg_scale
+               CG_E_COUNT } cg_plan_expr_op;
 typedef struct { cg_plan_expr_op op; int64_t arg; } cg_plan_expr_item;
 typedef struct { cg_plan_expr_item *item; uint32_t n; } cg_plan_expr; // n == 1 && INT: a literal
 

@@ -1,4 +1,4 @@
-// --dim 's0=1..64,hint=8': narrows a symbol's range and says its typical value. --specialize s0=1,8: sizes that kernels are
+// --dim 's0=1..64,hint=8': narrows a symbol's range, of which 's0=2..' and 's0=..8' leave one end, and says its typical value. --specialize s0=1,8: sizes that kernels are
 // compiled for besides the general case; a hint of --dim is one of them.
 #include <errno.h>
 #include <stdlib.h>
@@ -62,8 +62,13 @@ static void read_dim(const reader *r) {
   const char *at;
   cg_symbol *y = symbol(r, "s0=1..64,hint=8", &at);
   if (strncmp(at, "hint=", 5)) {
-    int64_t lo = number(r, at, &at), hi = lo;
-    if (!strncmp(at, "..", 2)) hi = number(r, at + 2, &at);
+    int64_t lo = y->lo, hi;
+    if (strncmp(at, "..", 2)) lo = number(r, at, &at);
+    hi = lo;
+    if (!strncmp(at, "..", 2)) {
+      at += 2;
+      hi = *at && *at != ',' ? number(r, at, &at) : y->hi;
+    }
     if (lo > hi || lo < y->lo || hi > y->hi)
       cg_fail(s, CIERGE_USAGE, "--dim '%s': the model allows %lld..%lld", r->text, (long long)y->lo, (long long)y->hi);
     cg_symbol_range(y, lo, hi);

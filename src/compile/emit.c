@@ -204,7 +204,8 @@ enum { MOST_ITEMS = 1 << 20, ITEMS_A_VALUE = 64 };
 static void postfix(cg_emitter *e, const cg_expr *x, item_vec *out) {
   static const uint8_t ops[] = {[CG_X_ADD] = CG_E_ADD, [CG_X_MUL] = CG_E_MUL, [CG_X_FLOORDIV] = CG_E_FLOORDIV, [CG_X_MOD] = CG_E_MOD,
                                 [CG_X_MAX] = CG_E_MAX, [CG_X_MIN] = CG_E_MIN, [CG_X_EQ] = CG_E_EQ, [CG_X_NE] = CG_E_NE, [CG_X_LT] = CG_E_LT,
-                                [CG_X_LE] = CG_E_LE, [CG_X_AND] = CG_E_AND, [CG_X_OR] = CG_E_OR, [CG_X_NOT] = CG_E_NOT, [CG_X_WHERE] = CG_E_WHERE};
+                                [CG_X_LE] = CG_E_LE, [CG_X_AND] = CG_E_AND, [CG_X_OR] = CG_E_OR, [CG_X_NOT] = CG_E_NOT, [CG_X_WHERE] = CG_E_WHERE,
+                                [CG_X_SCALE] = CG_E_SCALE};
   cg_plan_expr_item item = {CG_E_INT, x->value};
   if (x->kind == CG_X_SYM) item = (cg_plan_expr_item){CG_E_SYM, symbol_value(e, x->symbol)};
   if (x->kind == CG_X_INT || x->kind == CG_X_SYM) {

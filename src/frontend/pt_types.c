@@ -169,7 +169,7 @@ static void declare(cg_text_parser *p, const char *text) {
     }
     const char *word = cg_strndup(s, at, n);
     bool symbol = depth && !(*at >= '0' && *at <= '9') && at[n] != '[' && at[n] != '(' && !cg_text_is_reserved(word);
-    if (symbol && !cg_symbol_find(&p->m->exprs, word)) cg_text_feed(p, cg_format(s, "sym %s = 1..", word));
+    if (symbol && !cg_symbol_find(&p->m->exprs, word)) cg_text_feed(p, cg_format(s, "sym %s = 0..", word));
     at += n;
   }
 }

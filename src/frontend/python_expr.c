@@ -1,7 +1,8 @@
 // A recursive-descent reader of Python's expressions over integers, and what sympy's and PyTorch's functions mean.
 //
 // Floats: upsampling computes sizes as trunc(1.5 * float(s0)). A factor that is a short dyadic number (3/2) makes the
-// product exact for any size there is, so this is 3*s0 // 2. Longer ones (0.7) round, and are UNKNOWN.
+// product exact for any size there is, so this is 3*s0 // 2. Longer ones (0.7) round once, as scale(s0, 0.7) does; what rounds
+// twice is UNKNOWN.
 #include "frontend/python_expr.h"
 
 #include <errno.h>
@@ -11,7 +12,7 @@
 
 #include "base/str.h"
 
-enum { MAX_DEPTH = 200, MAX_POWER = 8, MAX_DYADIC = 1 << 20 };
+enum { MAX_DEPTH = 200, MAX_POWER = 8 };
 
 typedef cg_py_expr X;
 CG_VEC_TYPE(x_vec, X);
@@ -55,9 +56,43 @@ static X real(parser *p, const cg_expr *num, const cg_expr *den, int how) {
 
 static X as_real(parser *p, X a) { return is_int(&a) ? real(p, a.num, number(p, 1), CG_PY_EXACT) : a; }
 
+static X double_value(parser *p, double v) {
+  int64_t num, den;
+  if (cg_x_dyadic(v, &num, &den)) return real(p, number(p, num), number(p, den), CG_PY_DOUBLE);
+  return isfinite(v) ? (X){.kind = CG_PY_SCALED, .num = number(p, 1), .by = v} : unknown(p, "a float that is not finite");
+}
+
+static bool is_scaled_number(const X *a) { return a->kind == CG_PY_SCALED && cg_x_is(a->num, 1); }
+
+// The number a is n/d, d a power of two: then v*d and v/d are exact. (Where they are not, v is next to 0 or to infinity.)
+static bool over_power_of_two(const X *a, const cg_expr **n, double *d) {
+  *n = a->num, *d = 1;
+  if (is_int(a)) return true;
+  if (a->kind != CG_PY_REAL || !cg_x_is_int(a->den) || (a->den->value & (a->den->value - 1))) return false;
+  *d = (double)a->den->value;
+  return true;
+}
+
+static X mul_scaled(parser *p, X a, X b) { // a is SCALED
+  const cg_expr *n;
+  double d, e;
+  if (is_scaled_number(&a) && is_scaled_number(&b)) return double_value(p, a.by * b.by);
+  if (!over_power_of_two(&b, &n, &d)) return unknown(p, "a product of rounded products");
+  double by = a.by / d;
+  if (by * d != a.by) return unknown(p, "a product with a float next to 0");
+  if (cg_x_is_int(n) && is_scaled_number(&a)) return double_value(p, by * (double)n->value);
+  if (is_scaled_number(&a)) return (X){.kind = CG_PY_SCALED, .num = n, .by = by};
+  int exponent;
+  e = cg_x_is_int(n) ? (double)n->value : 0;
+  if (fabs(frexp(e, &exponent)) != 0.5 || !isfinite(by * e)) return unknown(p, "a product of rounded products");
+  return (X){.kind = CG_PY_SCALED, .num = a.num, .by = by * e};
+}
+
 static X add(parser *p, X a, X b) {
   if (!a.kind) return a;
   if (!b.kind) return b;
+  if (is_scaled_number(&a) && is_scaled_number(&b)) return double_value(p, a.by + b.by);
+  if (a.kind == CG_PY_SCALED || b.kind == CG_PY_SCALED) return unknown(p, "a sum of rounded products");
   if (is_int(&a) && is_int(&b)) return integer(cg_x_add(p->pool, a.num, b.num));
   a = as_real(p, a), b = as_real(p, b);
   if (!a.kind || !b.kind || a.real == CG_PY_QUOTIENT || b.real == CG_PY_QUOTIENT) return unknown(p, "a sum of rounded quotients");
@@ -69,6 +104,7 @@ static X mul(parser *p, X a, X b) {
   if (!a.kind) return a;
   if (!b.kind) return b;
   if (is_int(&a) && is_int(&b)) return integer(cg_x_mul(p->pool, a.num, b.num));
+  if (a.kind == CG_PY_SCALED || b.kind == CG_PY_SCALED) return a.kind == CG_PY_SCALED ? mul_scaled(p, a, b) : mul_scaled(p, b, a);
   a = as_real(p, a), b = as_real(p, b);
   if (!a.kind || !b.kind || a.real == CG_PY_QUOTIENT || b.real == CG_PY_QUOTIENT) return unknown(p, "a product of rounded quotients");
   return real(p, cg_x_mul(p->pool, a.num, b.num), cg_x_mul(p->pool, a.den, b.den), a.real > b.real ? a.real : b.real);
@@ -114,10 +150,13 @@ typedef enum { TRUNC, FLOOR, CEIL } rounding;
 static X to_int(parser *p, X a, rounding how) {
   if (!a.kind || a.kind == CG_PY_INT) return a;
   if (a.kind == CG_PY_BOOL) return integer(a.num);
+  bool scaled = a.kind == CG_PY_SCALED;
+  if (scaled && a.by < 0) a.num = cg_x_mul(p->pool, a.num, number(p, -1)), a.by = -a.by;
   const cg_expr *minus = cg_x_mul(p->pool, a.num, number(p, -1));
-  const cg_expr *down = cg_x_floordiv(p->pool, a.num, a.den);
+  const cg_expr *down = scaled ? cg_x_scale(p->pool, a.num, a.by) : cg_x_floordiv(p->pool, a.num, a.den);
   if (how == FLOOR) return integer(down);
-  const cg_expr *up = cg_x_mul(p->pool, cg_x_floordiv(p->pool, minus, a.den), number(p, -1));
+  const cg_expr *below = scaled ? cg_x_scale(p->pool, minus, a.by) : cg_x_floordiv(p->pool, minus, a.den);
+  const cg_expr *up = cg_x_mul(p->pool, below, number(p, -1));
   if (how == CEIL) return integer(up);
   int64_t lo, hi;
   cg_x_range(a.num, &lo, &hi);
@@ -125,10 +164,28 @@ static X to_int(parser *p, X a, rounding how) {
   return integer(cg_x_op(p->pool, CG_X_WHERE, 3, (const cg_expr *[]){op2(p, CG_X_LT, a.num, number(p, 0)), up, down}));
 }
 
+// With an integer, a float compares as the integer next to it does.
+static X compare_scaled(parser *p, cg_expr_kind kind, X a, X b) {
+  bool right = b.kind == CG_PY_SCALED;
+  X x = right ? b : a;
+  const cg_expr *n;
+  double d;
+  if (!over_power_of_two(right ? &a : &b, &n, &d) || !isfinite(x.by * d)) return unknown(p, "a comparison of rounded products");
+  x.by *= d;
+  const cg_expr *down = to_int(p, x, FLOOR).num, *up = to_int(p, x, CEIL).num;
+  if (kind == CG_X_EQ || kind == CG_X_NE) {
+    const cg_expr *both = op2(p, CG_X_AND, op2(p, CG_X_EQ, down, n), op2(p, CG_X_EQ, up, n));
+    return boolean(kind == CG_X_EQ ? both : cg_x_op(p->pool, CG_X_NOT, 1, &both));
+  }
+  if (right) return boolean(op2(p, kind, n, kind == CG_X_LT ? up : down));
+  return boolean(op2(p, kind, kind == CG_X_LT ? down : up, n));
+}
+
 static X compare(parser *p, cg_expr_kind kind, X a, X b) {
   if (!a.kind) return a;
   if (!b.kind) return b;
   if (is_int(&a) && is_int(&b)) return boolean(op2(p, kind, a.num, b.num));
+  if (a.kind == CG_PY_SCALED || b.kind == CG_PY_SCALED) return compare_scaled(p, kind, a, b);
   a = as_real(p, a), b = as_real(p, b);
   if (!a.kind || !b.kind) return unknown(p, "a comparison of floats");
   return boolean(op2(p, kind, cg_x_mul(p->pool, a.num, b.den), cg_x_mul(p->pool, b.num, a.den)));
@@ -162,13 +219,6 @@ static X extreme(parser *p, cg_expr_kind kind, X a, X b) {
   if (!b.kind) return b;
   if (!is_int(&a) || !is_int(&b)) return unknown(p, "a maximum or minimum of floats");
   return integer(op2(p, kind, a.num, b.num));
-}
-
-static X double_value(parser *p, double v) {
-  int64_t den = 1;
-  while (den < MAX_DYADIC && v != floor(v)) v *= 2, den *= 2;
-  if (v != floor(v) || fabs(v) > MAX_DYADIC) return unknown(p, "a product with a long float");
-  return real(p, number(p, (int64_t)v), number(p, den), CG_PY_DOUBLE);
 }
 
 // ---------------------------------------------------------------- Functions
@@ -219,7 +269,7 @@ static X fold(parser *p, function f, const X *a, int n) {
   for (int i = 0; i < n; i++) integers &= is_int(&a[i]);
   if (integers) return fold_integers(p, f == F_ADD ? CG_X_ADD : f == F_MUL ? CG_X_MUL : f == F_MAX ? CG_X_MAX : CG_X_MIN, a, n);
   X r = n ? a[0] : integer(number(p, f == F_MUL));
-  if ((f == F_MAX || f == F_MIN) && r.kind == CG_PY_REAL) return unknown(p, "a maximum or minimum of floats");
+  if ((f == F_MAX || f == F_MIN) && r.kind && !is_int(&r)) return unknown(p, "a maximum or minimum of floats");
   for (int i = 1; i < n; i++)
     r = f == F_ADD ? add(p, r, a[i]) : f == F_MUL ? mul(p, r, a[i]) : f == F_MAX ? extreme(p, CG_X_MAX, r, a[i])
         : f == F_MIN ? extreme(p, CG_X_MIN, r, a[i]) : logic(p, f == F_AND ? CG_X_AND : CG_X_OR, r, a[i]);
@@ -512,6 +562,6 @@ cg_py_expr cg_py_read(const cg_py_reader *r, const char *text) {
 const cg_expr *cg_py_integer(const cg_py_reader *r, const cg_py_expr *x, const char **why) {
   if (is_int(x)) return x->num;
   if (x->kind == CG_PY_REAL && x->real == CG_PY_EXACT) return cg_x_floordiv(&r->m->exprs, x->num, x->den);
-  *why = x->kind == CG_PY_REAL ? "it is no integer" : x->why;
+  *why = x->kind == CG_PY_UNKNOWN ? x->why : "it is no integer";
   return NULL;
 }

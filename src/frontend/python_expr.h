@@ -5,11 +5,12 @@
 #include "ir/ir.h"
 
 typedef struct {
-  enum { CG_PY_UNKNOWN, CG_PY_INT, CG_PY_BOOL, CG_PY_REAL } kind;
-  const cg_expr *num;      // INT, BOOL (0 or 1); REAL: num/den
+  enum { CG_PY_UNKNOWN, CG_PY_INT, CG_PY_BOOL, CG_PY_REAL, CG_PY_SCALED } kind;
+  const cg_expr *num;      // INT, BOOL (0 or 1); REAL: num/den; SCALED: the double product num * by
   const cg_expr *den;      // REAL: above 0
   enum { CG_PY_EXACT, CG_PY_DOUBLE, CG_PY_QUOTIENT } real;
   // EXACT: a rational number. DOUBLE: a double that num/den equals exactly. QUOTIENT: the double nearest to num/den.
+  double by;               // SCALED: finite; a number alone has num 1
   const char *why;         // UNKNOWN: what there is no expression for
 } cg_py_expr;
 

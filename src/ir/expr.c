@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "base/number.h"
+
 // ---------------------------------------------------------------- the pool
 
 void cg_expr_pool_init(cg_expr_pool *p, cg_session *s) { *p = (cg_expr_pool){.s = s, .ranges = 1}; }
@@ -163,6 +165,16 @@ static cg_x_interval interval_mod(cg_x_interval a, cg_x_interval b) {
   return r;
 }
 
+static cg_x_interval interval_scale(const cg_expr *e) {
+  cg_x_interval a = cg_x_interval_of(e->arg[0]), r = {INT64_MIN, INT64_MAX};
+  if (!cg_x_is_int(e->arg[1])) return r;
+  bool down = e->arg[1]->value < 0; // the sign of a double is that of its bits
+  bool low = (down ? a.hi : a.lo) != (down ? INT64_MAX : INT64_MIN), high = (down ? a.lo : a.hi) != (down ? INT64_MIN : INT64_MAX);
+  if (low && !cg_scale(down ? a.hi : a.lo, e->arg[1]->value, &r.lo)) r.lo = INT64_MIN;
+  if (high && !cg_scale(down ? a.lo : a.hi, e->arg[1]->value, &r.hi)) r.hi = INT64_MAX;
+  return r;
+}
+
 static cg_x_interval decided(bool yes, bool no) { return (cg_x_interval){yes, !no}; }
 
 static cg_x_interval interval_logic(const cg_expr *e) {
@@ -213,6 +225,7 @@ static cg_x_interval interval(const cg_expr *e) {
     return r;
   case CG_X_FLOORDIV: return interval_floordiv(cg_x_interval_of(e->arg[0]), cg_x_interval_of(e->arg[1]));
   case CG_X_MOD: return interval_mod(cg_x_interval_of(e->arg[0]), cg_x_interval_of(e->arg[1]));
+  case CG_X_SCALE: return interval_scale(e);
   case CG_X_MAX:
   case CG_X_MIN: return interval_extreme(e);
   case CG_X_EQ:
@@ -274,6 +287,7 @@ static bool apply(cg_expr_kind kind, int64_t a, int64_t b, int64_t *out) {
     if (!b) return false;
     *out = b == -1 ? 0 : cg_x_floor_mod(a, b);
     return true;
+  case CG_X_SCALE: return cg_scale(a, b, out);
   case CG_X_MAX: *out = a > b ? a : b; return true;
   case CG_X_MIN: *out = a < b ? a : b; return true;
   case CG_X_EQ: *out = a == b; return true;

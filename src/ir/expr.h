@@ -16,6 +16,7 @@ typedef enum {
   CG_X_MUL,      // arg[0] * arg[1] * …    (at most one INT, first)
   CG_X_FLOORDIV, // floor(arg[0] / arg[1]), as Python's //
   CG_X_MOD,      // Python's %: the sign of the divisor
+  CG_X_SCALE,    // floor(arg[0] * c), the product rounded to a double; arg[1]: an INT, the bits of c (cg_x_scale)
   CG_X_MAX, CG_X_MIN,
   CG_X_EQ, CG_X_NE, CG_X_LT, CG_X_LE, // 0 or 1
   CG_X_AND, CG_X_OR, CG_X_NOT,
@@ -76,6 +77,7 @@ const cg_expr *cg_x_sub(cg_expr_pool *p, const cg_expr *a, const cg_expr *b);
 const cg_expr *cg_x_mul(cg_expr_pool *p, const cg_expr *a, const cg_expr *b);
 const cg_expr *cg_x_floordiv(cg_expr_pool *p, const cg_expr *a, const cg_expr *b);
 const cg_expr *cg_x_mod(cg_expr_pool *p, const cg_expr *a, const cg_expr *b);
+const cg_expr *cg_x_scale(cg_expr_pool *p, const cg_expr *a, double by);
 const cg_expr *cg_x_op(cg_expr_pool *p, cg_expr_kind kind, int n, const cg_expr *const *arg); // any kind, canonicalised
 
 static inline bool cg_x_is_int(const cg_expr *e) { return e->kind == CG_X_INT; }
@@ -84,6 +86,8 @@ static inline bool cg_x_is(const cg_expr *e, int64_t v) { return e->kind == CG_X
 void cg_x_range(const cg_expr *e, int64_t *lo, int64_t *hi);
 bool cg_x_has_unbacked(const cg_expr *e);
 bool cg_x_has_symbol(const cg_expr *e, const cg_symbol *y);
+// v = num / den where that is a double of few bits, whose products with sizes are exact.
+bool cg_x_dyadic(double v, int64_t *num, int64_t *den);
 bool cg_x_is_static(const cg_expr *e); // no symbol in it
 // Value under given symbol values (indexed by symbol index). false: overflow or division by zero.
 bool cg_x_eval(const cg_expr *e, const int64_t *symbol_values, int64_t *out);
@@ -92,7 +96,7 @@ int64_t cg_x_hint(const cg_expr *e);
 // e with symbols replaced: by[index] NULL keeps the symbol.
 const cg_expr *cg_x_substitute(cg_expr_pool *p, const cg_expr *e, const cg_expr *const *by);
 
-// Text: `2*s0 + 1`, `s0//2`, `s0%4`, `max(s0, 1)`, `min(..)`, `eq(a, b)` …
+// Text: `2*s0 + 1`, `s0//2`, `s0%4`, `max(s0, 1)`, `scale(s0, 0.7)`, `eq(a, b)` …
 void cg_x_print(cg_str *b, const cg_expr *e);
 void cg_x_print_short(cg_str *b, const cg_expr *e); // for people: a long one is "…"
 // Reads that text; *end is set behind it. NULL (and *end at the offending character) where it does not read.

@@ -3,6 +3,9 @@
 // Sums and products are worked on as polynomials: sorted terms, an int64 coefficient times a product of atoms
 // (an atom is a symbol or anything that is no sum, product or number). Terms are ordered by degree, then by their
 // factors, the constant last. Everything else simplifies where the symbols' ranges prove that it may.
+#include <math.h>
+
+#include "base/number.h"
 #include "ir/expr_internal.h"
 #include "ir/expr_scratch.h"
 
@@ -412,6 +415,35 @@ static const cg_expr *mod(cg_expr_pool *p, const cg_expr *a, const cg_expr *b) {
 }
 OPERATION(cg_x_mod, mod)
 
+// ---------------------------------------------------------------- products with a double
+
+bool cg_x_dyadic(double v, int64_t *num, int64_t *den) {
+  enum { MAX_DYADIC = 1 << 20 };
+  for (*den = 1; *den < MAX_DYADIC && v != floor(v); v *= 2) *den *= 2;
+  if (v != floor(v) || fabs(v) > MAX_DYADIC) return false;
+  *num = (int64_t)v;
+  return true;
+}
+
+static const cg_expr *scale(cg_expr_pool *p, const cg_expr *a, const cg_expr *by) {
+  int64_t num, den, value;
+  double c;
+  if (cg_x_is_int(by)) {
+    memcpy(&c, &by->value, sizeof c);
+    if (cg_x_dyadic(c, &num, &den)) return cg_x_floordiv(p, cg_x_mul(p, a, cg_x_int(p, num)), cg_x_int(p, den));
+    if (cg_x_is_int(a) && cg_scale(a->value, by->value, &value)) return cg_x_int(p, value);
+  }
+  const cg_expr *e = raw2(p, CG_X_SCALE, a, by);
+  cg_x_interval i = cg_x_interval_of(e);
+  return cg_x_is_point(i) ? cg_x_int(p, i.lo) : e;
+}
+
+const cg_expr *cg_x_scale(cg_expr_pool *p, const cg_expr *a, double by) {
+  int64_t bits;
+  memcpy(&bits, &by, sizeof bits);
+  return cg_x_op(p, CG_X_SCALE, 2, (const cg_expr *[]){a, cg_x_int(p, bits)});
+}
+
 // ---------------------------------------------------------------- maximum and minimum
 
 // The arguments of nested nodes of the same kind, sorted, each once; of[i] says of which argument x[i] is a part.
@@ -579,7 +611,7 @@ static poly sum_of(cg_expr_pool *p, int n, const cg_expr *const *arg) {
 
 static const cg_expr *operation(cg_expr_pool *p, cg_expr_kind kind, int n, const cg_expr *const *arg) {
   static const struct { int min, max; } count[] = {
-      [CG_X_ADD] = {1, CG_X_MAX_TERMS}, [CG_X_MUL] = {1, CG_X_MAX_TERMS}, [CG_X_FLOORDIV] = {2, 2}, [CG_X_MOD] = {2, 2},
+      [CG_X_ADD] = {1, CG_X_MAX_TERMS}, [CG_X_MUL] = {1, CG_X_MAX_TERMS}, [CG_X_FLOORDIV] = {2, 2}, [CG_X_MOD] = {2, 2}, [CG_X_SCALE] = {2, 2},
       [CG_X_MAX] = {1, CG_X_MAX_TERMS}, [CG_X_MIN] = {1, CG_X_MAX_TERMS}, [CG_X_EQ] = {2, 2}, [CG_X_NE] = {2, 2},
       [CG_X_LT] = {2, 2}, [CG_X_LE] = {2, 2}, [CG_X_AND] = {1, CG_X_MAX_TERMS}, [CG_X_OR] = {1, CG_X_MAX_TERMS},
       [CG_X_NOT] = {1, 1}, [CG_X_WHERE] = {3, 3}};
@@ -593,6 +625,7 @@ static const cg_expr *operation(cg_expr_pool *p, cg_expr_kind kind, int n, const
     return e;
   case CG_X_FLOORDIV: return cg_x_floordiv(p, arg[0], arg[1]);
   case CG_X_MOD: return cg_x_mod(p, arg[0], arg[1]);
+  case CG_X_SCALE: return scale(p, arg[0], arg[1]);
   case CG_X_EQ: return equal(p, arg[0], arg[1], true);
   case CG_X_NE: return equal(p, arg[0], arg[1], false);
   case CG_X_LT: return ordered(p, arg[0], arg[1], true);

@@ -1,6 +1,8 @@
 // The text of symbolic integers: Python's infix operators and functions for the rest, e.g. `max(2*s0 - 1, s1//4)`.
+#include <math.h>
 #include <string.h>
 
+#include "base/number.h"
 #include "ir/expr_internal.h"
 
 // ---------------------------------------------------------------- printing
@@ -12,7 +14,7 @@ static const struct {
 } functions[] = {
     {CG_X_MAX, "max", 1, CG_X_MAX_TERMS}, {CG_X_MIN, "min", 1, CG_X_MAX_TERMS}, {CG_X_EQ, "eq", 2, 2}, {CG_X_NE, "ne", 2, 2},
     {CG_X_LT, "lt", 2, 2}, {CG_X_LE, "le", 2, 2}, {CG_X_AND, "and", 1, CG_X_MAX_TERMS}, {CG_X_OR, "or", 1, CG_X_MAX_TERMS},
-    {CG_X_NOT, "not", 1, 1}, {CG_X_WHERE, "where", 3, 3},
+    {CG_X_NOT, "not", 1, 1}, {CG_X_WHERE, "where", 3, 3}, {CG_X_SCALE, "scale", 2, 2},
 };
 enum { FUNCTIONS = sizeof functions / sizeof *functions };
 
@@ -56,6 +58,12 @@ static void print_sum(cg_str *b, const cg_expr *e) {
   }
 }
 
+static void print_double(cg_str *b, const cg_expr *bits) {
+  double v;
+  memcpy(&v, &bits->value, sizeof v);
+  cg_str_add_double(b, v);
+}
+
 void cg_x_print(cg_str *b, const cg_expr *e) {
   switch (e->kind) {
   case CG_X_INT: cg_str_addf(b, "%lld", (long long)e->value); return;
@@ -79,7 +87,8 @@ void cg_x_print(cg_str *b, const cg_expr *e) {
   cg_str_addc(b, '(');
   for (int i = 0; i < e->nargs; i++) {
     if (i) cg_str_add(b, ", ");
-    cg_x_print(b, e->arg[i]);
+    if (i && e->kind == CG_X_SCALE) print_double(b, e->arg[i]);
+    else cg_x_print(b, e->arg[i]);
   }
   cg_str_addc(b, ')');
 }
@@ -146,6 +155,18 @@ static const cg_expr *read_number(reader *r, bool minus) {
   return cg_x_int(r->p, minus ? (int64_t)(0 - v) : (int64_t)v);
 }
 
+// The double that a size is scaled by, as the integer that its bits are.
+static const cg_expr *read_double(reader *r) {
+  skip_comments(r);
+  char *end;
+  double v = cg_strtod(r->at, &end);
+  if (end == r->at || !isfinite(v)) return wrong(r, "expected a finite number");
+  r->at = end;
+  int64_t bits;
+  memcpy(&bits, &v, sizeof bits);
+  return cg_x_int(r->p, bits);
+}
+
 static const cg_expr *read_call(reader *r, int f) {
   const cg_expr *first[8], **arg = first;
   int n = 0, cap = 8;
@@ -156,7 +177,8 @@ static const cg_expr *read_call(reader *r, int f) {
       memcpy(more, arg, (size_t)n * sizeof *arg);
       arg = more, cap *= 2;
     }
-    if (!(arg[n++] = read_sum(r))) return NULL;
+    arg[n] = functions[f].kind == CG_X_SCALE && n ? read_double(r) : read_sum(r);
+    if (!arg[n++]) return NULL;
   } while (take(r, ','));
   if (n < functions[f].min) return wrong(r, "expected ',' and another argument");
   if (!take(r, ')')) return wrong(r, "expected ')'");
@@ -180,7 +202,7 @@ static const cg_expr *read_name(reader *r) {
         return read_call(r, i);
       }
     r->at = start;
-    return wrong(r, "expected one of the functions max, min, where, eq, ne, lt, le, and, or, not");
+    return wrong(r, "expected one of the functions max, min, where, scale, eq, ne, lt, le, and, or, not");
   }
   cg_symbol *y = cg_symbol_find(r->p, name);
   if (!y && (!r->in_text || (r->make_unbacked && name[0] == 'u'))) y = cg_symbol_get(r->p, name);

@@ -3,10 +3,14 @@
 
 #include "ops/rules.h"
 
-// dtype of the statistics that come back beside the result: f32 where half precision meets f32 weights.
+// dtype of the statistics that come back beside the result: f32 where half precision meets f32 parameters.
 static cg_dtype statistics(const cg_node *n, const cg_type *x) {
-  const cg_type *w = cg_r_type(n, "weight");
-  return w && cg_r_half(x->dtype) && w->dtype == CG_F32 ? CG_F32 : x->dtype;
+  static const char *const parameters[] = {"weight", "bias", "running_mean", "running_var"};
+  for (int i = 0; i < 4; i++) {
+    const cg_type *t = cg_r_type(n, parameters[i]);
+    if (t && cg_r_half(x->dtype) && t->dtype == CG_F32) return CG_F32;
+  }
+  return x->dtype;
 }
 
 const char *cg_infer_layer_norm(cg_module *m, cg_node *n) {

@@ -274,9 +274,7 @@ const char *cg_infer_upsample(cg_module *m, cg_node *n) {
     for (int i = 0; i < spatial; i++) {
       double by;
       if (!f || f->kind != CG_A_LIST || f->list.n != spatial || !cg_arg_double(&f->list.at[i], &by)) return NULL;
-      if (cg_x_is_int(x->dim[2 + i])) to[i] = cg_xi(m, (int64_t)((double)x->dim[2 + i]->value * by));
-      else if (by == (double)(int64_t)by) to[i] = cg_xmul(m, x->dim[2 + i], cg_xi(m, (int64_t)by));
-      else return NULL;
+      to[i] = cg_x_scale(&m->exprs, x->dim[2 + i], by);
     }
   }
   CG_RULE(not_empty_image(m, n, x, spatial));

@@ -5,6 +5,7 @@
 #include "ir/control.h"
 #include "ir/text.h"
 #include "ops/op.h"
+#include "ops/rules.h"
 #include "pass/alias.h"
 #include "pass/declare.h"
 
@@ -53,15 +54,40 @@ static void prefer_rule(cg_module *m, cg_node *n, cg_type *recorded, const cg_ty
   recorded->dim = dim;
 }
 
+// Mean and deviation that a normalisation gives beside its result: PyTorch's Python records x's dtype, and its CPU kernels give
+// f32 where half precision meets f32 parameters. What is computed of them then has another dtype than recorded, too.
+static bool gives_statistics(const cg_node *n) {
+  return n->op->infer == cg_infer_batch_norm || n->op->infer == cg_infer_group_norm || n->op->infer == cg_infer_layer_norm;
+}
+
+typedef struct {
+  const cg_map *corrected; // values by name
+  bool found;
+} look;
+
+static void see_corrected(cg_value *v, void *u) {
+  look *l = u;
+  l->found = l->found || cg_map_get(l->corrected, v->name) == v;
+}
+
+static void correct_dtype(cg_pipeline *p, cg_value *v, cg_type *recorded, cg_map *corrected) {
+  if (recorded->kind != CG_T_TENSOR || v->type.kind != CG_T_TENSOR || recorded->dtype == v->type.dtype) return;
+  recorded->dtype = v->type.dtype;
+  cg_map_set(p->s, corrected, v->name, v);
+}
+
 // Applies the operator's own rule and checks it against the recorded types, which keep their strides and the names of unbacked sizes.
-static bool by_rule(cg_pipeline *p, cg_module *m, cg_node *n, const char **reason) {
+static bool by_rule(cg_pipeline *p, cg_module *m, cg_node *n, cg_map *corrected, const char **reason) {
   if (!n->op || !n->op->infer) return false;
   cg_type *recorded = CG_NEW_ARRAY(p->s, cg_type, n->nresults ? n->nresults : 1);
   for (int i = 0; i < n->nresults; i++) recorded[i] = n->result[i]->type;
   *reason = n->op->infer(m, n);
+  look of = {corrected, false};
+  if (corrected->n) cg_node_each_input(n, see_corrected, &of);
   for (int i = 0; i < n->nresults; i++) {
     cg_type *have = &recorded[i], *got = &n->result[i]->type;
     if (have->kind == CG_T_UNKNOWN) continue;
+    if (!*reason && (of.found || (i && gives_statistics(n)))) correct_dtype(p, n->result[i], have, corrected);
     if (!*reason && got->kind != CG_T_UNKNOWN && types_differ(have, got))
       cg_fail_at(p->s, CIERGE_BAD_MODEL, n->at, "%s: the model records %s for result %d, but its arguments give %s",
                  cg_node_text(p->s, n), type_text(p->s, have), i, type_text(p->s, got));
@@ -137,13 +163,13 @@ _Noreturn static void must_know(cg_pipeline *p, const cg_value *late, const cg_n
              cg_node_text(p->s, maker), who, maker->schema->key);
 }
 
-static void infer_node(cg_pipeline *p, cg_module *m, cg_node *n) {
+static void infer_node(cg_pipeline *p, cg_module *m, cg_node *n, cg_map *corrected) {
   if (!n->schema) return; // calls got their types when they were made
   const char *reason = NULL;
   const cg_value *late = cg_node_late_input(n);
   if (late && cg_is_control(n)) must_know(p, late, n, cg_node_text(p->s, n));
   correct_statistics(n);
-  if (!late) by_rule(p, m, n, &reason);
+  if (!late) by_rule(p, m, n, corrected, &reason);
   by_what_it_writes(n);
   if (reason) // the arguments do not fit, whatever the model records
     cg_fail_at(p->s, CIERGE_BAD_MODEL, n->at, "%s: %s", cg_node_text(p->s, n), reason);
@@ -163,10 +189,11 @@ static void infer_node(cg_pipeline *p, cg_module *m, cg_node *n) {
 // Sub-graphs first: a control node's results are theirs.
 static void infer_fn(cg_pipeline *p, cg_module *m, cg_fn *f, cg_map *done) {
   if (!cg_map_set(p->s, done, f->name, f)) return;
+  cg_map corrected = {0};
   for (cg_node *n = f->first; n; n = n->next) {
     for (int i = 0; i < n->nargs; i++)
       if (n->arg[i].kind == CG_A_FN) infer_fn(p, m, n->arg[i].fn, done);
-    infer_node(p, m, n);
+    infer_node(p, m, n, &corrected);
   }
   for (int i = 0; f != m->main && i < f->result.n; i++) {
     const cg_value *v = f->result.at[i].kind == CG_A_VALUE ? f->result.at[i].value : NULL;

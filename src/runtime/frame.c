@@ -1,6 +1,7 @@
 // The values of one function in one context: sizes from symbols, memory for what is late, access to values.
 #include <string.h>
 
+#include "base/number.h"
 #include "runtime/runtime.h"
 
 // ---------------------------------------------------------------- buffers
@@ -126,6 +127,7 @@ static bool binary(cg_plan_expr_op op, int64_t a, int64_t b, int64_t *out) {
     if (!b) return false;
     *out = b == -1 ? 0 : floor_mod(a, b);
     return true;
+  case CG_E_SCALE: return cg_scale(a, b, out);
   case CG_E_MAX: *out = a > b ? a : b; return true;
   case CG_E_MIN: *out = a < b ? a : b; return true;
   case CG_E_EQ: *out = a == b; return true;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/number.h"
 #include "runtime/runtime.h"
 
 // ---------------------------------------------------------------- a text that grows
@@ -55,7 +56,7 @@ static const struct {
 } operators[CG_E_COUNT] = {
     [CG_E_ADD] = {" + ", 1}, [CG_E_MUL] = {"*", 2}, [CG_E_FLOORDIV] = {"//", 2}, [CG_E_MOD] = {"%", 2}, [CG_E_MAX] = {"max", 0}, [CG_E_MIN] = {"min", 0},
     [CG_E_EQ] = {"eq", 0}, [CG_E_NE] = {"ne", 0}, [CG_E_LT] = {"lt", 0}, [CG_E_LE] = {"le", 0}, [CG_E_AND] = {"and", 0}, [CG_E_OR] = {"or", 0},
-    [CG_E_NOT] = {"not", 0}, [CG_E_WHERE] = {"where", 0}};
+    [CG_E_NOT] = {"not", 0}, [CG_E_WHERE] = {"where", 0}, [CG_E_SCALE] = {"scale", 0}};
 
 // Where the operand that ends before item `end` starts.
 static uint32_t start_of(const cg_plan_expr *x, uint32_t end) {
@@ -65,6 +66,14 @@ static uint32_t start_of(const cg_plan_expr *x, uint32_t end) {
     need += (op <= CG_E_SYM ? 0 : op == CG_E_NOT ? 1 : op == CG_E_WHERE ? 3 : 2) - 1;
   }
   return end;
+}
+
+static void print_double(cg_text *t, int64_t bits) {
+  double v;
+  char text[CG_DOUBLE_TEXT];
+  memcpy(&v, &bits, sizeof v);
+  cg_double_text(v, text);
+  cg_text_add(t, "%s", text);
 }
 
 static void print(cg_text *t, const cg_plan_fn *f, const cg_plan_expr *x, uint32_t end, int level) {
@@ -92,7 +101,8 @@ static void print(cg_text *t, const cg_plan_fn *f, const cg_plan_expr *x, uint32
       continue;
     }
     if (k) cg_text_add(t, "%s", own ? operators[i->op].text : ", ");
-    print(t, f, x, ends[k], own ? own + (k > 0) : 0);
+    if (k && i->op == CG_E_SCALE && last->op == CG_E_INT) print_double(t, last->arg);
+    else print(t, f, x, ends[k], own ? own + (k > 0) : 0);
   }
   if (brackets) cg_text_add(t, ")");
 }

@@ -301,4 +301,51 @@ def test_what_is_only_moved_keeps_its_bits():
             assert torch.equal(torch.from_dlpack(a).view(of), b.contiguous().view(of)), (dtype, k)
 
 
+
+def test_sizes_by_a_factor_that_doubles_round():
+    """Sizes are trunc(c * s) as a processor computes it, in guards too; 100 * 1.1 is no integer, and 10 * 0.7 is 7. Native and in LibTorch."""
+    def scaled(x):
+        y = F.interpolate(x, scale_factor=c, mode="linear")
+        return y, F.interpolate(y, scale_factor=1.7)
+    for c in (0.7, 1 / 3, 1.1):
+        path = export(Call(scaled), (torch.randn(1, 3, 40),), "scaled", (({2: torch.export.Dim.AUTO},),))
+        for options in ((), ("--backends", "torch")):
+            artifact, _ = compile(path, *options)
+            context = cierge.load(artifact).context()
+            for n in (10, 20, 30, 37, 49, 100, 103, 110):
+                x = torch.randn(1, 3, n)
+                for a, b in zip(context.run(x), scaled(x)):
+                    assert a.shape == b.shape, (c, n, options)
+                    close(torch.from_dlpack(a), b)
+
+
+def test_statistics_of_another_dtype_than_recorded():
+    """Half precision with f32 parameters: normalisations give f32 statistics, where PyTorch records half precision; with what is computed of them."""
+    def normalised(x, w, m):
+        a, b, c = torch.native_group_norm(x, w, w, 2, 8, 36, 2, 1e-5)
+        d, e, f = torch.native_layer_norm(x, [6], w[:6], None, 1e-5)
+        g, h, i = torch.native_batch_norm(x, None, None, m, w, False, 0.1, 1e-5)
+        return a, b, c, d, e, f, g, b * c + 1, torch.cat([e, f]).sum(0), c.exp()[None], h, i
+    for dtype in (torch.float16, torch.bfloat16):
+        inputs = torch.randn(2, 8, 6, 6).to(dtype), torch.rand(8) + 1, torch.randn(8)
+        for functional in (False, True):
+            got = cierge.load(compile(export(Call(normalised), inputs, "statistics", functional=functional))[0]).context().run(*inputs)
+            for k, (a, b) in enumerate(zip(map(torch.from_dlpack, got), normalised(*inputs))):
+                assert a.dtype == b.dtype, (dtype, functional, k)
+                torch.testing.assert_close(a, b, rtol=2e-2, atol=2e-2)
+
+
+def test_open_ranges():
+    path = export(Call(lambda x: x * 2), (torch.randn(5),), "open", (({0: torch.export.Dim("n", max=64)},),))
+    name = cli("inspect", compile(path)[0]).stdout.split("f32[")[1].split("]")[0]
+    for text, sizes in (("2..", {1: False, 2: True, 64: True, 65: False}), ("..8", {0: True, 8: True, 9: False}), ("..", {0: True, 64: True}), ("2..,hint=3", {1: False, 3: True})):
+        context = cierge.load(compile(path, "--dim", f"{name}={text}")[0]).context()
+        for n, fits in sizes.items():
+            try:
+                context.run(torch.zeros(n))
+                assert fits, (text, n)
+            except cierge.Error as e:
+                assert not fits and "dimension 0" in str(e), (text, n, e)
+
+
 main(globals())

@@ -122,5 +122,41 @@ def test_damaged_archives():
         assert r.returncode == 3 and r.stderr.startswith("cierge: "), (k, r.returncode, r.stderr)
 
 
+class Rows(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3)
+
+    def forward(self, x: Tensor):
+        flat = x.view(-1, 4)
+        if x.shape[0] == 0:
+            flat = flat + 1
+        image = torch.relu(self.norm(self.conv(x)))
+        return (flat.mean(), flat.mean(0), flat.sum(0), flat.prod(), flat.softmax(0), flat.softmax(1), flat.cumsum(0), flat.t() @ flat, image.flatten(1),
+                torch.cat([flat, flat * 2]), flat.logsumexp(0), flat.var(0), x[:1])
+
+
+def greatest(x: Tensor):
+    return x.max(0)[0]
+
+
+def test_no_rows():
+    """A size by name is 0 or more, as in PyTorch; what PyTorch refuses of 0 is refused in the call."""
+    model = Rows().eval()
+    for program in torch.jit.script(model), torch.jit.trace(model, torch.randn(3, 2, 4, 4)):
+        context = compiled(save(program, "rows"), ["f32[s0, 2, 4, 4]"])[0].context()
+        for n in 0, 1, 3:
+            x = torch.randn(n, 2, 4, 4)
+            for a, b in zip(map(torch.from_dlpack, context.run(x)), program(x)):
+                torch.testing.assert_close(a, b, equal_nan=True)
+    context = compiled(save(torch.jit.script(greatest), "greatest"), ["f32[s0, 4]"])[0].context()
+    close(torch.from_dlpack(context.run(torch.ones(2, 4))[0]), torch.ones(4))
+    try:
+        context.run(torch.ones(0, 4))
+        raise AssertionError("no error")
+    except cierge.Error as e:
+        assert "expects elements along dimension 0" in str(e), e
+
+
 if __name__ == "__main__":
     main(globals())

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -151,7 +152,8 @@ static int64_t random_below(int64_t n) {
 
 static tree *grow(int depth) {
   static const int ops[] = {CG_X_ADD, CG_X_MUL, CG_X_FLOORDIV, CG_X_MOD, CG_X_ADD, CG_X_MUL, CG_X_FLOORDIV, CG_X_MOD, CG_X_MAX, CG_X_MIN,
-                            CG_X_EQ, CG_X_NE, CG_X_LT, CG_X_LE, CG_X_AND, CG_X_OR, CG_X_NOT, CG_X_WHERE};
+                            CG_X_EQ, CG_X_NE, CG_X_LT, CG_X_LE, CG_X_AND, CG_X_OR, CG_X_NOT, CG_X_WHERE, CG_X_SCALE};
+  static const double factors[] = {0.7, 1 / 3., 1.7, -0.1, 1e-3, 1.5, 0, 1e30};
   tree *t = CG_NEW(&session, tree);
   if (!depth || !random_below(4)) {
     t->op = -1 - (int)random_below(2);
@@ -160,6 +162,10 @@ static tree *grow(int depth) {
   }
   t->op = ops[random_below(sizeof ops / sizeof *ops)];
   for (int i = 0; i < (t->op == CG_X_NOT ? 1 : t->op == CG_X_WHERE ? 3 : 2); i++) t->a[i] = grow(depth - 1);
+  if (t->op == CG_X_SCALE) {
+    t->a[1]->op = -1;
+    memcpy(&t->a[1]->v, &factors[random_below(8)], 8);
+  }
   return t;
 }
 
@@ -169,6 +175,12 @@ static bool value_of(const tree *t, const int64_t *values, int64_t *out) {
   if (t->op < 0) return *out = t->op == -1 ? t->v : values[t->v], true;
   if (!value_of(t->a[0], values, &x)) return false;
   if (t->op == CG_X_WHERE) return value_of(t->a[x ? 1 : 2], values, out);
+  if (t->op == CG_X_SCALE) {
+    double c;
+    memcpy(&c, &t->a[1]->v, 8);
+    c = floor((double)x * c);
+    return *out = (int64_t)c, fabs(c) < 1e15;
+  }
   if (t->op != CG_X_NOT && !value_of(t->a[1], values, &y)) return false;
   int64_t q = 0;
   if (t->op == CG_X_FLOORDIV || t->op == CG_X_MOD) {

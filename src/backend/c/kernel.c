@@ -119,6 +119,7 @@ const char *cg_kernel_size(cg_kernel *k, const cg_expr *e) {
   case CG_X_NOT: return cg_format(s, "(!%s)", cg_kernel_size(k, e->arg[0]));
   case CG_X_FLOORDIV: return call(k, e, "cg_idiv");
   case CG_X_MOD: return call(k, e, "cg_imod");
+  case CG_X_SCALE: return call(k, e, "cg_iscale");
   case CG_X_MAX: return call(k, e, "cg_imax");
   case CG_X_MIN: return call(k, e, "cg_imin");
   case CG_X_WHERE:

@@ -99,7 +99,8 @@ static uint32_t write_item(cg_str *b, cg_plan_expr_op op, int64_t arg) {
 static uint32_t write_postfix(lowering *l, cg_str *b, const cg_expr *x) {
   static const uint8_t ops[] = {[CG_X_ADD] = CG_E_ADD, [CG_X_MUL] = CG_E_MUL, [CG_X_FLOORDIV] = CG_E_FLOORDIV, [CG_X_MOD] = CG_E_MOD,
                                 [CG_X_MAX] = CG_E_MAX, [CG_X_MIN] = CG_E_MIN, [CG_X_EQ] = CG_E_EQ, [CG_X_NE] = CG_E_NE, [CG_X_LT] = CG_E_LT,
-                                [CG_X_LE] = CG_E_LE, [CG_X_AND] = CG_E_AND, [CG_X_OR] = CG_E_OR, [CG_X_NOT] = CG_E_NOT, [CG_X_WHERE] = CG_E_WHERE};
+                                [CG_X_LE] = CG_E_LE, [CG_X_AND] = CG_E_AND, [CG_X_OR] = CG_E_OR, [CG_X_NOT] = CG_E_NOT, [CG_X_WHERE] = CG_E_WHERE,
+                                [CG_X_SCALE] = CG_E_SCALE};
   if (x->kind == CG_X_INT) return write_item(b, CG_E_INT, x->value);
   if (x->kind == CG_X_SYM) {
     uint32_t reg = symbol_register(l, x);

@@ -149,7 +149,7 @@ PROGRAMS = [
 GUARDS = [
     "1 + 2", "IntTrueDiv(7, X - 5) == 1", "IntTrueDiv(X, 3) + IntTrueDiv(X, 3) == 1", "IntTrueDiv(X, 3) * IntTrueDiv(X, 3) == 1",
     "IntTrueDiv(X, 3) / 2 == 1", "IntTrueDiv(X, 3) // 2 == 1", "X // 0 == 1", "IntTrueDiv(X, 3) % 2 == 1", "X % 0 == 1", "X ** 99 == 1",
-    "IntTrueDiv(X, 3) ** -1 == 1", "0.1 * X < 2", "Where(X > 3, IntTrueDiv(X, 3), 1) == 2", "X and True", "not X", "Max(IntTrueDiv(X, 3), 1) == 2",
+    "IntTrueDiv(X, 3) ** -1 == 1", "0.1 * X + 1 < 2", "0.1 * X * 3 < 2", "5e-324 * (0.5 * X) < 2", "0.1 * X < 0.3", "1e999 * X < 2", "Where(X > 3, IntTrueDiv(X, 3), 1) == 2", "X and True", "not X", "Max(IntTrueDiv(X, 3), 1) == 2",
     "Max(1, IntTrueDiv(X, 3)) == 2", "LShift(X, 99) == 2", "Rational(IntTrueDiv(X, 3), 2) == 1", "f(X)", "X <", "Symbol(X) == 1",
     "Symbol('zf0') == 1", "Float(X) == 1", "Float('one') == 1", "Piecewise(ExprCondPair(1, X > 3), ExprCondPair(2, X > 5)) == 1", "Pow(X) == 1",
     "99999999999999999999 == X", "L['nobody'].size()[0] == 1", "X == " + "a" * 99, "(" * 300 + "X", "-" * 300 + "X", "not " * 300 + "X", "X == 1 1",
