@@ -21,14 +21,15 @@ static cg_arg dims_from(cg_rewrite *r, int from, int rank) {
 
 typedef struct { cg_value *mean, *rstd, *y; } normal;
 
-// (x - mean) / sqrt(variance + eps) over these dims.
-static normal normalise(cg_rewrite *r, cg_value *x, cg_arg dims, double eps) {
+// (x - mean) / sqrt(variance + eps) over these dims, the variance rounded to `kept`.
+static normal normalise(cg_rewrite *r, cg_value *x, cg_arg dims, double eps, cg_dtype kept) {
   normal o;
   cg_arg yes = cg_a_bool(true);
   o.mean = cg_make(r, "aten::mean.dim", 3, cg_av(x), dims, yes);
   cg_value *d = cg_make(r, "aten::sub.Tensor", 2, cg_av(x), cg_av(o.mean));
   cg_value *square = cg_make(r, "aten::mul.Tensor", 2, cg_av(d), cg_av(d));
   cg_value *variance = cg_make(r, "aten::mean.dim", 3, cg_av(square), dims, yes);
+  variance = cg_make_cast(r, cg_make_cast(r, variance, kept), x->type.dtype);
   o.rstd = cg_make(r, "aten::rsqrt", 1, cg_av(cg_make(r, "aten::add.Scalar", 2, cg_av(variance), cg_a_float(eps))));
   o.y = cg_make(r, "aten::mul.Tensor", 2, cg_av(d), cg_av(o.rstd));
   return o;
@@ -65,7 +66,7 @@ bool cg_decompose_layer_norm(cg_module *m, cg_node *n) {
   cg_rewrite r = cg_rewrite_begin(m, n);
   int from = x->type.rank - cg_arg_list_len(cg_node_arg(n, "normalized_shape"));
   if (is_empty(x, from)) return false;
-  normal o = normalise(&r, cg_make_cast(&r, x, cg_r_wide(x->type.dtype)), dims_from(&r, from, x->type.rank), eps_of(n));
+  normal o = normalise(&r, cg_make_cast(&r, x, cg_r_wide(x->type.dtype)), dims_from(&r, from, x->type.rank), eps_of(n), cg_r_wide(x->type.dtype));
   cg_value *y = affine(&r, o.y, cg_r_tensor(n, "weight"), cg_r_tensor(n, "bias"));
   cg_value *out[3] = {cg_make_cast(&r, y, x->type.dtype), NULL, NULL};
   for (int k = 1; k < n->nresults; k++)
@@ -96,7 +97,7 @@ static normal by_group(cg_rewrite *r, cg_value *x, const cg_expr *groups, double
   const cg_type *t = &x->type;
   const cg_expr *rest = cg_x_product(m, t->rank - 2, t->dim + 2);
   const cg_expr *dim[] = {t->dim[0], groups, cg_xmul(m, cg_xdiv(m, t->dim[1], groups), rest)};
-  normal o = normalise(r, cg_make_reshape(r, x, 3, dim), dims_from(r, 2, 3), eps);
+  normal o = normalise(r, cg_make_reshape(r, x, 3, dim), dims_from(r, 2, 3), eps, t->dtype);
   o.y = cg_make_reshape(r, o.y, t->rank, t->dim);
   return o;
 }
@@ -135,12 +136,13 @@ static cg_value *fixed_norm(cg_rewrite *r, const cg_node *n, cg_value *x, cg_val
   return cg_make_cast(r, y, x->type.dtype);
 }
 
-// With the statistics of what is there, over these dims.
+// With the statistics of what is there, over these dims. As in PyTorch those of f32 are computed in f64, and kept in f32.
 static cg_value *own_norm(cg_rewrite *r, const cg_node *n, cg_value *x, cg_arg dims) {
   int rank = x->type.rank;
-  normal o = normalise(r, cg_make_cast(r, x, cg_r_wide(x->type.dtype)), dims, eps_of(n));
+  cg_dtype t = x->type.dtype;
+  normal o = normalise(r, cg_make_cast(r, x, t == CG_F32 ? CG_F64 : cg_r_wide(t)), dims, eps_of(n), cg_r_wide(t));
   cg_value *y = affine(r, o.y, by_channel(r, cg_r_tensor(n, "weight"), rank), by_channel(r, cg_r_tensor(n, "bias"), rank));
-  return cg_make_cast(r, y, x->type.dtype);
+  return cg_make_cast(r, y, t);
 }
 
 bool cg_decompose_batch_norm(cg_module *m, cg_node *n) {

@@ -195,6 +195,17 @@ def test_conversions_there_and_back():
             torch.testing.assert_close(torch.from_dlpack(g), w, rtol=0, atol=0, msg=lambda m: f"{kinds[k // 9]} and {kinds[k % 9]}: {m}")
 
 
+def test_statistics_of_large_numbers():
+    F = torch.nn.functional
+    path = export(Call(lambda x: (F.instance_norm(x), F.batch_norm(x, None, None, training=True))), (torch.randn(4, 8, 40),), "large")
+    artifact, _ = compile(path, "--require-native")
+    context = cierge.load(artifact).context()
+    for scale in (1.0, 1e18, 1e25, 3e38):
+        x = (torch.rand(4, 8, 40) - 0.3) * scale
+        for g, w in zip(context.run(x), (F.instance_norm(x), F.batch_norm(x, None, None, training=True)), strict=True):
+            close(torch.from_dlpack(g), w)
+
+
 class Updated(torch.nn.Module):
     """Gives what its buffers hold, and copies an input into each: a functional program has that input itself as the update."""
     def __init__(self, kinds, shape):
