@@ -11,7 +11,6 @@ import concurrent.futures
 import datetime
 import functools
 import itertools
-import math
 import os
 import pathlib
 import random
@@ -73,7 +72,7 @@ USUAL = {  # by overload: what row_calls.py has is made to find errors, in few e
     **{k: [(X(16, "n", 64), X(1, "n", 64), [X(g * 64, 64), X(g * 64, 64), X(g * 64), X(g * 64)], True, 1, 0.0, False, False, False)]
        for k, g in (("rnn_tanh.input", 1), ("rnn_relu.input", 1), ("gru.input", 3))},
     "lstm.input": [(X(16, "n", 64), [X(1, "n", 64)] * 2, [X(256, 64), X(256, 64), X(256), X(256)], True, 1, 0.0, False, False, False)],
-    "eye": [(Size("n"), {"dtype": "row"})], "eye.m": [(Size("n"), Size("n"), {"dtype": "row"})], "constant_pad_nd": [(image, [1, 1, 1, 1])], "pixel_shuffle": [(image, 2)],
+    "eye": [(300, {"dtype": "row"})], "eye.m": [(300, 300, {"dtype": "row"})], "constant_pad_nd": [(image, [1, 1, 1, 1])], "pixel_shuffle": [(image, 2)],
 }
 
 
@@ -108,8 +107,8 @@ class Case(Call):
             with torch.device("meta"):
                 shapes = [[size(d, n) for d in x.shape] for x in self.x]
                 return max(t.numel() for t in self.eager([torch.empty(s, dtype=x.dtype or self.dtype) for s, x in zip(shapes, self.x)], n))
-        except (*RAISES, ZeroDivisionError) as e:
-            return math.inf if "allocate memory" in str(e) else 0
+        except (*RAISES, ZeroDivisionError):
+            return 0
 
     def program(self):
         type_of = lambda t: f"{WORDS[t.dtype]}[{', '.join(map(str, t.shape))}]"  # noqa: E731

@@ -13,7 +13,11 @@ KINDS = {
     "f16 to f32": (lambda x: x.float(), torch.float16), "cat of f16": (lambda x: torch.cat([x, x], 1), torch.float16), "roll": (lambda x: x.roll(3, 1), torch.float16),
     "cat of short rows": (lambda x: torch.cat([x.view(-1, 3), x.view(-1, 3)], 0), torch.float16),
     "clamp of f16": (lambda x: x.clamp(0.6, 1.4), torch.float16), "lerp of f16": (lambda x: x.lerp(x, 0.3), torch.float16),
-    "pad of bf16": (lambda x: F.pad(x, [1, 1]), torch.bfloat16),
+    "pad of bf16": (lambda x: F.pad(x, [1, 1]), torch.bfloat16), "atan2 of floats": (lambda x: torch.atan2(x, x), torch.float32),
+    "cosine of f16": (torch.cos, torch.float16), "transposed f16": (lambda x: x.t().contiguous(), torch.float16),
+    "bilinear of f16": (lambda x: F.interpolate(x[None, None], scale_factor=2.0, mode="bilinear"), torch.float16),
+    "cumsum of f16": (lambda x: x.cumsum(-1), torch.float16), "dot of f16": (lambda x: x.flatten().dot(x.flatten()), torch.float16),
+    "sum over rows of f16": (lambda x: x.sum(0), torch.float16), "short rows of f16": (lambda x: F.interpolate(x.view(1, -1, 3, 4), size=(6, 8), mode="bilinear"), torch.float16),
 }
 
 
