@@ -39,6 +39,21 @@ static const uint8_t *map_fd(int fd, mapping *m, const char **why, cierge_code *
   return at;
 }
 
+struct cg_file_note {
+  dev_t device;
+  ino_t number;
+  const char *path;
+  cg_file_note *next;
+};
+
+void cg_file_keep(cg_session *s, const char *path) {
+  struct stat st;
+  if (stat(path, &st)) return;
+  cg_file_note *n = CG_NEW(s, cg_file_note);
+  *n = (cg_file_note){st.st_dev, st.st_ino, cg_strdup(s, path), s->files};
+  s->files = n;
+}
+
 cg_file cg_file_map(cg_session *s, const char *path) {
   cg_file f = {.path = cg_strdup(s, path)};
   mapping *m = CG_NEW(s, mapping);
@@ -54,6 +69,7 @@ cg_file cg_file_map(cg_session *s, const char *path) {
   f.size = m->size;
   close(fd);
   if (!f.data) cg_fail(s, code, "%s: %s", path, why);
+  cg_file_keep(s, path);
   return f;
 }
 
@@ -88,8 +104,11 @@ _Noreturn static void fail(cg_writer *w, const char *what) {
 // The file that `path` leads to: renaming onto a link would replace the link.
 static char *target(cg_session *s, const char *path) {
   struct stat st; // asked first: /dev/stderr may lead to a pipe, which has no path
-  if (!stat(path, &st) && !S_ISREG(st.st_mode))
-    cg_fail(s, CIERGE_IO, "%s: %s", path, S_ISDIR(st.st_mode) ? "is a directory" : "is not a regular file");
+  bool is = !stat(path, &st);
+  if (is && !S_ISREG(st.st_mode)) cg_fail(s, CIERGE_IO, "%s: %s", path, S_ISDIR(st.st_mode) ? "is a directory" : "is not a regular file");
+  if (is)
+    for (const cg_file_note *n = s->files; n; n = n->next)
+      if (n->device == st.st_dev && n->number == st.st_ino) cg_fail(s, CIERGE_USAGE, "%s is the same file as %s, which would be lost", path, n->path);
   char *real = realpath(path, NULL);
   if (!real) return cg_strdup(s, path);
   cg_defer(s, free, real);

@@ -24,10 +24,12 @@ typedef struct {
 
 typedef struct cg_arena_block cg_arena_block;
 typedef struct cg_cleanup cg_cleanup;
+typedef struct cg_file_note cg_file_note;
 
 typedef struct cg_session {
   cg_arena_block *blocks;
   cg_cleanup *cleanups;
+  cg_file_note *files;   // that are mapped: nobody writes over them (base/file.c)
   jmp_buf *catcher;      // innermost CG_TRY
   cierge_code code;      // of the error that was thrown last
   char message[4096];    // "FILE:LINE:COL: text" (the place is left out where unknown), detail lines below

@@ -82,7 +82,7 @@ int cg_cmd_compile(int argc, char **argv) {
 
 static bool is_model(const char *path) {
   const char *dot = strrchr(path, '.');
-  return dot && (!strcmp(dot, ".pt2") || !strcmp(dot, ".cir"));
+  return dot && (!strcmp(dot, ".pt2") || !strcmp(dot, ".pt") || !strcmp(dot, ".cir"));
 }
 
 int cg_cmd_inspect(int argc, char **argv) {

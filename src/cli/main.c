@@ -16,7 +16,7 @@ static const struct {
   const char *usage;
 } commands[] = {
     {"compile", cg_cmd_compile,
-     "MODEL -o OUT.cierge [options: see cierge compile --help]   MODEL: .pt2 or .cir"},
+     "MODEL -o OUT.cierge [options: see cierge compile --help]   MODEL: .pt2, .pt or .cir"},
     {"run", cg_cmd_run,
      "OUT.cierge [--inputs in.npz|in.safetensors] [--outputs out.npz|out.safetensors] [--threads N] [--repeat N]\n"
      "      [--reset-between] [--sequence a.npz b.npz …] [--seed S] [--profile TRACE.json] [--lazy] [--libtorch DIR] [--torch-library LIB.so]…"},

@@ -70,6 +70,7 @@ static const char *full_report(cg_compilation *c) {
 static cg_compilation write_out(cg_session *s, cierge_options *o, cg_compilation c, const char *out) {
   cg_tell(&o->opt, s, "writing the artifact");
   cg_write_artifact(&c, out);
+  cg_file_keep(s, out);
   if (o->opt.report) cg_save_text(s, o->opt.report, full_report(&c));
   if (!o->opt.emit) return c;
   cg_str text = cg_str_new(s);

@@ -52,7 +52,8 @@ static const char *pow_text(const cg_node *n) {
   if (e == 3) return "self * self * self";
   if (e == 1) return "self";
   if (!f) return e >= 0 ? "ipow$(self, exponent)" : NULL;
-  if (e == 0.5) return dtype_of(n) == CG_F16 ? "pow$(self, exponent)" : "sqrt$(self)"; // they differ at -inf
+  if (dtype_of(n) == CG_F16 && (e == 0.5 || e == -0.5)) return "pow$(self, exponent)"; // roots differ at -0 and -inf
+  if (e == 0.5) return "sqrt$(self)";
   if (e == -0.5) return "1 / sqrt$(self)";
   if (e == -1) return "1 / self";
   if (e == -2) return "1 / (self * self)";

@@ -32,6 +32,7 @@ typedef struct {
 
 typedef struct {
   child at[MOST_COMPILERS];
+  char **env;
 } children;
 
 static volatile sig_atomic_t waiting, stopped;
@@ -55,7 +56,7 @@ static void end_all(void *p) {
   for (int i = 0; i < MOST_COMPILERS; i++) end_child(&all->at[i]);
 }
 
-static void start(cg_session *s, child *c, const cg_cc_command *command) {
+static void start(cg_session *s, child *c, const cg_cc_command *command, char **env) {
   int fd[2];
   if (pipe2(fd, O_CLOEXEC)) cg_fail(s, CIERGE_IO, "cannot make a pipe for the C compiler: %s", strerror(errno));
   posix_spawn_file_actions_t a;
@@ -67,7 +68,7 @@ static void start(cg_session *s, child *c, const cg_cc_command *command) {
   posix_spawnattr_init(&group);
   posix_spawnattr_setflags(&group, POSIX_SPAWN_SETPGROUP);
   pid_t pid;
-  int rc = posix_spawnp(&pid, c->cc, &a, &group, (char *const *)command->at, environ);
+  int rc = posix_spawnp(&pid, c->cc, &a, &group, (char *const *)command->at, env);
   posix_spawnattr_destroy(&group);
   posix_spawn_file_actions_destroy(&a);
   close(fd[1]);
@@ -124,14 +125,26 @@ static child *next_done(cg_session *s, children *all, int *code) {
 
 static int run_one(cg_session *s, children *all, cg_cc_command *command, const char **text) {
   CG_PUSH(s, command, NULL);
-  start(s, &all->at[0], command);
+  start(s, &all->at[0], command, all->env);
   int code;
   *text = cg_str_text(&next_done(s, all, &code)->text);
   return code;
 }
 
-static children *children_new(cg_session *s) {
+// Ours, but for the folder of temporary files: what a compiler leaves there when it is ended goes with the folder.
+static char **environment(cg_session *s, const char *folder) {
+  int n = 0, k = 0;
+  while (environ[n]) n++;
+  char **env = CG_NEW_ARRAY(s, char *, n + 2);
+  for (int i = 0; i < n; i++)
+    if (strncmp(environ[i], "TMPDIR=", 7)) env[k++] = environ[i];
+  env[k] = cg_format(s, "TMPDIR=%s", folder);
+  return env;
+}
+
+static children *children_new(cg_session *s, const char *folder) {
   children *all = CG_NEW(s, children);
+  all->env = folder ? environment(s, folder) : environ;
   cg_defer(s, end_all, all);
   return all;
 }
@@ -141,7 +154,7 @@ const char *cg_cc_version(cg_session *s, const char *cc) {
   cg_cc_command command = {0};
   CG_PUSH(s, &command, cc);
   CG_PUSH(s, &command, "--version");
-  run_one(s, children_new(s), &command, &text);
+  run_one(s, children_new(s, NULL), &command, &text);
   return text;
 }
 
@@ -154,15 +167,15 @@ _Noreturn static void refused(cg_session *s, children *all, child *c, int code, 
   cg_fail(s, CIERGE_INTERNAL, "the C compiler %s refused the generated kernels:\n%.3000s", cc, text);
 }
 
-void cg_cc_run(cg_session *s, int n, cg_cc_command *command, cg_cc_command *probe) {
+void cg_cc_run(cg_session *s, const char *folder, int n, cg_cc_command *command, cg_cc_command *probe) {
   long processors = sysconf(_SC_NPROCESSORS_ONLN);
   int most = processors < 1 ? 1 : processors > MOST_COMPILERS ? MOST_COMPILERS : (int)processors;
-  children *all = children_new(s);
+  children *all = children_new(s, folder);
   for (int begun = 0, done = 0; done < n;) {
     for (int i = 0; i < most && begun < n; i++) {
       if (all->at[i].pid) continue;
       CG_PUSH(s, &command[begun], NULL);
-      start(s, &all->at[i], &command[begun++]);
+      start(s, &all->at[i], &command[begun++], all->env);
     }
     int code;
     child *c = next_done(s, all, &code);

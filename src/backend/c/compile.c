@@ -165,9 +165,9 @@ static void compile(cg_emitter *e, const char *cc, const cg_cc_command *flag, in
   write_text(s, nothing, "int cg_nothing;\n", 16);
   cg_cc_command probe = compiling(s, cc, flag, nothing, nothing_o), link = linking(s, cc, n, o, object);
   cg_tell(e->pipeline->opt, s, "%d kernels, %.0f kB of C, by %s in %d file%s", cg_c_state_of(e)->function.n, (double)e->kernel_source.n / 1e3, cc, n, n > 1 ? "s" : "");
-  cg_cc_run(s, n, command, &probe);
+  cg_cc_run(s, dir, n, command, &probe);
   cg_cc_command link_nothing = linking(s, cc, 0, NULL, nothing_o);
-  cg_cc_run(s, 1, &link, &link_nothing);
+  cg_cc_run(s, dir, 1, &link, &link_nothing);
   if (!read_all(s, object, data, size)) cg_fail(s, CIERGE_MISSING, "the C compiler %s made no shared object", cc);
 }
 

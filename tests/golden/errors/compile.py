@@ -82,3 +82,7 @@ def cases(files):
     yield Case("a report", ["compile", "located.pt2", "-o", "located.cierge", "--report", "located.json"], show="located.json")
     (files.folder / "pipe").symlink_to("/proc/self/fd/2")  # as /dev/stderr is
     yield Case("a report to where no file can be", ["compile", "located.pt2", "-o", "located2.cierge", "--report", "pipe"])
+    yield Case("over the model", ["compile", "located.pt2", "-o", "located.pt2"])
+    (files.folder / "again.pt2").symlink_to("located.pt2")
+    yield Case("over the model by another name", ["compile", "again.pt2", "-o", "located.pt2"])
+    yield Case("a report over the artifact", ["compile", "located.pt2", "-o", "located.cierge", "--report", "located.cierge"])
