@@ -6,9 +6,10 @@ cd "$(dirname "$0")/.."
 
 missing=
 have_header() { printf '#include <%s>\nint main(void){return 0;}\n' "$2" | ${CC:-cc} -E -x c - >/dev/null 2>&1 || missing="$missing $1"; }
+first() { echo "$1"; }
 have_program() { command -v "$2" >/dev/null 2>&1 || missing="$missing $1"; }
-have_program gcc "${CC:-cc}"
-have_program g++ "${CXX:-c++}"
+have_program gcc "$(first ${CC:-cc})" # CC may be "ccache cc"
+have_program g++ "$(first ${CXX:-c++})"
 have_program make make
 have_program python3 python3
 have_header zlib1g-dev zlib.h

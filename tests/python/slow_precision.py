@@ -33,7 +33,8 @@ def rounded(weight, precision):
 
 def rows_rounded(x):
     scale = x.abs().amax(-1, keepdim=True) / 127
-    return torch.where(scale > 0, torch.round(x * (127 / x.abs().amax(-1, keepdim=True))), 0).double() * scale.double()
+    by = torch.tensor(127.0) / x.abs().amax(-1, keepdim=True)  # not 127 / …, which PyTorch rounds twice
+    return torch.where(scale > 0, torch.round(x * by), 0).double() * scale.double()
 
 
 class Products(nn.Module):
@@ -76,6 +77,33 @@ def test_products():
                     w = rounded(layer.weight.detach(), precision)
                     wrong = (y - (a @ w + layer.bias.detach().double())).abs() > 1e-6 * (a.abs() @ w.abs() + 1)
                     assert y.shape == wrong.shape and not wrong.any(), f"{target} {precision} {n} rows, {layer}: {wrong.sum()} of {wrong.numel()}"
+
+
+def test_halves():
+    """Weights that are half precision in the model stay so; in fewer bits they are rounded as floats are."""
+    torch.manual_seed(3)
+    width = max(k for k, _ in SIZES)
+    for dtype, eps in (torch.bfloat16, 2.0**-8), (torch.float16, 2.0**-11):
+        model, few = Products().eval().to(dtype), 2.0**-24 if dtype == torch.float16 else 0
+        model.layers[0].weight.data[2, :3] = torch.tensor([6e-8, 3e-5, -1.5e-5])  # denormal in float16
+        for target in TARGETS:
+            for precision in ("f32", *PRECISIONS):
+                kept = str(dtype)[6:].replace("float", "f") if precision in ("f32", "bf16") else precision
+                artifact = compiled(model, torch.randn(8, width).to(dtype), "--precision", precision, "--target", target, dynamic=({0: torch.export.Dim("rows", min=0, max=64)},))
+                said = common.cli("inspect", artifact, check=0).stdout
+                if target != "x86-64-v2":
+                    assert said.count(f"weights {kept}") == len(model.layers), f"{target} {precision} {said}"
+                for n in (0, 1, 3, 17, 40):
+                    x = torch.randn(n, width).to(dtype)
+                    got = called(artifact, x)
+                    assert all(torch.equal(a, b) for a, b in zip(got, called(artifact, x, 2)))
+                    for layer, y in zip(model.layers, got):
+                        a = x[:, :layer.in_features].float()
+                        a = rows_rounded(a) if precision == "int8-dynamic" else a.double()
+                        w = layer.weight.detach().t().double() if precision in ("f32", "bf16") else rounded(layer.weight.detach().float(), precision)
+                        exact = a @ w + layer.bias.detach().double()
+                        wrong = (y.double() - exact).abs() > 1e-6 * (a.abs() @ w.abs() + 1) + eps * exact.abs() + few
+                        assert y.dtype == dtype and y.shape == wrong.shape and not wrong.any(), f"{dtype} {target} {precision} {n} rows, {layer}: {wrong.sum()} of {wrong.numel()}"
 
 
 def test_what_is_not_finite():

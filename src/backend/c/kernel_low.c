@@ -1,9 +1,10 @@
-// Products whose constant weights are kept in fewer bits (--precision) and made wide again in registers:
+// Products whose constant weights are kept in fewer bits and made wide again in registers. As --precision says:
 //   bf16          rounded to bfloat16; with AVX512-BF16 the rows of A as well, where there are many
 //   int4-weight   q * scale, q from -8 to 7, with a scale for each column of 128 rows (as in GGML's Q4_0)
 //   int8-dynamic  q * scale, q from -127 to 127, with a scale for each column; the rows of A as well, by scales found at run time
 //                 (Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only inference", 2018)
-// Sums are of f32 products in the first two, of integers, and exact, in the last.
+// Sums are of f32 products in the first two, of integers, and exact, in the last. Without it weights that are half precision in the model
+// stay so: bf16, or f16.
 #include "backend/c/kernel_low.h"
 
 #include <math.h>
@@ -18,12 +19,18 @@ enum {
 typedef struct {
   const char *name, *element; // of functions; the C type of a panel's elements
   int bits;
+  cg_dtype stored;
+  const char *note;
 } format;
 static const format formats[] = {
-  [CG_PRECISION_BF16] = {"bf16", "uint16_t", 16},
-  [CG_PRECISION_INT8_DYNAMIC] = {"int8", "int8_t", 8},
-  [CG_PRECISION_INT4_WEIGHT] = {"int4", "uint8_t", 4},
+  [CG_LOW_NONE] = {.note = "f32"},
+  [CG_LOW_BF16] = {"bf16", "uint16_t", 16, CG_BF16, "bf16"},
+  [CG_LOW_F16] = {"f16", "uint16_t", 16, CG_F16, "f16"},
+  [CG_LOW_INT8] = {"int8", "int8_t", 8, CG_I8, "int8-dynamic"},
+  [CG_LOW_INT4] = {"int4", "uint8_t", 4, CG_U8, "int4-weight"},
 };
+
+const char *cg_low_name(const cg_low *l) { return formats[l->format].note; }
 
 static int bytes_of(const cg_tile *t) { return t->lanes * cg_dtypes[t->dtype].size; }
 
@@ -42,21 +49,27 @@ static const integers *integers_of(const cg_tile *t) {
 
 cg_low cg_low_choose(cg_kernel *k, const cg_tile *t, cg_dtype out, const cg_expr *rows, int64_t depth) {
   static const char *const ways[] = {"rows f32", "rows bf16"};
-  const cg_options *opt = cg_kernel_emitter(k)->pipeline->opt;
-  cg_low l = {.format = opt->precision};
-  if (t->lanes == 1 || out != CG_F32 || !depth) l.format = CG_PRECISION_F32;
-  if (l.format == CG_PRECISION_INT8_DYNAMIC && depth > DEEPEST) l.format = CG_PRECISION_F32;
+  static const cg_low_format of[] = {[CG_PRECISION_F32] = CG_LOW_NONE, [CG_PRECISION_BF16] = CG_LOW_BF16, [CG_PRECISION_INT8_DYNAMIC] = CG_LOW_INT8,
+                                     [CG_PRECISION_INT4_WEIGHT] = CG_LOW_INT4};
+  cg_low_format asked = of[cg_kernel_emitter(k)->pipeline->opt->precision];
+  cg_low l = {.format = asked};
+  if (l.format == CG_LOW_INT8 && depth > DEEPEST) l.format = CG_LOW_NONE;
+  bool exact = l.format == CG_LOW_NONE || l.format == CG_LOW_BF16; // 16 bits are what halves have
+  if (exact && out == CG_BF16) l.format = CG_LOW_BF16;
+  if (exact && out == CG_F16) l.format = bytes_of(t) >= 32 ? CG_LOW_F16 : CG_LOW_NONE; // such processors convert it
+  if (t->lanes == 1 || t->dtype != CG_F32 || !depth) l.format = CG_LOW_NONE;
   switch (l.format) {
-  case CG_PRECISION_F32: break;
-  case CG_PRECISION_BF16:
+  case CG_LOW_NONE: break;
+  case CG_LOW_F16: l.group = GROUP, l.unit = 1; break;
+  case CG_LOW_BF16:
     l.group = GROUP, l.unit = 1;
-    l.dot = cg_kernel_has(k, CG_CPU_BF16) && cg_kernel_choose(k, "rows", 2, ways, cg_x_hint(rows) > MANY);
+    l.dot = asked == CG_LOW_BF16 && cg_kernel_has(k, CG_CPU_BF16) && cg_kernel_choose(k, "rows", 2, ways, cg_x_hint(rows) > MANY);
     if (!l.dot) break;
     l.group = 2 * t->kc, l.unit = 2;
     cg_kernel_needs(k, CG_CPU_BF16);
     break;
-  case CG_PRECISION_INT4_WEIGHT: l.group = GROUP, l.unit = 2; break;
-  case CG_PRECISION_INT8_DYNAMIC:
+  case CG_LOW_INT4: l.group = GROUP, l.unit = 2; break;
+  case CG_LOW_INT8:
     l.group = depth, l.unit = cg_kernel_has(k, CG_CPU_VNNI) ? 4 : 2;
     if (l.unit == 4) cg_kernel_needs(k, CG_CPU_VNNI);
     break;
@@ -75,6 +88,16 @@ static uint16_t to_bf16(float f) {
   return isnan(f) ? (uint16_t)(u >> 16 | 0x40) : (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
 }
 
+// Of a float that is a float16.
+static uint16_t to_f16(float f) {
+  uint32_t u;
+  memcpy(&u, &f, 4);
+  uint32_t sign = u >> 16 & 0x8000, exponent = u >> 23 & 0xff, rest = u & 0x7fffff;
+  if (exponent == 0xff) return (uint16_t)(sign | 0x7c00 | (rest ? 0x200 | rest >> 13 : 0));
+  if (exponent > 112) return (uint16_t)(sign | (exponent - 112) << 10 | rest >> 13);
+  return (uint16_t)(sign | (uint32_t)(fabsf(f) * 0x1p24f));
+}
+
 // The scale of n numbers that lie `stride` apart: of 8 bits by the greatest magnitude, of 4 so that the greatest number becomes -8.
 static float scale_of(const cg_low *l, const float *x, int64_t n, int64_t stride) {
   float most = 0;
@@ -82,20 +105,23 @@ static float scale_of(const cg_low *l, const float *x, int64_t n, int64_t stride
     if (!isfinite(x[i * stride])) return NAN;
     if (fabsf(x[i * stride]) > fabsf(most)) most = x[i * stride];
   }
-  return l->format == CG_PRECISION_INT4_WEIGHT ? most / -8 : fabsf(most) / 127;
+  return l->format == CG_LOW_INT4 ? most / -8 : fabsf(most) / 127;
 }
 
 static int rounded(const cg_low *l, float x, float scale) {
   if (!(scale != 0 && isfinite(scale))) return 0; // NaN: the scale makes the result NaN
   float q = nearbyintf(x / scale);
-  return l->format == CG_PRECISION_INT4_WEIGHT ? (q > 7 ? 7 : (int)q) : (int)q;
+  return l->format == CG_LOW_INT4 ? (q > 7 ? 7 : (int)q) : (int)q;
 }
 
 // One panel: `from` is [depth][width] in f32.
 static void pack_panel(const cg_low *l, const float *from, int64_t depth, int64_t width, char *to, float *scale, int32_t *sum) {
-  if (l->format == CG_PRECISION_BF16) {
+  if (formats[l->format].bits == 16) {
     for (int64_t i = 0; i < depth; i++)
-      for (int64_t j = 0; j < width; j++) ((uint16_t *)to)[(i / l->unit * width + j) * l->unit + i % l->unit] = to_bf16(from[i * width + j]);
+      for (int64_t j = 0; j < width; j++) {
+        float f = from[i * width + j];
+        ((uint16_t *)to)[(i / l->unit * width + j) * l->unit + i % l->unit] = l->format == CG_LOW_F16 ? to_f16(f) : to_bf16(f);
+      }
     return;
   }
   for (int64_t g = 0; g < groups(l, depth); g++)
@@ -106,7 +132,7 @@ static void pack_panel(const cg_low *l, const float *from, int64_t depth, int64_
         int q = rounded(l, from[i * width + j], s);
         int64_t at = (i / l->unit * width + j) * l->unit + i % l->unit;
         total += q;
-        if (l->format == CG_PRECISION_INT4_WEIGHT) to[at / 2] = (char)((uint8_t)to[at / 2] | (unsigned)(q & 15) << (i % 2 * 4));
+        if (l->format == CG_LOW_INT4) to[at / 2] = (char)((uint8_t)to[at / 2] | (unsigned)(q & 15) << (i % 2 * 4));
         else to[at] = (char)q;
       }
       if (sum) sum[j] = (int32_t)total * 128;
@@ -116,7 +142,7 @@ static void pack_panel(const cg_low *l, const float *from, int64_t depth, int64_
 void cg_low_pack(cg_kernel *k, cg_low *l, const cg_tile *t, const char *name, int64_t depth, int64_t cols, const float *panels) {
   cg_session *s = cg_kernel_session(k);
   int64_t all = cg_tile_packed(t, 1, cols), n = units(l, depth) * l->unit * all, n_scales = groups(l, depth) * all;
-  bool scaled = l->format != CG_PRECISION_BF16, offset = l->unit == 4;
+  bool scaled = formats[l->format].bits < 16, offset = l->unit == 4;
   size_t bytes = (size_t)(n * formats[l->format].bits / 8);
   char *to = cg_alloc(s, bytes);
   float *scale = scaled ? CG_NEW_ARRAY(s, float, n_scales) : NULL;
@@ -126,7 +152,7 @@ void cg_low_pack(cg_kernel *k, cg_low *l, const cg_tile *t, const char *name, in
     pack_panel(l, panels + n0 * depth, depth, width, to + units(l, depth) * l->unit * n0 * formats[l->format].bits / 8, scale ? scale + groups(l, depth) * n0 : NULL,
                sum ? sum + n0 : NULL);
   }
-  cg_dtype stored = l->format == CG_PRECISION_BF16 ? CG_BF16 : l->format == CG_PRECISION_INT4_WEIGHT ? CG_U8 : CG_I8;
+  cg_dtype stored = formats[l->format].stored;
   l->weights = cg_kernel_constant(k, cg_format(s, "%s_%s", name, formats[l->format].name), stored, 1, (int64_t[]){(int64_t)bytes / cg_dtypes[stored].size}, to, bytes);
   if (scaled) l->scales = cg_kernel_constant(k, cg_format(s, "%s_scales", name), CG_F32, 1, (int64_t[]){n_scales}, scale, (size_t)n_scales * 4);
   if (offset) l->sums = cg_kernel_constant(k, cg_format(s, "%s_sums", name), CG_I32, 1, (int64_t[]){all}, sum, (size_t)all * 4);
@@ -141,10 +167,11 @@ static void emit_widening(cg_kernel *k, const cg_low *l, const cg_tile *t) {
   if (!o) return;
   const integers *I = integers_of(t);
   const char *F = cg_tile_vector(t)->type, *mm = I->mm;
-  if (l->format == CG_PRECISION_BF16)
+  if (l->format == CG_LOW_F16) cg_str_addf(o, "static inline %s low_f16(const uint16_t *p) { return %s_cvtph_ps(%s((const void *)p)); }\n", F, mm, I->half);
+  if (l->format == CG_LOW_BF16)
     cg_str_addf(o, "static inline %s low_bf16(const uint16_t *p) { return %s_cast%s_ps(%s_slli_epi32(%s_cvtepu16_epi32(%s((const void *)p)), 16)); }\n", F, mm, I->bits, mm, mm,
                 I->half);
-  if (l->format != CG_PRECISION_INT4_WEIGHT) return;
+  if (l->format != CG_LOW_INT4) return;
   cg_str_addf(o, "static inline %s low_pairs(const uint8_t *p) { return %s_cvtepu8_epi32(%s((const void *)p)); }\n", I->type, mm, I->quarter);
   for (int second = 0; second < 2; second++) {
     cg_str_addf(o, "static inline %s low_%s(%s q) { return ", F, second ? "second" : "first", I->type);
@@ -173,7 +200,7 @@ static void emit_sums(cg_str *o, const cg_vector *v, int rows, int nv, int lanes
 // c[R][nv] (+)= a[R][k] * b[k][nv] (* scale[nv])
 static void emit_float_tile(cg_str *o, const cg_low *l, const cg_tile *t, int rows, int nv) {
   const cg_vector *v = cg_tile_vector(t);
-  bool four = l->format == CG_PRECISION_INT4_WEIGHT;
+  bool four = l->format == CG_LOW_INT4;
   int L = t->lanes;
   cg_str_addf(o, "static void low_%s_%dx%d(int64_t k, const float *a, int64_t lda, const %s *b, const float *scale, float *c, int64_t ldc, int add) {\n", formats[l->format].name,
               rows, nv * L, formats[l->format].element);
@@ -185,7 +212,7 @@ static void emit_float_tile(cg_str *o, const cg_low *l, const cg_tile *t, int ro
   cg_str_addf(o, "  int64_t i = 0;\n  for (; i + %d < k; i += %d, b += %d) {\n", four, 1 + four, nv * L);
   for (int j = 0; j < nv; j++) {
     if (four) cg_str_addf(o, "    const %s q%d = low_pairs(b + %d);\n    b%d = low_first(q%d);\n", integers_of(t)->type, j, j * L, j, j);
-    else cg_str_addf(o, "    b%d = low_bf16(b + %d);\n", j, j * L);
+    else cg_str_addf(o, "    b%d = low_%s(b + %d);\n", j, formats[l->format].name, j * L);
   }
   emit_rows(o, v, rows, nv, 0);
   for (int j = 0; j < nv && four; j++) cg_str_addf(o, "    b%d = low_second(q%d);\n", j, j);
@@ -206,7 +233,7 @@ static void emit_float_tile(cg_str *o, const cg_low *l, const cg_tile *t, int ro
 // to[k][width] = b (* scale), for blocks of so many rows that it pays.
 static const char *emit_unpacking(cg_kernel *k, const cg_low *l, const cg_tile *t, int nv) {
   const cg_vector *v = cg_tile_vector(t);
-  bool four = l->format == CG_PRECISION_INT4_WEIGHT;
+  bool four = l->format == CG_LOW_INT4;
   int L = t->lanes;
   const char *F = formats[l->format].name, *name = cg_format(cg_kernel_session(k), "wide_%s_%d", F, nv * L);
   cg_str *o = cg_kernel_shared(k, name);
@@ -216,7 +243,7 @@ static const char *emit_unpacking(cg_kernel *k, const cg_low *l, const cg_tile *
   for (int j = 0; j < nv; j++) {
     int at = j * L;
     if (!four) {
-      cg_str_addf(o, "    %s(to + %d, low_bf16(b + %d));\n", v->store, at, at);
+      cg_str_addf(o, "    %s(to + %d, low_%s(b + %d));\n", v->store, at, F, at);
       continue;
     }
     cg_str_addf(o, "    %s(to + %d, %s(low_first(low_pairs(b + %d)), %s(scale + %d)));\n", v->store, at, v->mul, at, v->load, at);
@@ -293,7 +320,7 @@ static const char *panel(cg_kernel *k, const cg_low *l, const cg_tile *t, int64_
   const char *F = l->dot ? "dot" : formats[l->format].name, *name = cg_format(cg_kernel_session(k), "low_%s_%d", F, width);
   cg_str *o = cg_kernel_shared(k, name);
   if (!o) return name;
-  bool integer = l->format == CG_PRECISION_INT8_DYNAMIC;
+  bool integer = l->format == CG_LOW_INT8;
   for (int r = 1; r <= most; r++) {
     if (integer) emit_integer_tile(o, l, t, r, nv);
     else if (l->dot) emit_dot_tile(o, t, r, nv);
@@ -326,7 +353,7 @@ static const char *panel(cg_kernel *k, const cg_low *l, const cg_tile *t, int64_
 // ---------------------------------------------------------------- around the tiles
 
 void cg_low_prepare(cg_kernel *k, cg_low *l, const cg_expr *rows, const cg_expr *depth, const char *a, const char *row, cg_str *o) {
-  if (l->format != CG_PRECISION_INT8_DYNAMIC && !l->dot) return;
+  if (l->format != CG_LOW_INT8 && !l->dot) return;
   cg_expr_pool *x = &cg_kernel_module(k)->exprs;
   const char *T = l->unit == 4 ? "uint8_t" : "int16_t", *call;
   const cg_expr *unit = cg_x_int(x, l->unit), *ld = cg_x_mul(x, unit, cg_x_floordiv(x, cg_x_add(x, depth, cg_x_int(x, l->unit - 1)), unit));
@@ -386,7 +413,7 @@ void cg_low_block(cg_kernel *k, const cg_low *l, const cg_tile *t, int64_t depth
   if (fma) cg_vector_fma(fma, cg_tile_vector(t), "low_fma");
   const char *call = for_panel(k, l, t, cols, panel);
   long long n = units(l, depth), group = l->group < depth ? l->group : depth;
-  if (l->format == CG_PRECISION_INT8_DYNAMIC) {
+  if (l->format == CG_LOW_INT8) {
     cg_str_addf(o, "      (void)a;\n      %s(height, %lld, %s + m0 * ldq, ldq, %s + n0 * %lld, %s + m0, %s + n0, %s, c, NR);\n", call, n, l->rows, l->weights,
                 n * (long long)l->unit, l->row_scales, l->scales, l->sums ? cg_format(o->s, "%s + n0", l->sums) : "0");
     return;

@@ -391,7 +391,7 @@ static void emit(cg_kernel *k, const cg_node *n) {
   cg_str *o = cg_kernel_body(k);
   cg_str_addf(o, "  const int64_t rows = %s, depth = %s;\n", size(&w, w.rows), size(&w, w.depth));
   if (!w.p.column) cg_str_addf(o, "  const int64_t cols = %s, batches = %s;\n", size(&w, w.cols), size(&w, w.batches));
-  if (w.b_packed) cg_kernel_note(k, cg_format(w.s, "weights %s", cg_precision_names[w.low.format]));
+  if (w.b_packed) cg_kernel_note(k, cg_format(w.s, "weights %s", cg_low_name(&w.low)));
   if (w.p.column) emit_column(&w, o);
   else emit_blocks(&w, o);
 }
