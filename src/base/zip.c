@@ -261,6 +261,11 @@ static const uint8_t *inflate_to_memory(cg_zip *z, const cg_zip_member *m) {
   return out;
 }
 
+const uint8_t *cg_zip_text(cg_zip *z, const cg_zip_member *m) {
+  if (m->deflated && m->size > CG_ZIP_MAX_TEXT + 4 * (uint64_t)z->file.size) fail_member(z, m->name, m->header, "it is a text, and would inflate to much more than the file");
+  return cg_zip_data(z, m);
+}
+
 const uint8_t *cg_zip_data_unchecked(cg_zip *z, const cg_zip_member *m) {
   return m->deflated ? cg_zip_data(z, m) : z->file.data + m->offset;
 }

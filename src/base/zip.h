@@ -4,12 +4,13 @@
 // Read: ZIP and ZIP64; stored and deflated members. Refused: encryption, several disks, other methods, bytes before the
 // first or behind the last record. Errors are thrown with the code given at opening, naming file, member and offset.
 // No memory is asked for on a header's word: what a deflated member holds is counted before it is allocated.
-// Limits: CG_ZIP_MAX_MEMBERS, CG_ZIP_MAX_NAME, and CG_ZIP_MAX_INFLATED more than 4 times the file for all that is inflated.
+// Limits: CG_ZIP_MAX_MEMBERS, CG_ZIP_MAX_NAME, and CG_ZIP_MAX_INFLATED more than 4 times the file for all that is inflated; CG_ZIP_MAX_TEXT more
+// than that for a text.
 #ifndef CG_BASE_ZIP_H
 #define CG_BASE_ZIP_H
 #include "base/file.h"
 
-enum { CG_ZIP_MAX_MEMBERS = 1 << 20, CG_ZIP_MAX_NAME = 4096, CG_ZIP_MAX_INFLATED = 1 << 30 };
+enum { CG_ZIP_MAX_MEMBERS = 1 << 20, CG_ZIP_MAX_NAME = 4096, CG_ZIP_MAX_INFLATED = 1 << 30, CG_ZIP_MAX_TEXT = 16 << 20 };
 
 typedef struct cg_zip cg_zip;
 
@@ -31,6 +32,8 @@ const cg_zip_member *cg_zip_find(const cg_zip *z, const char *name); // NULL: ab
 // The member's content, `size` bytes: in the mapping if it is stored (at any alignment), else inflated, once.
 // Its CRC-32 is checked the first time; 0 on a stored member means "not computed" (PyTorch may write that).
 const uint8_t *cg_zip_data(cg_zip *z, const cg_zip_member *m);
+// The same of what is going to be parsed, which takes a multiple of its length: little may not inflate to much.
+const uint8_t *cg_zip_text(cg_zip *z, const cg_zip_member *m);
 // The same, without looking at a stored member's bytes.
 const uint8_t *cg_zip_data_unchecked(cg_zip *z, const cg_zip_member *m);
 #endif

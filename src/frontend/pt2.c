@@ -27,7 +27,7 @@ static void refuse_oldest(cg_pt2 *r) {
   if (!m) return;
   const char *by = "2.6 or before";
   cg_json_source source = {r->s, r->path, m->name};
-  cg_json root = cg_json_read(&source, cg_zip_data(r->zip, m), m->size), version;
+  cg_json root = cg_json_read(&source, cg_zip_text(r->zip, m), m->size), version;
   if (cg_json_find(&root, "torch_version", &version)) by = cg_json_text(&version);
   refuse(r, CIERGE_BAD_MODEL, cg_format(r->s, "an older layout of .pt2, written by torch %.100s: load and save it with torch 2.13", by));
 }
@@ -101,7 +101,7 @@ static void read_program(cg_pt2 *r) {
   cg_json_source *source = CG_NEW(r->s, cg_json_source);
   *source = (cg_json_source){r->s, r->path, name};
   r->program = CG_NEW(r->s, cg_json);
-  *r->program = cg_json_read(source, cg_zip_data(r->zip, m), m->size);
+  *r->program = cg_json_read(source, cg_zip_text(r->zip, m), m->size);
   cg_expr_pool_limit(&r->m->exprs, m->size);
   cg_json torch, version = cg_json_get(r->program, "schema_version"), major = cg_json_get(&version, "major");
   r->torch = cg_json_find(r->program, "torch_version", &torch) ? cg_format(r->s, "%.100s", cg_json_text(&torch)) : "of an unknown version";

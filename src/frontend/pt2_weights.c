@@ -32,7 +32,7 @@ static void read_config(cg_pt2 *r, cg_map *into, const char *fmt, const char *fo
   cg_json_source *source = CG_NEW(r->s, cg_json_source);
   *source = (cg_json_source){r->s, r->path, name};
   cg_json *root = CG_NEW(r->s, cg_json), *config = CG_NEW(r->s, cg_json), entry;
-  *root = cg_json_read(source, cg_zip_data(r->zip, member), member->size);
+  *root = cg_json_read(source, cg_zip_text(r->zip, member), member->size);
   *config = cg_json_get(root, "config");
   for (cg_json_iter it = cg_json_members(config); cg_json_next(&it, &entry);) {
     payload *p = CG_NEW(r->s, payload);

@@ -107,5 +107,19 @@ def test_a_maximum_of_many_sums():
         assert memory < 64 * MIB and seconds < 20, (terms, memory >> 20, seconds)
 
 
+def test_a_text_that_inflates():
+    """What a .pt2 says in JSON may be deflated, but a small file holds no great text: up to 16 MiB and 4 times the file."""
+    path = common.export(common.module(lambda x: x + 1), (torch.randn(3, 4),), "deflated")
+    for pad, want in ((b" " * (8 * MIB), 0), (b" " * (40 * MIB), 3), (b"0," * (20 * MIB) + b"0", 3)):
+        great = SCRATCH / "inflates.pt2"
+        with zipfile.ZipFile(path) as a, zipfile.ZipFile(great, "w", zipfile.ZIP_DEFLATED) as b:
+            for name in a.namelist():
+                data = a.read(name)
+                b.writestr(name, data[:-1] + b',"more":[' + pad + b"]}" if name.endswith("models/model.json") else data)
+        code, message, _, memory = cost(great)
+        assert code == want and memory < 64 * MIB, (len(pad), code, memory >> 20, message)
+        assert not want or "would inflate to much more than the file" in message, message
+
+
 if __name__ == "__main__":
     main(globals())
