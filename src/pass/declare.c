@@ -86,13 +86,33 @@ static void collect(const declaration *d, const cg_arg *a, cg_value_vec *out) {
   for (int i = 0; a->kind == CG_A_LIST && i < a->list.n; i++) collect(d, &a->list.at[i], out);
 }
 
-static void apply(declaration *d, const char *signature, cg_node *n) {
+// What stands in front of `=` is the operator's key: its length.
+static size_t read(declaration *d, type_vec *want, type_vec *results) {
+  const char *eq = strchr(d->text, '='), *at;
+  if (!eq) unreadable(d);
+  at = eq + 1;
+  d->own = cg_module_new(d->p->s);
   find_symbols(d);
-  type_vec want = types(d, &signature);
-  signature += strspn(signature, " ");
-  if (strncmp(signature, "->", 2)) unreadable(d);
-  signature += 2;
-  type_vec results = types(d, &signature);
+  *want = types(d, &at);
+  at += strspn(at, " ");
+  if (strncmp(at, "->", 2)) unreadable(d);
+  at += 2;
+  *results = types(d, &at);
+  if (at[strspn(at, " ")]) unreadable(d);
+  return (size_t)(eq - d->text);
+}
+
+void cg_check_declared(cg_pipeline *p) {
+  for (int i = 0; i < p->opt->op_types.n; i++) {
+    declaration d = {.p = p, .text = p->opt->op_types.at[i]};
+    type_vec want, results;
+    read(&d, &want, &results);
+  }
+}
+
+static void apply(declaration *d, cg_node *n) {
+  type_vec want, results;
+  read(d, &want, &results);
   cg_value_vec given = {0};
   for (int i = 0; i < n->nargs; i++) collect(d, &n->arg[i], &given);
   if (want.n != given.n)
@@ -112,12 +132,9 @@ static void apply(declaration *d, const char *signature, cg_node *n) {
 bool cg_declared_type(cg_pipeline *p, cg_module *m, cg_node *n) {
   for (int i = 0; i < p->opt->op_types.n; i++) {
     declaration d = {.p = p, .m = m, .node = n, .text = p->opt->op_types.at[i]};
-    const char *eq = strchr(d.text, '=');
-    if (!eq) unreadable(&d);
-    size_t length = (size_t)(eq - d.text);
+    size_t length = strcspn(d.text, "=");
     if (strlen(n->schema->key) != length || strncmp(d.text, n->schema->key, length)) continue;
-    d.own = cg_module_new(p->s);
-    apply(&d, eq + 1, n);
+    apply(&d, n);
     return true;
   }
   return false;

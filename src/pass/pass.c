@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "ir/text.h"
 #include "ir/verify.h"
+#include "pass/declare.h"
 
 const char *const cg_precision_names[CG_PRECISIONS] = {"f32", "bf16", "int8-dynamic", "int4-weight"};
 
@@ -41,6 +42,7 @@ void cg_tell(const cg_options *o, cg_session *s, const char *fmt, ...) {
 }
 
 void cg_passes_run(cg_pipeline *p, cg_module *m) {
+  cg_check_declared(p);
   for (int i = 0; i < cg_pass_count; i++) {
     uint64_t start = cg_now();
     cg_tell(p->opt, p->s, "pass %d of %d: %s", i + 1, cg_pass_count, cg_passes[i].name);

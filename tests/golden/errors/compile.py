@@ -82,6 +82,8 @@ def cases(files):
     yield Case("a report", ["compile", "located.pt2", "-o", "located.cierge", "--report", "located.json"], show="located.json")
     (files.folder / "pipe").symlink_to("/proc/self/fd/2")  # as /dev/stderr is
     yield Case("a report to where no file can be", ["compile", "located.pt2", "-o", "located2.cierge", "--report", "pipe"])
+    for text in ("a::b", "a::b=((((((f32", "a::b=(f32[2]) -> (f32[2]", "a::b=(f32[2]) -> (f32[2]) 7", "a::b=(f99) -> ()"):
+        yield Case("an operator's type that does not read", ["compile", "located.pt2", "-o", "located2.cierge", "--op-type", text])
     yield Case("over the model", ["compile", "located.pt2", "-o", "located.pt2"])
     (files.folder / "again.pt2").symlink_to("located.pt2")
     yield Case("over the model by another name", ["compile", "again.pt2", "-o", "located.pt2"])
