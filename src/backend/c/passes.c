@@ -5,10 +5,11 @@
 //
 // Sums in f32 are taken in blocks of CG_SUM_BLOCK in vector lanes, and block totals in f64: the error does not grow
 // with the length (as it does not with pairwise summation).
+#include "backend/c/pass_loops.h"
+
 #include <string.h>
 
 #include "backend/c/prelude.h"
-#include "backend/c/reduction.h"
 
 // ---------------------------------------------------------------- rows of scratch
 
@@ -44,24 +45,6 @@ static const char *row_of(cg_loops *l, cg_dtype t) {
 
 // ---------------------------------------------------------------- one pass
 
-enum { HELD_BODY = 1500 }; // bytes: longer bodies are not held in registers
-enum { HELD_LINES = 5 };   // without half precision
-enum { HELD_BLOCKS = 4 };  // blocks of CG_SUM_BLOCK are one where each of some dozens of accumulators adds a part of it
-
-typedef CG_VEC(cg_reduction) reductions;
-
-typedef struct {
-  cg_loops *l;
-  reductions red;
-  cg_cuts cuts;           // of the innermost loop
-  const char *from;       // cuts.from, as C text
-  bool unrolled;          // the innermost loop has so few places that each is written out: what depends on the place is a number then
-  bool simd, blocked;     // blocked: the innermost loop in blocks of CG_SUM_BLOCK
-  int held;               // places of the innermost loop that are computed in registers at a time, half precision converted there; 0: none are
-  const char *near, *far; // the innermost body for arguments that are not far (NULL: there is no difference), and what says that some were
-  cg_str inner[CG_PRINT_DEPTHS];
-} pass;
-
 // Whether f32 sums of this group need blocks: not where every innermost run is short, and there is only one.
 static bool short_run(const cg_loops *l) {
   if (l->inner.n != 1) return l->inner.n == 0;
@@ -69,7 +52,7 @@ static bool short_run(const cg_loops *l) {
   return cg_x_is_int(n) && n->value <= CG_SUM_BLOCK;
 }
 
-static void add_reduction(pass *q, cg_info *x) {
+static void add_reduction(cg_pass_loops *q, cg_info *x) {
   cg_session *s = q->l->c->s;
   te_compute *k = x->compute;
   cg_reduction r = {.x = x, .is_float = cg_is_float(k->accumulate)};
@@ -93,7 +76,7 @@ static void add_reduction(pass *q, cg_info *x) {
 
 static const char *lane(const cg_loops *l) { return l->lanes ? "[j - lo]" : ""; }
 
-static void update(pass *q, const cg_reduction *r) {
+static void update(cg_pass_loops *q, const cg_reduction *r) {
   cg_loops *l = q->l;
   cg_printer *p = &l->p;
   te_compute *k = r->x->compute;
@@ -130,405 +113,6 @@ static void update(pass *q, const cg_reduction *r) {
     return;
   }
   }
-}
-
-static void indent(cg_str *b, int n) {
-  for (int i = 0; i < n; i++) cg_str_add(b, "  ");
-}
-
-static void declare(pass *q, cg_str *out, int in) {
-  for (int i = 0; i < q->red.n; i++) {
-    cg_reduction *r = &q->red.at[i];
-    indent(out, in);
-    if (q->l->lanes) {
-      cg_str_addf(out, "%s %s[%d] __attribute__((aligned(64)));\n", cg_reduction_type(r), r->acc, CG_LANES);
-      indent(out, in);
-      cg_str_addf(out, "for (int64_t j = 0; j < %d; j++) %s[j] = %s;\n", CG_LANES, r->acc, cg_reduction_initial(r));
-      continue;
-    }
-    cg_str_addf(out, "%s %s = %s;\n", cg_reduction_type(r), r->acc, cg_reduction_initial(r));
-    if (r->nan) indent(out, in), cg_str_addf(out, "int %s = 0;\n", r->nan);
-    if (r->at) indent(out, in), cg_str_addf(out, "int64_t %s = -1;\n", r->at);
-  }
-}
-
-static const char *copy(const cg_map *own, const char *name, int i) { return ((const char *const *)cg_map_get(own, name))[i]; }
-
-// own: the names of copies, where there are some.
-static void clauses(pass *q, cg_str *out, int copies, const cg_map *own) {
-  static const char *const op[] = {[TE_SUM] = "+", [TE_PROD] = "*", [TE_AMAX] = "max", [TE_AMIN] = "min", [TE_ANY] = "|", [TE_ALL] = "&"};
-  for (int i = 0; i < q->red.n && !q->l->lanes; i++) {
-    cg_reduction *r = &q->red.at[i];
-    te_combine c = r->x->compute->combine;
-    for (int k = 0; copies > 1 && k < copies; k++) {
-      cg_str_addf(out, " reduction(%s:%s)", op[c], copy(own, r->part, k));
-      if (r->ordered) cg_str_addf(out, " reduction(|:%s)", copy(own, r->nan, k));
-    }
-    if (copies > 1) continue;
-    cg_str_addf(out, " reduction(%s:%s)", op[c], r->part);
-    if (r->nan) cg_str_addf(out, " reduction(|:%s)", r->nan);
-  }
-}
-
-// The range of inner loop i.
-static void range(pass *q, int i, const char **lo, const char **hi) {
-  cg_loops *l = q->l;
-  *lo = "0", *hi = cg_kernel_size(l->k, l->inner.at[i].extent);
-  if (i) return;
-  if (l->direct) *lo = "begin", *hi = "end";
-  if (l->chunked || l->split) *lo = "lo", *hi = "hi";
-}
-
-static void parts(pass *q, cg_str *out, int in, bool open) {
-  for (int i = 0; i < q->red.n; i++) {
-    cg_reduction *r = &q->red.at[i];
-    if (r->part == r->acc) continue;
-    indent(out, in);
-    if (q->l->lanes && open) cg_str_addf(out, "%s %s[%d] __attribute__((aligned(64))) = {0};\n", cg_reduction_part_type(r), r->part, CG_LANES);
-    else if (q->l->lanes) cg_str_addf(out, "for (int64_t j = 0; j < %d; j++) %s[j] += %s[j];\n", CG_LANES, r->acc, r->part);
-    else if (open) cg_str_addf(out, "%s %s = 0;\n", cg_reduction_part_type(r), r->part);
-    else cg_str_addf(out, "%s += %s;\n", r->acc, r->part);
-  }
-}
-
-// The innermost loop from lo to hi over `body`, which is for `copies` places at a time.
-static void innermost(pass *q, cg_str *out, int in, const char *name, const char *lo, const char *hi, const char *body, int copies,
-                      const cg_map *own) {
-  if (q->unrolled) cg_str_addf(out, "#pragma GCC unroll %d\n", CG_UNROLLED);
-  else if (q->simd) {
-    cg_str_add(out, "#pragma omp simd");
-    clauses(q, out, copies, own);
-    cg_str_addc(out, '\n');
-  }
-  indent(out, in);
-  cg_str_addf(out, "for (int64_t %s = %s; %s < %s; %s++) {\n%s", name, lo, name, hi, name, body);
-  indent(out, in);
-  cg_str_add(out, "}\n");
-}
-
-// One piece of it, with what comparisons come to there.
-static void piece(pass *q, cg_str *out, int in, int i, const char *name, const char *lo, const char *hi, const char *body) {
-  const cg_cuts *c = &q->cuts;
-  const int64_t at = i ? c->at[i - 1] : c->at[0] - 1;
-  if (c->from) {
-    indent(out, in++);
-    cg_str_add(out, "{\n");
-  }
-  for (int k = 0; k < c->ncompared; k++) {
-    indent(out, in);
-    cg_str_addf(out, "const bool %s = %d;\n", c->compared[k].name, at >= c->compared[k].first && at < c->compared[k].end);
-  }
-  innermost(q, out, in, name, lo, hi, body, 1, NULL);
-  if (!c->from) return;
-  indent(out, --in);
-  cg_str_add(out, "}\n");
-}
-
-// What comparisons come to where the loop stays whole.
-static const char *compared_in(pass *q, const char *name, const char *body) {
-  cg_session *s = q->l->c->s;
-  cg_str out = cg_str_new(s);
-  for (int k = 0; k < q->cuts.ncompared; k++) {
-    const cg_compared *x = &q->cuts.compared[k];
-    const char *first = x->first == INT64_MIN ? NULL : cg_format(s, "%s >= %s + %lld", name, q->from, (long long)x->first);
-    const char *end = x->end == INT64_MAX ? NULL : cg_format(s, "%s < %s + %lld", name, q->from, (long long)x->end);
-    indent(&out, q->l->p.indent[q->l->deepest]);
-    cg_str_addf(&out, "const bool %s = %s%s%s;\n", x->name, first ? first : "", first && end ? " && " : "", end ? end : "");
-  }
-  cg_str_add(&out, body);
-  return cg_str_text(&out);
-}
-
-// The innermost loop, cut: each piece ends at the loop's end or at a number that bounds its index.
-static void in_pieces(pass *q, cg_str *out, int in, const char *name, const char *lo, const char *hi, const char *body) {
-  cg_loops *l = q->l;
-  bool whole = !q->cuts.from && !strcmp(lo, "0") && cg_x_is_int(l->inner.at[l->inner.n - 1].extent);
-  const char *from = lo;
-  for (int i = 0; i < q->cuts.n; i++) {
-    const char *at = cg_format(l->c->s, "%lld", (long long)q->cuts.at[i]), *to = at, *next = at;
-    if (q->cuts.from) at = q->cuts.at[i] ? cg_format(l->c->s, "(%s + %s)", q->from, at) : q->from;
-    if (!whole) {
-      to = cg_kernel_local(l->k, "cut"), next = cg_kernel_local(l->k, "cut");
-      indent(out, in);
-      cg_str_addf(out, "const int64_t %s = %s < %s ? %s : %s, %s = %s > %s ? %s : %s;\n", to, hi, at, hi, at, next, from, at, from, at);
-    }
-    piece(q, out, in, i, name, from, to, body);
-    from = next;
-  }
-  piece(q, out, in, q->cuts.n, name, from, hi, body);
-}
-
-// In how many parts the innermost loop is taken, one vector of each at a time. *even: nothing is left over.
-static int copies_of(pass *q, bool *even) {
-  cg_loops *l = q->l;
-  int n = l->inner.n, lanes = cg_kernel_vector_bytes(l->k) / 4;
-  if (!q->simd || q->unrolled || l->lanes || !n) return 1;
-  for (int i = 0; i < q->red.n; i++)
-    if (!q->red.at[i].ordered && (q->red.at[i].x->compute->combine != TE_SUM || strcmp(cg_reduction_part_type(&q->red.at[i]), "float"))) return 1;
-  int copies = cg_c_interleave_copies(l->c->s, cg_str_text(&l->p.text[1 + n]), cg_kernel_vector_bytes(l->k));
-  const cg_expr *extent = l->inner.at[n - 1].extent;
-  *even = cg_x_is_int(extent) && (n > 1 || !(l->direct || l->chunked || l->split));
-  int64_t run = q->blocked ? CG_SUM_BLOCK : *even ? extent->value : cg_x_hint(extent);
-  while (copies > 1 && run < copies * lanes) copies /= 2;
-  *even = *even && copies > 1 && run % (copies * lanes) == 0 && extent->value % run == 0; // run > 0 then
-  return copies;
-}
-
-static void interleaved(pass *q, cg_str *out, int in, const char *name, const char *lo, const char *hi, const char *body, int copies, bool even) {
-  cg_session *s = q->l->c->s;
-  cg_kernel *k = q->l->k;
-  int lanes = cg_kernel_vector_bytes(k) / 4;
-  cg_map own = {0};
-  const char *part = cg_kernel_local(k, "part"), *at = cg_kernel_local(k, "at"), *const *place = cg_c_copies(k, &own, name, copies);
-  indent(out, in);
-  if (even) cg_str_addf(out, "const int64_t %s = (%s - %s) / %d; // %d parts, a vector of each at a time\n", part, hi, lo, copies, copies);
-  else
-    cg_str_addf(out, "const int64_t %s = (%s - %s) / %d * %d; // %d parts, a vector of each at a time; then the rest\n", part, hi, lo,
-                copies * lanes, lanes, copies);
-  for (int i = 0; i < q->red.n; i++) {
-    const cg_reduction *r = &q->red.at[i];
-    const char *const *sum = cg_c_copies(k, &own, r->part, copies), *const *nan = r->ordered ? cg_c_copies(k, &own, r->nan, copies) : NULL;
-    indent(out, in);
-    cg_str_addf(out, "%s ", cg_reduction_part_type(r));
-    for (int c = 0; c < copies; c++) cg_str_addf(out, "%s%s = %s", c ? ", " : "", sum[c], cg_reduction_initial(r));
-    for (int c = 0; c < copies && nan; c++) cg_str_addf(out, "%s%s = 0", c ? ", " : ";\n    int ", nan[c]);
-    cg_str_add(out, ";\n");
-  }
-  cg_str places = cg_str_new(s);
-  indent(&places, in + 1);
-  cg_str_addf(&places, "const int64_t %s = %s + %s", place[0], lo, at);
-  for (int c = 1; c < copies; c++) cg_str_addf(&places, ", %s = %s + %s", place[c], place[c - 1], part);
-  cg_str_addf(&places, ";\n%s", cg_c_interleave(k, body, copies, &own));
-  innermost(q, out, in, at, "0", part, cg_str_text(&places), copies, &own);
-  for (int i = 0; i < q->red.n; i++) {
-    const cg_reduction *r = &q->red.at[i];
-    for (int c = 0; c < copies && r->ordered; c++) {
-      const char *x = copy(&own, r->part, c);
-      indent(out, in);
-      cg_str_addf(out, "%s = %s %s %s ? %s : %s, %s |= %s;\n", r->part, x, r->x->compute->combine == TE_AMAX ? ">" : "<", r->part, x, r->part,
-                  r->nan, copy(&own, r->nan, c));
-    }
-    if (r->ordered) continue;
-    indent(out, in);
-    cg_str_addf(out, "%s += %s", r->part, copy(&own, r->part, 0));
-    for (int c = 1; c < copies; c++) cg_str_addf(out, " + %s", copy(&own, r->part, c));
-    cg_str_add(out, ";\n");
-  }
-  if (!even) innermost(q, out, in, name, cg_format(s, "%s + %d * %s", lo, copies, part), hi, body, 1, NULL);
-}
-
-// Rows of half precision become floats before a block of the innermost loop, at most `most` long, and floats rows after it.
-static void rows_of_block(pass *q, cg_str *out, int in, const char *lo, const char *count, int most, bool after) {
-  for (int i = 0; i < q->l->p.row.n; i++) {
-    const cg_print_row *r = &q->l->p.row.at[i];
-    if (!after) indent(out, in), cg_str_addf(out, "float %s[%d] __attribute__((aligned(64)));\n", r->name, most);
-    if (r->stored != after) continue;
-    indent(out, in);
-    if (after) cg_str_addf(out, "cg_f16_of_floats(%s + %s, %s, %s);\n", r->memory, lo, r->name, count);
-    else cg_str_addf(out, "cg_floats_of_f16(%s, %s + %s, %s);\n", r->name, r->memory, lo, count);
-  }
-}
-
-static bool sums(const cg_reduction *r) { return r->x->compute->combine == TE_SUM && !strcmp(cg_reduction_part_type(r), "float"); }
-
-// How many places to hold in registers: vectors enough that additions need not wait for each other. What is computed at length gains
-// nothing, and without half precision only long loops that do little else than add.
-static int held(const pass *q, const char *body) {
-  const cg_loops *l = q->l;
-  int lanes = cg_kernel_vector_bytes(l->k) / 4, n = (q->red.n ? 4 : 2) * lanes;
-  if (!q->simd || q->unrolled || q->near || q->cuts.n || l->lanes || !l->inner.n || lanes < 8 || !(l->p.row.n || q->red.n) || strlen(body) > HELD_BODY) return 0;
-  for (int i = 0; i < q->red.n; i++)
-    if (!sums(&q->red.at[i]) && !q->red.at[i].ordered) return 0;
-  const int64_t run = cg_x_hint(l->inner.at[l->inner.n - 1].extent);
-  int lines = 0;
-  for (const char *p = body; (p = strchr(p, '\n')); p++) lines++;
-  if (!l->p.row.n && (run < CG_SUM_BLOCK || lines > HELD_LINES)) return 0;
-  while (n > lanes && n > run) n /= 2;
-  return n;
-}
-
-static const char *deeper(cg_session *s, const char *body) {
-  cg_str out = cg_str_new(s);
-  for (const char *line = body; *line;) {
-    size_t n = strcspn(line, "\n");
-    n += line[n] == '\n';
-    if (*line != '#') cg_str_add(&out, "  ");
-    cg_str_addn(&out, line, n);
-    line += n;
-  }
-  return cg_str_text(&out);
-}
-
-// The innermost loop, so many places at a time that all of them stay in registers: arrays of that length, which the C compiler keeps
-// there. Reductions have an accumulator for each place.
-static void in_registers(pass *q, cg_str *out, int in, const char *name, const char *lo, const char *hi, const char *body) {
-  cg_session *s = q->l->c->s;
-  cg_kernel *k = q->l->k;
-  const char *at = cg_kernel_local(k, "at"), *c = q->l->p.row_start ? q->l->p.row_start : cg_kernel_local(k, "c0"), *n = cg_format(s, "%d", q->held);
-  cg_map own = {0};
-  body = deeper(s, body);
-  for (int i = 0; i < q->red.n; i++) {
-    const cg_reduction *r = &q->red.at[i];
-    const char *of[] = {r->part, r->ordered ? r->nan : NULL};
-    for (int j = 0; j < 2 && of[j]; j++) {
-      const char *const *one = cg_c_copies(k, &own, of[j], 1);
-      indent(out, in);
-      cg_str_addf(out, "%s %s[%s];\n", j ? "int" : cg_reduction_part_type(r), *one, n);
-      indent(out, in);
-      cg_str_addf(out, "for (int %s = 0; %s < %s; %s++) %s[%s] = %s;\n", at, at, n, at, *one, at, j ? "0" : cg_reduction_initial(r));
-      cg_map_set(s, &own, of[j], cg_memdup(s, (const char *[]){cg_format(s, "%s[%s]", *one, at)}, sizeof(char *)));
-    }
-  }
-  indent(out, in);
-  cg_str_addf(out, "int64_t %s = %s;\n", c, lo);
-  indent(out, in);
-  cg_str_addf(out, "for (; %s + %s <= %s; %s += %s) {\n", c, n, hi, c, n);
-  rows_of_block(q, out, in + 1, c, n, q->held, false);
-  cg_str_add(out, "#pragma omp simd\n");
-  indent(out, in + 1);
-  cg_str_addf(out, "for (int %s = 0; %s < %s; %s++) {\n", at, at, n, at);
-  indent(out, in + 2);
-  cg_str_addf(out, "const int64_t %s = %s + %s;\n%s", name, c, at, cg_c_renamed(s, body, 1, &own));
-  indent(out, in + 1);
-  cg_str_add(out, "}\n");
-  rows_of_block(q, out, in + 1, c, n, q->held, true);
-  indent(out, in);
-  cg_str_add(out, "}\n");
-  if (q->red.n) {
-    cg_str_add(out, "#pragma omp simd");
-    clauses(q, out, 1, NULL);
-    cg_str_addc(out, '\n');
-    indent(out, in);
-    cg_str_addf(out, "for (int %s = 0; %s < %s; %s++) {\n", at, at, n, at);
-    for (int i = 0; i < q->red.n; i++) {
-      const cg_reduction *r = &q->red.at[i];
-      const char *x = copy(&own, r->part, 0);
-      indent(out, in + 1);
-      if (!r->ordered) cg_str_addf(out, "%s += %s;\n", r->part, x);
-      else
-        cg_str_addf(out, "%s = %s %s %s ? %s : %s, %s |= %s;\n", r->part, x, r->x->compute->combine == TE_AMAX ? ">" : "<", r->part, x, r->part,
-                    r->nan, copy(&own, r->nan, 0));
-    }
-    indent(out, in);
-    cg_str_add(out, "}\n");
-  }
-  const cg_expr *extent = q->l->inner.at[q->l->inner.n - 1].extent;
-  const bool whole = !q->blocked && !strcmp(lo, "0") && cg_x_is_int(extent);
-  if (whole && extent->value % q->held == 0) return;
-  indent(out, in);
-  cg_str_addf(out, "if (%s < %s) {\n", c, hi);
-  const char *rest = cg_format(s, "%s - %s", hi, c);
-  rows_of_block(q, out, in + 1, c, rest, q->held, false);
-  innermost(q, out, in + 1, name, c, hi, body, 1, NULL);
-  rows_of_block(q, out, in + 1, c, rest, q->held, true);
-  indent(out, in);
-  cg_str_add(out, "}\n");
-}
-
-// The body with NAME_near for each NAME that the prelude has both of, and a note for arguments that are far; NULL: it has none.
-static const char *near_body(cg_session *s, const char *body, const char *far) {
-  cg_str out = cg_str_new(s), notes = cg_str_new(s);
-  bool any = false;
-  for (const char *p = body; *p;) {
-    size_t n = 0;
-    while (p[n] == '_' || (p[n] >= 'a' && p[n] <= 'z') || (p[n] >= 'A' && p[n] <= 'Z') || (p[n] >= '0' && p[n] <= '9')) n++;
-    const char *name = n > 3 && p[n] == '(' && !strncmp(p, "cg_", 3) ? cg_strndup(s, p, n) : NULL;
-    const char *near = name ? cg_format(s, "%s_near", name) : NULL;
-    if (near && (cg_prelude_computes(near, "float") || cg_prelude_computes(near, "double"))) {
-      const char *end = p + n;
-      for (int depth = 0; *end && (depth += (*end == '(') - (*end == ')')) > 0;) end++;
-      cg_str_addf(&notes, "    %s |= %s_far%s);\n", far, name, cg_strndup(s, p + n, (size_t)(end - p) - n));
-      cg_str_add(&out, near);
-      any = true;
-    } else cg_str_addn(&out, p, n ? n : 1);
-    p += n ? n : 1;
-    if (p[-1] != '\n') continue;
-    cg_str_add(&out, cg_str_text(&notes));
-    notes = cg_str_new(s);
-  }
-  return any ? cg_str_text(&out) : NULL;
-}
-
-// A block of the innermost loop for arguments that are near; where some are not, once more for all of them.
-static void near_or_far(pass *q, cg_str *out, int in, const char *name, const char *lo, const char *hi, const char *body) {
-  indent(out, in);
-  cg_str_addf(out, "int %s = 0;\n#pragma omp simd reduction(|:%s)\n", q->far, q->far);
-  indent(out, in);
-  cg_str_addf(out, "for (int64_t %s = %s; %s < %s; %s++) {\n%s", name, lo, name, hi, name, q->near);
-  indent(out, in);
-  cg_str_add(out, "}\n");
-  indent(out, in++);
-  cg_str_addf(out, "if (%s) {\n", q->far);
-  innermost(q, out, in, name, lo, hi, body, 1, NULL);
-  indent(out, --in);
-  cg_str_add(out, "}\n");
-}
-
-static void block_loop(cg_str *out, int in, const char *c, const char *to, const char *lo, const char *hi, int block) {
-  indent(out, in);
-  cg_str_addf(out, "for (int64_t %s = %s; %s < %s; %s += %d) {\n", c, lo, c, hi, c, block);
-  indent(out, in + 1);
-  cg_str_addf(out, "const int64_t %s = %s + %d < %s ? %s + %d : %s;\n", to, c, block, hi, c, block, hi);
-}
-
-enum { LANE_BLOCK = 64 }; // rows that lanes add up in f32
-
-static bool adds_parts(const pass *q) {
-  bool any = false;
-  for (int i = 0; i < q->red.n; i++) any |= q->red.at[i].part != q->red.at[i].acc;
-  return any;
-}
-
-// The loops around what was printed.
-static void wrap(pass *q, cg_str *out, int in) {
-  cg_loops *l = q->l;
-  int n = l->inner.n, total = n + l->lanes;
-  int closing = 0;
-  const bool in_parts = l->lanes && adds_parts(q);
-  for (int i = 0; i < total; i++) {
-    const char *lo, *hi, *name = i < n ? l->inner.at[i].name : "j", *body = cg_str_text(&l->p.text[2 + i]);
-    if (i < n) range(q, i, &lo, &hi);
-    else lo = "lo", hi = "hi";
-    if (i < total - 1) {
-      if (in_parts && i == n - 1) { // rows of lanes, some at a time
-        const char *c = cg_kernel_local(l->k, "c0"), *to = cg_kernel_local(l->k, "c1");
-        block_loop(out, in++, c, to, lo, hi, LANE_BLOCK);
-        parts(q, out, in, true);
-        lo = c, hi = to;
-      }
-      indent(out, in++);
-      cg_str_addf(out, "for (int64_t %s = %s; %s < %s; %s++) {\n%s", name, lo, name, hi, name, body);
-      closing++;
-      continue;
-    }
-    if (q->blocked) {
-      const char *c = l->p.row_start && !q->held ? l->p.row_start : cg_kernel_local(l->k, "c0"), *to = cg_kernel_local(l->k, "c1");
-      block_loop(out, in++, c, to, lo, hi, q->held ? HELD_BLOCKS * CG_SUM_BLOCK : CG_SUM_BLOCK);
-      lo = c, hi = to;
-    }
-    const char *count = cg_format(l->c->s, "%s - %s", hi, lo);
-    int most = q->blocked ? CG_SUM_BLOCK : CG_LANES;
-    if (!q->held) rows_of_block(q, out, in, lo, count, most, false);
-    if (!l->lanes) parts(q, out, in, true);
-    bool even = false;
-    int copies = q->near || q->cuts.n || q->held ? 1 : copies_of(q, &even);
-    if (q->held) in_registers(q, out, in, name, lo, hi, body);
-    else if (q->near) near_or_far(q, out, in, name, lo, hi, body);
-    else if (q->cuts.n) in_pieces(q, out, in, name, lo, hi, body);
-    else if (copies > 1) interleaved(q, out, in, name, lo, hi, body, copies, even);
-    else innermost(q, out, in, name, lo, hi, body, 1, NULL);
-    if (!l->lanes) parts(q, out, in, false);
-    if (!q->held) rows_of_block(q, out, in, lo, count, most, true);
-    if (q->blocked) indent(out, --in), cg_str_add(out, "}\n");
-  }
-  for (; closing; closing--) {
-    indent(out, --in);
-    cg_str_add(out, "}\n");
-  }
-  if (!in_parts) return;
-  parts(q, out, in, false);
-  indent(out, --in);
-  cg_str_add(out, "}\n");
 }
 
 static void clear_text(cg_loops *l, int from) {
@@ -593,7 +177,7 @@ static void know_kept(cg_loops *l) {
 static bool read_again(const cg_loops *l, int level) { return level < l->levels; }
 
 // After the pass of this level (-1: before the first): values of the rows.
-static void rows(cg_loops *l, const reductions *red, int level, int in) {
+static void rows(cg_loops *l, const cg_reductions *red, int level, int in) {
   if (l->lanes) {
     clear_text(l, 2);
     know_kept(l);
@@ -618,16 +202,16 @@ static void rows(cg_loops *l, const reductions *red, int level, int in) {
   flush_outer(l);
   cg_str_add(&l->out, cg_str_text(&arrays));
   cg_str_add(&l->out, "#pragma omp simd\n");
-  indent(&l->out, in);
+  cg_indent(&l->out, in);
   cg_str_add(&l->out, "for (int64_t j = lo; j < hi; j++) {\n");
   cg_str_add(&l->out, cg_str_text(&l->p.text[l->deepest]));
-  indent(&l->out, in);
+  cg_indent(&l->out, in);
   cg_str_add(&l->out, "}\n");
   forget_inner(l);
 }
 
 // Few rows: this piece's totals go to memory; `finish` puts them together.
-static void store_pieces(cg_loops *l, const reductions *red);
+static void store_pieces(cg_loops *l, const cg_reductions *red);
 
 enum { LONG_ROW = 64 };    // elements: shorter loops are not cut where rows differ
 enum { SHORT_ROW = 16 };   // elements: shorter rows of half precision are not worth a block, shorter loops no cut
@@ -635,7 +219,7 @@ enum { LONG_BODY = 4000 }; // bytes: longer bodies are not repeated for each pie
 
 static void one_pass(cg_loops *l, int level, const cg_keeps *keeps) {
   cg_session *s = l->c->s;
-  pass ps = {.l = l, .simd = l->inner.n + l->lanes > 0};
+  cg_pass_loops ps = {.l = l, .simd = l->inner.n + l->lanes > 0};
   int base = l->direct ? 1 : 2;
   clear_text(l, 2);
   know_kept(l);
@@ -689,25 +273,25 @@ static void one_pass(cg_loops *l, int level, const cg_keeps *keeps) {
   if (ps.unrolled && strlen(body) * (size_t)last->extent->value > CG_UNROLLED * LONG_BODY) ps.unrolled = false;
   if (ps.simd && !ps.unrolled && !ps.red.n && cg_kernel_vector_bytes(l->k) >= 32 && l->deepest > 1) {
     ps.far = cg_kernel_local(l->k, "far");
-    ps.near = near_body(s, body, ps.far);
+    ps.near = cg_near_body(s, body, ps.far);
   }
   if (ps.cuts.ncompared && (!ps.cuts.n || ps.near)) {
     ps.cuts.n = 0;
-    body = compared_in(&ps, last->name, body);
+    body = cg_pass_compared(&ps, last->name, body);
     l->p.text[l->deepest] = cg_str_new(s);
     cg_str_add(&l->p.text[l->deepest], body);
-    if (ps.near) ps.near = near_body(s, body, ps.far);
+    if (ps.near) ps.near = cg_near_body(s, body, ps.far);
   }
-  ps.held = held(&ps, body);
+  ps.held = cg_pass_held(&ps, body);
   if ((l->p.row.n && !l->lanes && !ps.held) || ps.near) ps.blocked = true;
   if (l->deepest > 1) {
     flush_outer(l);
-    declare(&ps, &l->out, base);
-    wrap(&ps, &l->out, base);
+    cg_pass_declare(&ps, &l->out, base);
+    cg_pass_write(&ps, &l->out, base);
   } else { // no inner loop at all: one element
     cg_str updates = l->p.text[1];
     cg_str declared = cg_str_new(s);
-    declare(&ps, &declared, base);
+    cg_pass_declare(&ps, &declared, base);
     cg_str_add(&l->out, cg_str_text(&declared));
     cg_str_add(&l->out, cg_str_text(&updates));
     l->p.text[1] = cg_str_new(s);
@@ -719,9 +303,9 @@ static void one_pass(cg_loops *l, int level, const cg_keeps *keeps) {
 
 // ---------------------------------------------------------------- few rows
 
-static void store_pieces(cg_loops *l, const reductions *all) {
+static void store_pieces(cg_loops *l, const cg_reductions *all) {
   cg_session *s = l->c->s;
-  reductions copy = {0}, *red = &copy;
+  cg_reductions copy = {0}, *red = &copy;
   for (int i = 0; i < all->n; i++) CG_PUSH(s, red, all->at[i]);
   cg_expr_pool *pool = &l->c->m->exprs;
   const cg_expr *n = l->inner.at[0].extent, *pieces = cg_x_floordiv(pool, cg_x_add(pool, n, cg_x_int(pool, CG_SPLIT - 1)), cg_x_int(pool, CG_SPLIT));
