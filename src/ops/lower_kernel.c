@@ -7,7 +7,8 @@ static const char *kernel(te_compute *out, const char *name) {
   return NULL;
 }
 
-// The product of two vectors is a sum: it has one element, of which a template would make a tile.
+// The product of two vectors of floats is a sum: it has one element, of which a template would make a tile. (Of integers it is one that
+// wraps in their own type, which sums do not.)
 static te_expr *dot_element(te *t, const cg_node *n, te_expr **idx, te_expr **ridx) {
   static const char *const names[] = {"x", "y"};
   cg_dtype d = cg_r_wide(n->result[0]->type.dtype);

@@ -1,4 +1,4 @@
-// Matrix products: linear, mm, addmm, bmm, baddbmm, matmul, mv. All are read as
+// Matrix products: linear, mm, addmm, bmm, baddbmm, matmul, mv, dot of integers. All are read as
 //   result[z…, m…, n] = beta * add + alpha * sum over k of A[z…, m…, k] * B[z…, k, n]
 // by strides over the result's dimensions, and computed by the tile (kernel_gemm.h).
 #include <string.h>
@@ -33,6 +33,8 @@ static bool read_arguments(const cg_node *n, product *p) {
   else if (is(n, "aten::addmv")) a = "mat", b = "vec", add = "self";
   else if (is(n, "aten::matmul")) b = "other";
   else if (is(n, "aten::mv")) b = "vec";
+  else if (is(n, "aten::dot")) b = "tensor";
+  else if (is(n, "aten::vdot")) b = "other";
   else if (!is(n, "aten::mm") && !is(n, "aten::bmm")) return false;
   p->a_value = cg_arg_tensor(cg_node_arg(n, a)), p->b_value = cg_arg_tensor(cg_node_arg(n, b));
   p->add = add ? cg_arg_tensor(cg_node_arg(n, add)) : NULL;
