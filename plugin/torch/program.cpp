@@ -23,13 +23,13 @@ static std::vector<cg_plan_expr_item> read_expression(Reader &r) {
   for (uint32_t k = 0; k < n; k++) {
     uint8_t op = cg_read_u8(&r.bytes);
     int64_t arg = cg_read_i64(&r.bytes);
-    if (op >= CG_E_COUNT) r.bytes.bad = true;
+    if (op >= CG_X_COUNT) r.bytes.bad = true;
     if (r.bytes.bad) return out;
-    if (op == CG_E_SYM && (arg < 0 || arg >= r.n_registers || !r.defined[arg])) r.bytes.bad = true;
-    int takes = op == CG_E_INT || op == CG_E_SYM ? 0 : op == CG_E_NOT ? 1 : op == CG_E_WHERE ? 3 : 2;
+    if (op == CG_X_SYM && (arg < 0 || arg >= r.n_registers || !r.defined[arg])) r.bytes.bad = true;
+    int takes = cg_x_operands((cg_expr_kind)op);
     if (depth < takes) r.bytes.bad = true;
     depth += 1 - takes;
-    out.push_back({(cg_plan_expr_op)op, arg});
+    out.push_back({(cg_expr_kind)op, arg});
   }
   if (depth != 1) r.bytes.bad = true;
   return out;

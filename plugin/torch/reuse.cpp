@@ -102,7 +102,7 @@ void find_dying(Call &c) {
 bool reads(const Arg &a, const std::vector<bool> &set) {
   if ((a.kind == Arg::Register || a.kind == Arg::Strided) && set[a.reg]) return true;
   for (const auto &x : a.expression)
-    if (x.op == CG_E_SYM && set[(size_t)x.arg]) return true;
+    if (x.op == CG_X_SYM && set[(size_t)x.arg]) return true;
   for (const Arg &i : a.items)
     if (reads(i, set)) return true;
   return false;

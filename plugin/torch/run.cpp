@@ -11,7 +11,7 @@
 #include <stdexcept>
 #include <utility>
 
-#include "base/number.h"
+#include "base/size_op.h"
 #include "script.h"
 
 namespace cierge {
@@ -55,43 +55,19 @@ bool fits(const IValue &v, Want want) {
   }
 }
 
-int64_t floor_divide(int64_t a, int64_t b, bool modulo) {
-  if (!b) fail("a size is divided by zero");
-  if (b == -1 && a == INT64_MIN) fail("a size does not fit into 64 bits");
-  int64_t q = a / b, m = a % b;
-  if (m && (m < 0) != (b < 0)) q--, m += b;
-  return modulo ? m : q;
-}
-
 int64_t evaluate(const std::vector<cg_plan_expr_item> &x, const Registers &regs) {
   std::vector<int64_t> st;
   auto pop = [&] { int64_t v = st.back(); st.pop_back(); return v; };
   for (const auto &i : x) {
     int64_t b = 0, a = 0, r = 0;
-    bool over = false;
-    if (i.op == CG_E_INT) { st.push_back(i.arg); continue; }
-    if (i.op == CG_E_SYM) { st.push_back(regs[(size_t)i.arg].toInt()); continue; }
+    if (i.op == CG_X_INT) { st.push_back(i.arg); continue; }
+    if (i.op == CG_X_SYM) { st.push_back(regs[(size_t)i.arg].toInt()); continue; }
     b = pop();
-    if (i.op == CG_E_NOT) { st.push_back(!b); continue; }
+    if (i.op == CG_X_NOT) { st.push_back(!b); continue; }
     a = pop();
-    switch (i.op) {
-    case CG_E_ADD: over = __builtin_add_overflow(a, b, &r); break;
-    case CG_E_MUL: over = __builtin_mul_overflow(a, b, &r); break;
-    case CG_E_FLOORDIV: r = floor_divide(a, b, false); break;
-    case CG_E_MOD: r = floor_divide(a, b, true); break;
-    case CG_E_SCALE: over = !cg_scale(a, b, &r); break;
-    case CG_E_MAX: r = std::max(a, b); break;
-    case CG_E_MIN: r = std::min(a, b); break;
-    case CG_E_EQ: r = a == b; break;
-    case CG_E_NE: r = a != b; break;
-    case CG_E_LT: r = a < b; break;
-    case CG_E_LE: r = a <= b; break;
-    case CG_E_AND: r = a && b; break;
-    case CG_E_OR: r = a || b; break;
-    case CG_E_WHERE: r = pop() ? a : b; break;
-    default: fail("a size is computed in an unknown way");
-    }
-    if (over) fail("a size does not fit into 64 bits");
+    if (i.op == CG_X_WHERE) r = pop() ? a : b;
+    else if (!b && (i.op == CG_X_FLOORDIV || i.op == CG_X_MOD)) fail("a size is divided by zero");
+    else if (!cg_x_apply(i.op, a, b, &r)) fail("a size does not fit into 64 bits");
     st.push_back(r);
   }
   return st.back();

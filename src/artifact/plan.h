@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/size_op.h"
+
 #define CG_PLAN_MAX_RANK 64
 #define CG_PLAN_MAX_DEPTH 32 // nesting of control flow
 
@@ -18,12 +20,8 @@
 #define CG_PLAN_MAX_PARTS 64 // nesting of aliases; the compiler makes a few
 #define CG_PLAN_MAX_RESULTS 65536 // of main: a few bytes in a file are a description in memory
 
-// Postfix programs over int64. SYM pushes the INT or BOOL value `arg` of the function, one without an expression of its own.
-typedef enum { CG_E_INT, CG_E_SYM, CG_E_ADD, CG_E_MUL, CG_E_FLOORDIV, CG_E_MOD, CG_E_MAX, CG_E_MIN, CG_E_EQ, CG_E_NE,
-               CG_E_LT, CG_E_LE, CG_E_AND, CG_E_OR, CG_E_NOT, CG_E_WHERE,
-               CG_E_SCALE, // by the double whose bits the second operand is: cg_scale
-               CG_E_COUNT } cg_plan_expr_op;
-typedef struct { cg_plan_expr_op op; int64_t arg; } cg_plan_expr_item;
+// Postfix programs over int64 (base/size_op.h). SYM pushes the INT or BOOL value `arg` of the function, one without an expression of its own.
+typedef struct { cg_expr_kind op; int64_t arg; } cg_plan_expr_item;
 typedef struct { cg_plan_expr_item *item; uint32_t n; } cg_plan_expr; // n == 1 && INT: a literal
 
 typedef enum {

@@ -67,30 +67,27 @@ static bool below(decoder *d, const uint32_t *at, uint32_t n, uint32_t limit, co
 
 // ---------------------------------------------------------------- expressions
 
-// How many operands an operator takes from the stack.
-static int operands(cg_plan_expr_op op) { return op <= CG_E_SYM ? 0 : op == CG_E_NOT ? 1 : op == CG_E_WHERE ? 3 : 2; }
-
 static bool read_expr(decoder *d, cg_plan_expr *x, uint32_t n_values) {
   x->n = cg_read_count(&d->r, 1);
   if (!(x->item = ARRAY(d, cg_plan_expr_item, x->n))) return false;
   int depth = 0;
   for (uint32_t i = 0; i < x->n; i++) {
     cg_plan_expr_item *t = &x->item[i];
-    t->op = (cg_plan_expr_op)cg_read_u8(&d->r);
-    if (t->op >= CG_E_COUNT) return bad(d, "operator %d in an expression", (int)t->op);
-    if (t->op <= CG_E_SYM) t->arg = cg_read_i64(&d->r);
-    if (t->op == CG_E_SYM && (t->arg < 0 || t->arg >= n_values)) return bad(d, "value %lld of %u in an expression", (long long)t->arg, n_values);
-    depth += 1 - operands(t->op);
+    t->op = (cg_expr_kind)cg_read_u8(&d->r);
+    if ((int)t->op >= CG_X_COUNT) return bad(d, "operator %d in an expression", (int)t->op);
+    if (t->op <= CG_X_SYM) t->arg = cg_read_i64(&d->r);
+    if (t->op == CG_X_SYM && (t->arg < 0 || t->arg >= n_values)) return bad(d, "value %lld of %u in an expression", (long long)t->arg, n_values);
+    depth += 1 - cg_x_operands(t->op);
     if (depth < 1 || depth > CG_PLAN_MAX_STACK) return bad(d, "an expression's operands do not add up");
   }
   return depth == 1 || bad(d, "an expression's operands do not add up");
 }
 
-static bool is_literal(const cg_plan_expr *x) { return x->n == 1 && x->item[0].op == CG_E_INT; }
+static bool is_literal(const cg_plan_expr *x) { return x->n == 1 && x->item[0].op == CG_X_INT; }
 
 static bool check_expr(decoder *d, const cg_plan_fn *f, const cg_plan_expr *x) {
   for (uint32_t i = 0; i < x->n; i++) {
-    if (x->item[i].op != CG_E_SYM) continue;
+    if (x->item[i].op != CG_X_SYM) continue;
     const cg_plan_value *v = &f->value[x->item[i].arg];
     if ((v->kind != CG_V_INT && v->kind != CG_V_BOOL) || v->expr >= 0) return bad(d, "function %s: an expression uses value %lld, which is no plain integer", f->name, (long long)x->item[i].arg);
   }

@@ -46,7 +46,7 @@ static void write_expr(cg_str *b, const cg_plan_expr *x) {
   cg_write_u32(b, x->n);
   for (uint32_t i = 0; i < x->n; i++) {
     cg_write_u8(b, (uint8_t)x->item[i].op);
-    if (x->item[i].op <= CG_E_SYM) cg_write_i64(b, x->item[i].arg);
+    if (x->item[i].op <= CG_X_SYM) cg_write_i64(b, x->item[i].arg);
   }
 }
 

@@ -19,7 +19,7 @@
 //   8 device text | 9 memory format u8 (c10) | 10 list: u8 item kind hint, u32 n, n tagged values | 11 complex f64 f64
 //   12 a register with its recorded strides: u32 register, u32 rank, rank tagged ints, tagged int storage offset
 //      (for stride-sensitive operators: the tensor is copied into that layout first)
-//   13 an integer expression: u32 n, n items { u8 cg_plan_expr_op, i64 } in postfix order, where SYM's number is a register
+//   13 an integer expression: u32 n, n items { u8 cg_expr_kind, i64 } in postfix order, where SYM's number is a register
 //      (sizes that appear only while the region runs)
 // The item kind hint of a list is a cg_schema_kind, so that an empty list gets the type its schema asks for.
 #ifndef CG_ARTIFACT_TORCH_PROGRAM_H

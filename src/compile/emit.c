@@ -201,36 +201,24 @@ typedef CG_VEC(cg_plan_expr_item) item_vec;
 // Operations in all size expressions of a plan, which holds each as a list: a million, and 64 for each value.
 enum { MOST_ITEMS = 1 << 20, ITEMS_A_VALUE = 64 };
 
-static void postfix(cg_emitter *e, const cg_expr *x, item_vec *out) {
-  static const uint8_t ops[] = {[CG_X_ADD] = CG_E_ADD, [CG_X_MUL] = CG_E_MUL, [CG_X_FLOORDIV] = CG_E_FLOORDIV, [CG_X_MOD] = CG_E_MOD,
-                                [CG_X_MAX] = CG_E_MAX, [CG_X_MIN] = CG_E_MIN, [CG_X_EQ] = CG_E_EQ, [CG_X_NE] = CG_E_NE, [CG_X_LT] = CG_E_LT,
-                                [CG_X_LE] = CG_E_LE, [CG_X_AND] = CG_E_AND, [CG_X_OR] = CG_E_OR, [CG_X_NOT] = CG_E_NOT, [CG_X_WHERE] = CG_E_WHERE,
-                                [CG_X_SCALE] = CG_E_SCALE};
-  cg_plan_expr_item item = {CG_E_INT, x->value};
-  if (x->kind == CG_X_SYM) item = (cg_plan_expr_item){CG_E_SYM, symbol_value(e, x->symbol)};
-  if (x->kind == CG_X_INT || x->kind == CG_X_SYM) {
-    CG_PUSH(e->s, out, item);
-    return;
-  }
-  item = (cg_plan_expr_item){(cg_plan_expr_op)ops[x->kind], 0};
-  bool fold = x->kind == CG_X_ADD || x->kind == CG_X_MUL || x->kind == CG_X_MAX || x->kind == CG_X_MIN || x->kind == CG_X_AND || x->kind == CG_X_OR;
-  for (int i = 0; i < x->nargs; i++) {
-    postfix(e, x->arg[i], out);
-    if (fold && i) CG_PUSH(e->s, out, item); // n arguments: n - 1 binary operations
-  }
-  if (!fold) CG_PUSH(e->s, out, item);
+typedef struct { cg_emitter *e; item_vec items; } postfix;
+
+static void add_item(void *u, cg_expr_kind op, const cg_expr *leaf) {
+  postfix *p = u;
+  cg_plan_expr_item item = {op, op == CG_X_INT ? leaf->value : op == CG_X_SYM ? symbol_value(p->e, leaf->symbol) : 0};
+  CG_PUSH(p->e->s, &p->items, item);
 }
 
 int cg_emit_expr(cg_emitter *e, const cg_expr *x) {
   int *have = find(e->s, &e->scope->exprs, x);
   if (*have >= 0) return *have;
-  item_vec items = {0};
-  postfix(e, x, &items);
-  e->n_items += (uint64_t)items.n;
+  postfix made = {.e = e};
+  cg_x_postfix(x, add_item, &made);
+  e->n_items += (uint64_t)made.items.n;
   if (e->n_items > MOST_ITEMS + ITEMS_A_VALUE * (uint64_t)e->fn->n_values)
     cg_fail(e->s, CIERGE_BAD_MODEL, "the sizes of the program's tensors are too long as expressions: %llu operations", (unsigned long long)e->n_items);
   cg_plan_expr *p = APPEND(e->s, e->fn->expr, e->fn->n_exprs);
-  p->item = items.at, p->n = (uint32_t)items.n;
+  p->item = made.items.at, p->n = (uint32_t)made.items.n;
   int i = (int)e->fn->n_exprs - 1;
   *find(e->s, &e->scope->exprs, x) = i;
   return i;

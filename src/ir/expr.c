@@ -4,8 +4,6 @@
 
 #include <string.h>
 
-#include "base/number.h"
-
 // ---------------------------------------------------------------- the pool
 
 void cg_expr_pool_init(cg_expr_pool *p, cg_session *s) { *p = (cg_expr_pool){.s = s, .ranges = 1}; }
@@ -275,29 +273,17 @@ bool cg_x_is_static(const cg_expr *e) { return !e->has_symbol; }
 
 static int64_t typical(const cg_symbol *y) { return y->hint ? y->hint : y->lo == INT64_MIN ? 0 : y->lo; }
 
-static bool apply(cg_expr_kind kind, int64_t a, int64_t b, int64_t *out) {
-  switch (kind) {
-  case CG_X_ADD: return !__builtin_add_overflow(a, b, out);
-  case CG_X_MUL: return !__builtin_mul_overflow(a, b, out);
-  case CG_X_FLOORDIV:
-    if (!b || (a == INT64_MIN && b == -1)) return false;
-    *out = cg_x_floor_div(a, b);
-    return true;
-  case CG_X_MOD:
-    if (!b) return false;
-    *out = b == -1 ? 0 : cg_x_floor_mod(a, b);
-    return true;
-  case CG_X_SCALE: return cg_scale(a, b, out);
-  case CG_X_MAX: *out = a > b ? a : b; return true;
-  case CG_X_MIN: *out = a < b ? a : b; return true;
-  case CG_X_EQ: *out = a == b; return true;
-  case CG_X_NE: *out = a != b; return true;
-  case CG_X_LT: *out = a < b; return true;
-  case CG_X_LE: *out = a <= b; return true;
-  case CG_X_AND: *out = a && b; return true;
-  case CG_X_OR: *out = a || b; return true;
-  default: return false;
+void cg_x_postfix(const cg_expr *e, void (*each)(void *u, cg_expr_kind op, const cg_expr *leaf), void *u) {
+  if (e->kind == CG_X_INT || e->kind == CG_X_SYM) {
+    each(u, e->kind, e);
+    return;
   }
+  const int takes = cg_x_operands(e->kind);
+  for (int i = 0; i < e->nargs; i++) {
+    cg_x_postfix(e->arg[i], each, u);
+    if (takes == 2 && i) each(u, e->kind, NULL); // n operands: n - 1 operators
+  }
+  if (takes != 2) each(u, e->kind, NULL);
 }
 
 // values NULL: every symbol at its typical value.
@@ -312,7 +298,7 @@ static bool eval(const cg_expr *e, const int64_t *values, int64_t *out) {
   if (e->kind == CG_X_NOT) v = !v;
   for (int i = 1; i < e->nargs; i++) {
     int64_t w;
-    if (!eval(e->arg[i], values, &w) || !apply(e->kind, v, w, &v)) return false;
+    if (!eval(e->arg[i], values, &w) || !cg_x_apply(e->kind, v, w, &v)) return false;
   }
   *out = v;
   return true;

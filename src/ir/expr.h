@@ -6,23 +6,12 @@
 #ifndef CG_IR_EXPR_H
 #define CG_IR_EXPR_H
 #include "base/session.h"
+#include "base/size_op.h"
 #include "base/str.h"
 #include "base/map.h"
 
-typedef enum {
-  CG_X_INT,      // value
-  CG_X_SYM,      // symbol
-  CG_X_ADD,      // arg[0] + arg[1] + …    (at most one INT, last)
-  CG_X_MUL,      // arg[0] * arg[1] * …    (at most one INT, first)
-  CG_X_FLOORDIV, // floor(arg[0] / arg[1]), as Python's //
-  CG_X_MOD,      // Python's %: the sign of the divisor
-  CG_X_SCALE,    // floor(arg[0] * c), the product rounded to a double; arg[1]: an INT, the bits of c (cg_x_scale)
-  CG_X_MAX, CG_X_MIN,
-  CG_X_EQ, CG_X_NE, CG_X_LT, CG_X_LE, // 0 or 1
-  CG_X_AND, CG_X_OR, CG_X_NOT,
-  CG_X_WHERE, // arg[0] ? arg[1] : arg[2]
-} cg_expr_kind;
-
+// The kinds are operators of sizes (base/size_op.h), applied to arg[…]: sums and products, maxima and minima, AND and OR to any number of them,
+// of which at most one is an INT, in a sum the last, in a product the first. SCALE's arg[1] is an INT (cg_x_scale).
 typedef struct cg_expr cg_expr;
 
 // A symbol: `s0`, bound by an input's size; or `u0` (unbacked), bound by the node that makes it.
@@ -89,6 +78,8 @@ bool cg_x_has_symbol(const cg_expr *e, const cg_symbol *y);
 // v = num / den where that is a double of few bits, whose products with sizes are exact.
 bool cg_x_dyadic(double v, int64_t *num, int64_t *den);
 bool cg_x_is_static(const cg_expr *e); // no symbol in it
+// The expression as a postfix program of binary operators: each(u, op, leaf), where leaf is the INT or SYM, else NULL.
+void cg_x_postfix(const cg_expr *e, void (*each)(void *u, cg_expr_kind op, const cg_expr *leaf), void *u);
 // Value under given symbol values (indexed by symbol index). false: overflow or division by zero.
 bool cg_x_eval(const cg_expr *e, const int64_t *symbol_values, int64_t *out);
 // The value with every symbol at its hint (or its lower bound where there is none).

@@ -15,15 +15,6 @@ const cg_expr *cg_x_intern(cg_expr_pool *p, cg_expr_kind kind, int n, const cg_e
 // A total order that depends on structure alone: symbols by index, then compound expressions, numbers last.
 int cg_x_compare(const cg_expr *a, const cg_expr *b);
 
-static inline int64_t cg_x_floor_div(int64_t a, int64_t b) { // b > 0, or not (INT64_MIN, -1)
-  int64_t q = a / b;
-  return q - (a % b != 0 && (a < 0) != (b < 0));
-}
-static inline int64_t cg_x_floor_mod(int64_t a, int64_t b) {
-  int64_t r = a % b;
-  return r && (r < 0) != (b < 0) ? r + b : r;
-}
-
 // Intervals; INT64_MIN below and INT64_MAX above mean unbounded.
 typedef struct {
   int64_t lo, hi;

@@ -5,7 +5,6 @@
 // factors, the constant last. Everything else simplifies where the symbols' ranges prove that it may.
 #include <math.h>
 
-#include "base/number.h"
 #include "ir/expr_internal.h"
 #include "ir/expr_scratch.h"
 

@@ -13,12 +13,12 @@ typedef struct {
   bool linear;
 } line;
 
-static line combine(cg_plan_expr_op op, line a, line b) {
+static line combine(cg_expr_kind op, line a, line b) {
   line r = {.symbol = a.symbol >= 0 ? a.symbol : b.symbol, .linear = a.linear && b.linear};
-  if (op == CG_E_ADD) {
+  if (op == CG_X_ADD) {
     if (a.symbol >= 0 && b.symbol >= 0 && a.symbol != b.symbol) r.linear = false;
     if (__builtin_add_overflow(a.factor, b.factor, &r.factor) || __builtin_add_overflow(a.offset, b.offset, &r.offset)) r.linear = false;
-  } else if (op == CG_E_MUL && (a.symbol < 0 || b.symbol < 0)) {
+  } else if (op == CG_X_MUL && (a.symbol < 0 || b.symbol < 0)) {
     int64_t by = a.symbol < 0 ? a.offset : b.offset;
     line x = a.symbol < 0 ? b : a;
     if (__builtin_mul_overflow(x.factor, by, &r.factor) || __builtin_mul_overflow(x.offset, by, &r.offset)) r.linear = false;
@@ -32,10 +32,10 @@ static line line_of(const cg_plan_expr *x) {
   line st[CG_PLAN_MAX_STACK], *top = st;
   for (uint32_t i = 0; i < x->n; i++) {
     const cg_plan_expr_item *t = &x->item[i];
-    if (t->op == CG_E_INT) *top++ = (line){0, t->arg, -1, true};
-    else if (t->op == CG_E_SYM) *top++ = (line){1, 0, t->arg, true};
-    else if (t->op == CG_E_NOT) top[-1].linear = false;
-    else if (t->op == CG_E_WHERE) top -= 2, top[-1].linear = false;
+    if (t->op == CG_X_INT) *top++ = (line){0, t->arg, -1, true};
+    else if (t->op == CG_X_SYM) *top++ = (line){1, 0, t->arg, true};
+    else if (t->op == CG_X_NOT) top[-1].linear = false;
+    else if (t->op == CG_X_WHERE) top -= 2, top[-1].linear = false;
     else top--, top[-1] = combine(t->op, top[-1], top[0]);
   }
   return st[0];

@@ -52,7 +52,7 @@ static void find_late(checker *k) {
   cg_fn_info *info = k->info;
   for (uint32_t i = 0; i < fn->n_exprs; i++)
     for (uint32_t j = 0; j < fn->expr[i].n; j++)
-      if (fn->expr[i].item[j].op == CG_E_SYM && !k->made[fn->expr[i].item[j].arg]) info->late_expr[i] = true;
+      if (fn->expr[i].item[j].op == CG_X_SYM && !k->made[fn->expr[i].item[j].arg]) info->late_expr[i] = true;
   for (uint32_t i = 0; i < fn->n_values; i++) {
     const cg_plan_value *v = &fn->value[i];
     bool late = has_expr(v) ? info->late_expr[v->expr] : is_scalar(v) && !k->made[i];
@@ -64,7 +64,7 @@ static void find_late(checker *k) {
   }
   for (uint32_t i = 0; i < fn->n_exprs; i++)
     for (uint32_t j = 0; j < fn->expr[i].n && !info->late_expr[i]; j++)
-      if (fn->expr[i].item[j].op == CG_E_SYM) info->shaping[fn->expr[i].item[j].arg] = true;
+      if (fn->expr[i].item[j].op == CG_X_SYM) info->shaping[fn->expr[i].item[j].arg] = true;
 }
 
 static bool strided(const cg_plan_fn *fn, const cg_plan_value *v) {
@@ -95,7 +95,7 @@ static bool lay_out(checker *k) {
 static bool read_expr(checker *k, uint32_t e) {
   const cg_plan_expr *x = &k->fn->expr[e];
   for (uint32_t i = 0; i < x->n; i++)
-    if (x->item[i].op == CG_E_SYM && !k->made[x->item[i].arg]) return bad(k, "value %lld is used before it has one", (long long)x->item[i].arg);
+    if (x->item[i].op == CG_X_SYM && !k->made[x->item[i].arg]) return bad(k, "value %lld is used before it has one", (long long)x->item[i].arg);
   return true;
 }
 

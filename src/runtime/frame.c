@@ -1,7 +1,6 @@
 // The values of one function in one context: sizes from symbols, memory for what is late, access to values.
 #include <string.h>
 
-#include "base/number.h"
 #include "runtime/runtime.h"
 
 // ---------------------------------------------------------------- buffers
@@ -110,50 +109,20 @@ void cg_frame_free(cg_frame *f) {
 
 // ---------------------------------------------------------------- expressions
 
-static int64_t floor_mod(int64_t a, int64_t b) {
-  int64_t r = a % b;
-  return r && (r < 0) != (b < 0) ? r + b : r;
-}
-
-static bool binary(cg_plan_expr_op op, int64_t a, int64_t b, int64_t *out) {
-  switch (op) {
-  case CG_E_ADD: return !__builtin_add_overflow(a, b, out);
-  case CG_E_MUL: return !__builtin_mul_overflow(a, b, out);
-  case CG_E_FLOORDIV:
-    if (!b || (b == -1 && a == INT64_MIN)) return false;
-    *out = a / b - (a % b != 0 && (a < 0) != (b < 0));
-    return true;
-  case CG_E_MOD:
-    if (!b) return false;
-    *out = b == -1 ? 0 : floor_mod(a, b);
-    return true;
-  case CG_E_SCALE: return cg_scale(a, b, out);
-  case CG_E_MAX: *out = a > b ? a : b; return true;
-  case CG_E_MIN: *out = a < b ? a : b; return true;
-  case CG_E_EQ: *out = a == b; return true;
-  case CG_E_NE: *out = a != b; return true;
-  case CG_E_LT: *out = a < b; return true;
-  case CG_E_LE: *out = a <= b; return true;
-  case CG_E_AND: *out = a && b; return true;
-  case CG_E_OR: *out = a || b; return true;
-  default: return false;
-  }
-}
-
 bool cg_eval(const cg_frame *f, uint32_t expr, int64_t *out) {
   const cg_plan_expr *x = &f->fn->plan->expr[expr];
   int64_t st[CG_PLAN_MAX_STACK], *top = st; // top: behind the last
   for (uint32_t i = 0; i < x->n; i++) {
     const cg_plan_expr_item *t = &x->item[i];
-    if (t->op == CG_E_INT) *top++ = t->arg;
-    else if (t->op == CG_E_SYM) *top++ = f->slot[t->arg].i;
-    else if (t->op == CG_E_NOT) top[-1] = !top[-1];
-    else if (t->op == CG_E_WHERE) {
+    if (t->op == CG_X_INT) *top++ = t->arg;
+    else if (t->op == CG_X_SYM) *top++ = f->slot[t->arg].i;
+    else if (t->op == CG_X_NOT) top[-1] = !top[-1];
+    else if (t->op == CG_X_WHERE) {
       top -= 2;
       top[-1] = top[-1] ? top[0] : top[1];
     } else {
       top--;
-      if (!binary(t->op, top[-1], top[0], &top[-1])) return false;
+      if (!cg_x_apply(t->op, top[-1], top[0], &top[-1])) return false;
     }
   }
   *out = st[0];

@@ -53,17 +53,17 @@ enum {
 static const struct {
   const char *text;
   int level; // 0: a function, 1: sums, 2: products
-} operators[CG_E_COUNT] = {
-    [CG_E_ADD] = {" + ", 1}, [CG_E_MUL] = {"*", 2}, [CG_E_FLOORDIV] = {"//", 2}, [CG_E_MOD] = {"%", 2}, [CG_E_MAX] = {"max", 0}, [CG_E_MIN] = {"min", 0},
-    [CG_E_EQ] = {"eq", 0}, [CG_E_NE] = {"ne", 0}, [CG_E_LT] = {"lt", 0}, [CG_E_LE] = {"le", 0}, [CG_E_AND] = {"and", 0}, [CG_E_OR] = {"or", 0},
-    [CG_E_NOT] = {"not", 0}, [CG_E_WHERE] = {"where", 0}, [CG_E_SCALE] = {"scale", 0}};
+} operators[CG_X_COUNT] = {
+    [CG_X_ADD] = {" + ", 1}, [CG_X_MUL] = {"*", 2}, [CG_X_FLOORDIV] = {"//", 2}, [CG_X_MOD] = {"%", 2}, [CG_X_MAX] = {"max", 0}, [CG_X_MIN] = {"min", 0},
+    [CG_X_EQ] = {"eq", 0}, [CG_X_NE] = {"ne", 0}, [CG_X_LT] = {"lt", 0}, [CG_X_LE] = {"le", 0}, [CG_X_AND] = {"and", 0}, [CG_X_OR] = {"or", 0},
+    [CG_X_NOT] = {"not", 0}, [CG_X_WHERE] = {"where", 0}, [CG_X_SCALE] = {"scale", 0}};
 
 // Where the operand that ends before item `end` starts.
 static uint32_t start_of(const cg_plan_expr *x, uint32_t end) {
   int need = 1;
   while (need) {
-    cg_plan_expr_op op = x->item[--end].op;
-    need += (op <= CG_E_SYM ? 0 : op == CG_E_NOT ? 1 : op == CG_E_WHERE ? 3 : 2) - 1;
+    cg_expr_kind op = x->item[--end].op;
+    need += cg_x_operands(op) - 1;
   }
   return end;
 }
@@ -78,17 +78,17 @@ static void print_double(cg_text *t, int64_t bits) {
 
 static void print(cg_text *t, const cg_plan_fn *f, const cg_plan_expr *x, uint32_t end, int level) {
   const cg_plan_expr_item *i = &x->item[end - 1];
-  if (i->op == CG_E_INT) {
+  if (i->op == CG_X_INT) {
     cg_text_add(t, "%" PRId64, i->arg);
     return;
   }
-  if (i->op == CG_E_SYM) {
+  if (i->op == CG_X_SYM) {
     const char *name = f->value[i->arg].name;
     if (*name) cg_text_add(t, "%.64s", name);
     else cg_text_add(t, "v%" PRId64, i->arg);
     return;
   }
-  int own = operators[i->op].level, n = i->op == CG_E_NOT ? 1 : i->op == CG_E_WHERE ? 3 : 2;
+  int own = operators[i->op].level, n = cg_x_operands(i->op);
   uint32_t ends[3], at = end - 1;
   for (int k = n; k-- > 0; at = start_of(x, at)) ends[k] = at;
   if (!own) cg_text_add(t, "%s", operators[i->op].text);
@@ -96,12 +96,12 @@ static void print(cg_text *t, const cg_plan_fn *f, const cg_plan_expr *x, uint32
   if (brackets) cg_text_add(t, "(");
   for (int k = 0; k < n; k++) {
     const cg_plan_expr_item *last = &x->item[ends[k] - 1];
-    if (k && i->op == CG_E_ADD && last->op == CG_E_INT && last->arg < 0 && last->arg != INT64_MIN) {
+    if (k && i->op == CG_X_ADD && last->op == CG_X_INT && last->arg < 0 && last->arg != INT64_MIN) {
       cg_text_add(t, " - %" PRId64, -last->arg);
       continue;
     }
     if (k) cg_text_add(t, "%s", own ? operators[i->op].text : ", ");
-    if (k && i->op == CG_E_SCALE && last->op == CG_E_INT) print_double(t, last->arg);
+    if (k && i->op == CG_X_SCALE && last->op == CG_X_INT) print_double(t, last->arg);
     else print(t, f, x, ends[k], own ? own + (k > 0) : 0);
   }
   if (brackets) cg_text_add(t, ")");
@@ -149,7 +149,7 @@ static bool set_sizes(cierge_program *p, cierge_spec *s, const cg_plan_value *v,
   if (!sizes || !dims) return false;
   for (uint32_t d = 0; d < v->rank; d++) {
     const cg_plan_expr *x = &f->expr[v->dim[d]];
-    sizes[d] = x->n == 1 && x->item[0].op == CG_E_INT ? x->item[0].arg : -1;
+    sizes[d] = x->n == 1 && x->item[0].op == CG_X_INT ? x->item[0].arg : -1;
     const char **text = &done->text[v->dim[d]];
     if (!*text && !(*text = dim_text(&p->pool, f, x))) return false;
     dims[d] = *text;

@@ -145,7 +145,7 @@ static bool describe_inputs(cierge_program *p, const cg_plan_fn *fn, const cg_pl
     if (!size) return false;
     for (uint32_t d = 0; d < x->rank; d++) {
       const cg_plan_expr *n = &fn->expr[x->dim[d]];
-      size[d] = n->n == 1 && n->item[0].op == CG_E_INT ? n->item[0].arg : -1;
+      size[d] = n->n == 1 && n->item[0].op == CG_X_INT ? n->item[0].arg : -1;
     }
     in[i] = described(x, size);
     if (x->kind == CG_V_TENSOR && x->storage == CG_ST_CONST) in[i].data = (void *)(p->weights + x->offset), in[i].stride = x->stride;

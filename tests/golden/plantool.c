@@ -72,11 +72,11 @@ static cg_plan_step *control(builder *b, cg_plan_step_kind kind, uint32_t n_in, 
   D(bytes_behind, b->trim = -3) \
   D(expression_index, VALUE(Y).dim[0] = 99) \
   D(value_index, STEP(0).in[0] = 99) \
-  D(expression_operator, ITEMS({CG_E_INT, 1}, {99, 0})) \
-  D(expression_value, ITEMS({CG_E_SYM, 99})) \
-  D(expression_operands, ITEMS({CG_E_INT, 1}, {CG_E_ADD, 0})) \
-  D(expression_two_values, ITEMS({CG_E_INT, 1}, {CG_E_INT, 1})) \
-  D(expression_of_a_tensor, ITEMS({CG_E_SYM, X})) \
+  D(expression_operator, ITEMS({CG_X_INT, 1}, {99, 0})) \
+  D(expression_value, ITEMS({CG_X_SYM, 99})) \
+  D(expression_operands, ITEMS({CG_X_INT, 1}, {CG_X_ADD, 0})) \
+  D(expression_two_values, ITEMS({CG_X_INT, 1}, {CG_X_INT, 1})) \
+  D(expression_of_a_tensor, ITEMS({CG_X_SYM, X})) \
   D(constant_outside, VALUE(W).offset = 1 << 20) \
   D(constant_without_size, VALUE(W).dim[0] = E_S0) \
   D(constant_too_large, VALUE(W).dim[0] = b_num(b, 5)) \
@@ -118,7 +118,7 @@ static cg_plan_step *control(builder *b, cg_plan_step_kind kind, uint32_t n_in, 
   D(secret_write, b_update(b, X, Y); b->plan.input[0].mutated = false) \
   D(symbol_of_a_tensor, b->plan.symbol[0].value = X) \
   D(states, b->plan.n_states = 1 << 30) \
-  D(unsolvable, uint32_t square = ITEMS({CG_E_SYM, S0}, {CG_E_SYM, S0}, {CG_E_MUL, 0}); VALUE(X).dim[0] = square) \
+  D(unsolvable, uint32_t square = ITEMS({CG_X_SYM, S0}, {CG_X_SYM, S0}, {CG_X_MUL, 0}); VALUE(X).dim[0] = square) \
   /* what runtime/check.c finds */ \
   D(parameter_of_late_size, VALUE(X).dim[1] = b_sym(b, b_scalar(b, CG_V_INT, "u0"))) \
   D(part_of_a_strided_constant, uint32_t two = b_num(b, 2), *dim = KEPT(uint32_t, two, two); VALUE(W).dim = dim; VALUE(W).rank = 2; \
@@ -207,7 +207,7 @@ static void late_size(builder *b, const char *name) { // f32[n]
 }
 static void divide_by_number(builder *b) { // 8 // n
   uint32_t n = b_input(b, b_scalar(b, CG_V_INT, "n"));
-  uint32_t d = b_expr(b, 3, (cg_plan_expr_item[]){{CG_E_INT, 8}, {CG_E_SYM, n}, {CG_E_FLOORDIV, 0}}), y = b_tensor(b, "y", CG_F32, CG_ST_ARENA, 1, &d);
+  uint32_t d = b_expr(b, 3, (cg_plan_expr_item[]){{CG_X_INT, 8}, {CG_X_SYM, n}, {CG_X_FLOORDIV, 0}}), y = b_tensor(b, "y", CG_F32, CG_ST_ARENA, 1, &d);
   b->source = codes;
   b_kernel(b, "k", B_LIST(n), B_LIST(y), NOTHING);
   b_result(b, y);
@@ -215,7 +215,7 @@ static void divide_by_number(builder *b) { // 8 // n
 static void late_parameter(builder *b, bool late) { // a kernel's parameter 8 // n
   b->source = codes;
   uint32_t n = late ? late_number(b, "n") : b_input(b, b_scalar(b, CG_V_INT, "n")), four = b_num(b, 4), y = b_tensor(b, "y", CG_F32, CG_ST_ARENA, 1, &four);
-  uint32_t d = b_expr(b, 3, (cg_plan_expr_item[]){{CG_E_INT, 8}, {CG_E_SYM, n}, {CG_E_FLOORDIV, 0}});
+  uint32_t d = b_expr(b, 3, (cg_plan_expr_item[]){{CG_X_INT, 8}, {CG_X_SYM, n}, {CG_X_FLOORDIV, 0}});
   b_kernel(b, "k", B_LIST(n), B_LIST(y), B_LIST(d))->site = b_site(b, "aten::zeros", "zeros", "", 0);
   b_result(b, y);
 }
@@ -287,7 +287,7 @@ static void too_much_memory(builder *b) {
 // Two symbols, a size of 2*s0 + 1, numbers with a range, a constant of the export, an output that is None.
 static void signature(builder *b) {
   uint32_t s0 = b_symbol(b, "s0", 1, INT64_MAX);
-  uint32_t odd = b_expr(b, 5, (cg_plan_expr_item[]){{CG_E_INT, 2}, {CG_E_SYM, s0}, {CG_E_MUL, 0}, {CG_E_INT, 1}, {CG_E_ADD, 0}}), d = b_sym(b, s0);
+  uint32_t odd = b_expr(b, 5, (cg_plan_expr_item[]){{CG_X_INT, 2}, {CG_X_SYM, s0}, {CG_X_MUL, 0}, {CG_X_INT, 1}, {CG_X_ADD, 0}}), d = b_sym(b, s0);
   b_input(b, b_tensor(b, "a", CG_F32, CG_ST_PARAM, 1, &odd));
   b_input(b, b_tensor(b, "b", CG_F32, CG_ST_PARAM, 1, &d));
   b_input(b, b_scalar(b, CG_V_INT, "k"));

@@ -57,10 +57,10 @@ static inline uint32_t b_expr(builder *b, uint32_t n, const cg_plan_expr_item *i
   *x = (cg_plan_expr){cg_memdup(b->s, item, n * sizeof *item), n};
   return b->fn->n_exprs - 1;
 }
-static inline uint32_t b_num(builder *b, int64_t v) { return b_expr(b, 1, (cg_plan_expr_item[]){{CG_E_INT, v}}); }
-static inline uint32_t b_sym(builder *b, uint32_t value) { return b_expr(b, 1, (cg_plan_expr_item[]){{CG_E_SYM, value}}); }
+static inline uint32_t b_num(builder *b, int64_t v) { return b_expr(b, 1, (cg_plan_expr_item[]){{CG_X_INT, v}}); }
+static inline uint32_t b_sym(builder *b, uint32_t value) { return b_expr(b, 1, (cg_plan_expr_item[]){{CG_X_SYM, value}}); }
 static inline uint32_t b_times(builder *b, int64_t k, uint32_t value) {
-  return b_expr(b, 3, (cg_plan_expr_item[]){{CG_E_INT, k}, {CG_E_SYM, value}, {CG_E_MUL, 0}});
+  return b_expr(b, 3, (cg_plan_expr_item[]){{CG_X_INT, k}, {CG_X_SYM, value}, {CG_X_MUL, 0}});
 }
 
 static inline uint32_t b_value(builder *b, cg_plan_value v) {

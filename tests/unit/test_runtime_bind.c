@@ -99,7 +99,7 @@ static void wrong_inputs(void **u) {
 static void sizes_plan(builder *b) {
   b->source = kernels;
   uint32_t s0 = b_symbol(b, "s0", 0, INT64_MAX), s1 = b_symbol(b, "s1", 2, 9);
-  uint32_t odd = b_expr(b, 5, (cg_plan_expr_item[]){{CG_E_INT, 2}, {CG_E_SYM, s0}, {CG_E_MUL, 0}, {CG_E_INT, 1}, {CG_E_ADD, 0}});
+  uint32_t odd = b_expr(b, 5, (cg_plan_expr_item[]){{CG_X_INT, 2}, {CG_X_SYM, s0}, {CG_X_MUL, 0}, {CG_X_INT, 1}, {CG_X_ADD, 0}});
   uint32_t dim[2] = {b_sym(b, s0), b_sym(b, s1)};
   double half = 0.5;
   b_input(b, b_tensor(b, "a", CG_F32, CG_ST_PARAM, 1, &odd));

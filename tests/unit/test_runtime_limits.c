@@ -126,8 +126,8 @@ static void long_sizes_plan(builder *b) {
   char *name = cg_alloc(b->s, 20001);
   memset(name, 'a', 20000);
   uint32_t s = b_symbol(b, name, 1, 8), one = b_sym(b, s), dims[64];
-  cg_plan_expr_item item[255] = {{CG_E_SYM, s}};
-  for (int k = 1; k < 255; k += 2) item[k] = (cg_plan_expr_item){CG_E_SYM, s}, item[k + 1] = (cg_plan_expr_item){CG_E_MAX, 0};
+  cg_plan_expr_item item[255] = {{CG_X_SYM, s}};
+  for (int k = 1; k < 255; k += 2) item[k] = (cg_plan_expr_item){CG_X_SYM, s}, item[k + 1] = (cg_plan_expr_item){CG_X_MAX, 0};
   uint32_t e = b_expr(b, 255, item);
   for (int k = 0; k < 64; k++) dims[k] = e;
   b_input(b, b_tensor(b, "x", CG_U8, CG_ST_PARAM, 1, &one));

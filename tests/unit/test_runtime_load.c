@@ -8,7 +8,7 @@ static void use_before_def(builder *b) {
   b_result(b, y);
 }
 static void unsolvable(builder *b) {
-  uint32_t s0 = b_symbol(b, "s0", 1, 8), d = b_expr(b, 3, (cg_plan_expr_item[]){{CG_E_SYM, s0}, {CG_E_SYM, s0}, {CG_E_MUL, 0}});
+  uint32_t s0 = b_symbol(b, "s0", 1, 8), d = b_expr(b, 3, (cg_plan_expr_item[]){{CG_X_SYM, s0}, {CG_X_SYM, s0}, {CG_X_MUL, 0}});
   b_result(b, b_input(b, b_tensor(b, "x", CG_F32, CG_ST_PARAM, 1, &d)));
 }
 static void recursion(builder *b) {

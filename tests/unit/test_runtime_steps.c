@@ -58,8 +58,8 @@ static void late_plan(builder *b) {
   b->source = kernels;
   uint32_t x = b_input(b, b_tensor(b, "x", CG_I64, CG_ST_PARAM, 0, NULL)), u0 = b_scalar(b, CG_V_INT, "u0"), n = b_sym(b, u0);
   uint32_t y = b_tensor(b, "y", CG_F32, CG_ST_ARENA, 1, &n);
-  uint32_t half = b_expr(b, 3, (cg_plan_expr_item[]){{CG_E_SYM, u0}, {CG_E_INT, 2}, {CG_E_FLOORDIV, 0}});
-  uint32_t offset = b_expr(b, 5, (cg_plan_expr_item[]){{CG_E_INT, 4}, {CG_E_SYM, u0}, {CG_E_INT, 2}, {CG_E_FLOORDIV, 0}, {CG_E_MUL, 0}});
+  uint32_t half = b_expr(b, 3, (cg_plan_expr_item[]){{CG_X_SYM, u0}, {CG_X_INT, 2}, {CG_X_FLOORDIV, 0}});
+  uint32_t offset = b_expr(b, 5, (cg_plan_expr_item[]){{CG_X_INT, 4}, {CG_X_SYM, u0}, {CG_X_INT, 2}, {CG_X_FLOORDIV, 0}, {CG_X_MUL, 0}});
   uint32_t part = b_alias(b, y, CG_F32, 1, &half, (int32_t)offset), z = b_tensor(b, "z", CG_F32, CG_ST_ARENA, 1, &half);
   b_step(b, CG_STEP_ITEM, B_LIST(x), B_LIST(u0));
   b_kernel(b, "iota", 0, (uint32_t[1]){0}, B_LIST(y), B_LIST(n));

@@ -90,30 +90,15 @@ static void write_value(cg_torch_writer *w, cg_value *v) {
   read_register(l, reg);
 }
 
-static uint32_t write_item(cg_str *b, cg_plan_expr_op op, int64_t arg) {
-  cg_write_u8(b, (uint8_t)op);
-  cg_write_i64(b, arg);
-  return 1;
-}
+typedef struct { lowering *l; cg_str *to; uint32_t n; } postfix;
 
-static uint32_t write_postfix(lowering *l, cg_str *b, const cg_expr *x) {
-  static const uint8_t ops[] = {[CG_X_ADD] = CG_E_ADD, [CG_X_MUL] = CG_E_MUL, [CG_X_FLOORDIV] = CG_E_FLOORDIV, [CG_X_MOD] = CG_E_MOD,
-                                [CG_X_MAX] = CG_E_MAX, [CG_X_MIN] = CG_E_MIN, [CG_X_EQ] = CG_E_EQ, [CG_X_NE] = CG_E_NE, [CG_X_LT] = CG_E_LT,
-                                [CG_X_LE] = CG_E_LE, [CG_X_AND] = CG_E_AND, [CG_X_OR] = CG_E_OR, [CG_X_NOT] = CG_E_NOT, [CG_X_WHERE] = CG_E_WHERE,
-                                [CG_X_SCALE] = CG_E_SCALE};
-  if (x->kind == CG_X_INT) return write_item(b, CG_E_INT, x->value);
-  if (x->kind == CG_X_SYM) {
-    uint32_t reg = symbol_register(l, x);
-    read_register(l, reg);
-    return write_item(b, CG_E_SYM, reg);
-  }
-  bool one_by_one = x->kind == CG_X_NOT || x->kind == CG_X_WHERE;
-  uint32_t n = 0;
-  for (int i = 0; i < x->nargs; i++) {
-    n += write_postfix(l, b, x->arg[i]);
-    if (!one_by_one && i) n += write_item(b, (cg_plan_expr_op)ops[x->kind], 0);
-  }
-  return one_by_one ? n + write_item(b, (cg_plan_expr_op)ops[x->kind], 0) : n;
+static void write_item(void *u, cg_expr_kind op, const cg_expr *leaf) {
+  postfix *p = u;
+  int64_t arg = op == CG_X_INT ? leaf->value : op == CG_X_SYM ? symbol_register(p->l, leaf) : 0;
+  if (op == CG_X_SYM) read_register(p->l, (uint32_t)arg);
+  cg_write_u8(p->to, (uint8_t)op);
+  cg_write_i64(p->to, arg);
+  p->n++;
 }
 
 static void write_integer(cg_torch_writer *w, const cg_expr *x) {
@@ -128,9 +113,10 @@ static void write_integer(cg_torch_writer *w, const cg_expr *x) {
     read_register(l, reg);
   } else {
     cg_str items = cg_str_new(l->s);
-    uint32_t n = write_postfix(l, &items, x);
+    postfix made = {.l = l, .to = &items};
+    cg_x_postfix(x, write_item, &made);
     cg_write_u8(&w->out, CG_TA_EXPRESSION);
-    cg_write_u32(&w->out, n);
+    cg_write_u32(&w->out, made.n);
     cg_str_addn(&w->out, items.at, items.n);
   }
 }
