@@ -9,6 +9,7 @@
 
 #include "artifact/scalar.h"
 #include "ops/op.h"
+#include "base/half.h"
 #include "ops/te_internal.h"
 
 // ---------------------------------------------------------------- hash-consing
@@ -228,19 +229,7 @@ te_expr *te_checked(te *t, te_expr *e, te_expr *index) {
 
 // A number as half precision rounds it: by way of f32, as generated code does.
 static int16_t half_bits(double number, cg_dtype half) {
-  const float x = (float)number;
-  uint32_t u, r;
-  memcpy(&u, &x, 4);
-  if (half == CG_BF16) return (int16_t)(uint16_t)(isnan(x) ? 0x7fc0 : (u + 0x7fff + (u >> 16 & 1)) >> 16);
-  const double a = fabs((double)x);
-  if (isnan(x)) r = 0x7e00;
-  else if (a >= 65520) r = 0x7c00;
-  else if (a < 0x1p-14) r = (uint32_t)nearbyint(a * 0x1p24); // the smallest normal number follows the largest subnormal one
-  else {
-    const int e = ilogb(a);
-    r = (uint32_t)(e + 14) * 1024 + (uint32_t)nearbyint(ldexp(a, 10 - e)); // a mantissa of 2048 is the next exponent's first
-  }
-  return (int16_t)(uint16_t)(r | (u >> 16 & 0x8000));
+  return (int16_t)(half == CG_BF16 ? cg_bf16_of_float((float)number) : cg_f16_of_float((float)number));
 }
 
 // Where what is stored in half precision was only moved, or got another sign, it needs no conversion.

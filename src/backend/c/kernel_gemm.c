@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#include "base/half.h"
+
 bool cg_tile_takes(cg_dtype t) {
   switch (t) {
   case CG_F16: case CG_BF16: case CG_F32: case CG_F64: case CG_U8: case CG_I8: case CG_I16: case CG_I32: case CG_I64: return true;
@@ -417,20 +419,6 @@ cg_tile cg_tile_wide(cg_kernel *k, const cg_tile *t, int64_t cols) {
 
 int64_t cg_tile_packed(const cg_tile *t, int64_t depth, int64_t n) { return depth * ((n + t->step - 1) / t->step * t->step); }
 
-static float half_to_float(uint16_t h) {
-  uint32_t sign = (uint32_t)(h & 0x8000) << 16, e = h >> 10 & 31, m = h & 1023, bits;
-  if (e == 31) bits = sign | 0x7f800000 | m << 13;
-  else if (e) bits = sign | (e + 112) << 23 | m << 13;
-  else { // subnormal: exact as m * 2^-24
-    float f = (float)m * 0x1p-24f;
-    memcpy(&bits, &f, 4);
-    bits |= sign;
-  }
-  float f;
-  memcpy(&f, &bits, 4);
-  return f;
-}
-
 void cg_tile_convert(const cg_tile *t, cg_dtype from, const void *src, void *dst) {
   if (from == t->dtype) {
     memcpy(dst, src, cg_dtypes[from].size);
@@ -441,7 +429,7 @@ void cg_tile_convert(const cg_tile *t, cg_dtype from, const void *src, void *dst
   uint32_t wide = (uint32_t)h << 16;
   float f;
   if (from == CG_BF16) memcpy(&f, &wide, 4);
-  else f = half_to_float(h);
+  else f = cg_float_of_f16(h);
   memcpy(dst, &f, 4);
 }
 

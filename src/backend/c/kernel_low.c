@@ -10,6 +10,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/half.h"
+
 enum {
   GROUP = 128,
   DEEPEST = 1 << 16, // sums of so many products of 8-bit numbers fit 32 bits
@@ -82,22 +84,6 @@ cg_low cg_low_choose(cg_kernel *k, const cg_tile *t, cg_dtype out, const cg_expr
 static int64_t units(const cg_low *l, int64_t depth) { return (depth + l->unit - 1) / l->unit; }
 static int64_t groups(const cg_low *l, int64_t depth) { return (depth + l->group - 1) / l->group; }
 
-static uint16_t to_bf16(float f) {
-  uint32_t u;
-  memcpy(&u, &f, 4);
-  return isnan(f) ? (uint16_t)(u >> 16 | 0x40) : (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
-}
-
-// Of a float that is a float16.
-static uint16_t to_f16(float f) {
-  uint32_t u;
-  memcpy(&u, &f, 4);
-  uint32_t sign = u >> 16 & 0x8000, exponent = u >> 23 & 0xff, rest = u & 0x7fffff;
-  if (exponent == 0xff) return (uint16_t)(sign | 0x7c00 | (rest ? 0x200 | rest >> 13 : 0));
-  if (exponent > 112) return (uint16_t)(sign | (exponent - 112) << 10 | rest >> 13);
-  return (uint16_t)(sign | (uint32_t)(fabsf(f) * 0x1p24f));
-}
-
 // The scale of n numbers that lie `stride` apart: of 8 bits by the greatest magnitude, of 4 so that the greatest number becomes -8.
 static float scale_of(const cg_low *l, const float *x, int64_t n, int64_t stride) {
   float most = 0;
@@ -120,7 +106,7 @@ static void pack_panel(const cg_low *l, const float *from, int64_t depth, int64_
     for (int64_t i = 0; i < depth; i++)
       for (int64_t j = 0; j < width; j++) {
         float f = from[i * width + j];
-        ((uint16_t *)to)[(i / l->unit * width + j) * l->unit + i % l->unit] = l->format == CG_LOW_F16 ? to_f16(f) : to_bf16(f);
+        ((uint16_t *)to)[(i / l->unit * width + j) * l->unit + i % l->unit] = l->format == CG_LOW_F16 ? cg_f16_of_float(f) : cg_bf16_of_float(f);
       }
     return;
   }
