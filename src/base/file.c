@@ -23,19 +23,18 @@ static void unmap(void *p) {
 }
 
 // What an open file maps to; the reason in *why where it does not (then NULL).
-static const uint8_t *map_fd(int fd, mapping *m, const char **why, cierge_code *code) {
-  struct stat st;
+static const uint8_t *map_fd(int fd, struct stat *of, mapping *m, const char **why, cierge_code *code) {
   *code = CIERGE_IO;
-  if (fstat(fd, &st)) return *why = strerror(errno), NULL;
-  if (!S_ISREG(st.st_mode)) {
+  if (fstat(fd, of)) return *why = strerror(errno), NULL;
+  if (!S_ISREG(of->st_mode)) {
     *code = CIERGE_BAD_INPUT;
-    return *why = S_ISDIR(st.st_mode) ? "is a directory" : "is not a regular file", NULL;
+    return *why = S_ISDIR(of->st_mode) ? "is a directory" : "is not a regular file", NULL;
   }
-  if (st.st_size == 0) return (const uint8_t *)"";
-  if ((uintmax_t)st.st_size > SIZE_MAX / 2) return *why = "is too large", NULL;
-  void *at = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+  if (of->st_size == 0) return (const uint8_t *)"";
+  if ((uintmax_t)of->st_size > SIZE_MAX / 2) return *why = "is too large", NULL;
+  void *at = mmap(NULL, (size_t)of->st_size, PROT_READ, MAP_PRIVATE, fd, 0);
   if (at == MAP_FAILED) return *why = strerror(errno), NULL;
-  *m = (mapping){at, (size_t)st.st_size};
+  *m = (mapping){at, (size_t)of->st_size};
   return at;
 }
 
@@ -46,12 +45,15 @@ struct cg_file_note {
   cg_file_note *next;
 };
 
+static void keep(cg_session *s, const struct stat *st, const char *path) {
+  cg_file_note *n = CG_NEW(s, cg_file_note);
+  *n = (cg_file_note){st->st_dev, st->st_ino, cg_strdup(s, path), s->files};
+  s->files = n;
+}
+
 void cg_file_keep(cg_session *s, const char *path) {
   struct stat st;
-  if (stat(path, &st)) return;
-  cg_file_note *n = CG_NEW(s, cg_file_note);
-  *n = (cg_file_note){st.st_dev, st.st_ino, cg_strdup(s, path), s->files};
-  s->files = n;
+  if (!stat(path, &st)) keep(s, &st, path);
 }
 
 cg_file cg_file_map(cg_session *s, const char *path) {
@@ -65,11 +67,12 @@ cg_file cg_file_map(cg_session *s, const char *path) {
   if (fd < 0) cg_fail(s, CIERGE_IO, "%s: %s", path, strerror(errno));
   const char *why = NULL;
   cierge_code code;
-  f.data = map_fd(fd, m, &why, &code);
+  struct stat st;
+  f.data = map_fd(fd, &st, m, &why, &code);
   f.size = m->size;
   close(fd);
   if (!f.data) cg_fail(s, code, "%s: %s", path, why);
-  cg_file_keep(s, path);
+  keep(s, &st, path);
   return f;
 }
 

@@ -1,5 +1,5 @@
-// --dim 's0=1..64,hint=8': narrows a symbol's range, of which 's0=2..' and 's0=..8' leave one end, and says its typical value. --specialize s0=1,8: sizes that kernels are
-// compiled for besides the general case; a hint of --dim is one of them.
+// --dim 's0=1..64,hint=8': narrows a symbol's range, of which 's0=2..' and 's0=..8' leave one end, and says its typical value.
+// --specialize s0=1,8: sizes that kernels are compiled for besides the general case; a hint of --dim is one of them.
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

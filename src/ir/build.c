@@ -232,6 +232,8 @@ bool cg_type_is_c_order(cg_module *m, const cg_type *t) {
   return true;
 }
 
+bool cg_type_is_contiguous(cg_module *m, const cg_type *t) { return (!t->offset || cg_x_is(t->offset, 0)) && cg_type_is_c_order(m, t); }
+
 const cg_expr *cg_type_numel(cg_module *m, const cg_type *t) {
   const cg_expr *n = cg_x_int(&m->exprs, 1);
   for (int i = 0; i < t->rank; i++) n = cg_x_mul(&m->exprs, n, t->dim[i]);

@@ -232,6 +232,7 @@ static inline bool cg_type_may_be_tensor(const cg_type *t) { // whatever it turn
   return t->kind == CG_T_TENSOR || t->kind == CG_T_LATE || t->kind == CG_T_UNKNOWN || t->kind == CG_T_OTHER;
 }
 bool cg_type_is_c_order(cg_module *m, const cg_type *t); // from wherever it begins; a size of 1 may have any stride
+bool cg_type_is_contiguous(cg_module *m, const cg_type *t); // the same from its memory's first element
 const cg_expr *cg_type_numel(cg_module *m, const cg_type *t);
 const cg_expr *cg_unbacked_new(cg_module *m); // u0, u1, …: a size that appears at run time
 bool cg_type_is_static(const cg_type *t);

@@ -86,11 +86,9 @@ static void collect(const declaration *d, const cg_arg *a, cg_value_vec *out) {
   for (int i = 0; a->kind == CG_A_LIST && i < a->list.n; i++) collect(d, &a->list.at[i], out);
 }
 
-// What stands in front of `=` is the operator's key: its length.
-static size_t read(declaration *d, type_vec *want, type_vec *results) {
-  const char *eq = strchr(d->text, '='), *at;
-  if (!eq) unreadable(d);
-  at = eq + 1;
+static void read(declaration *d, type_vec *want, type_vec *results) {
+  const char *at = strchr(d->text, '=');
+  if (!at++) unreadable(d);
   d->own = cg_module_new(d->p->s);
   find_symbols(d);
   *want = types(d, &at);
@@ -99,7 +97,6 @@ static size_t read(declaration *d, type_vec *want, type_vec *results) {
   at += 2;
   *results = types(d, &at);
   if (at[strspn(at, " ")]) unreadable(d);
-  return (size_t)(eq - d->text);
 }
 
 void cg_check_declared(cg_pipeline *p) {

@@ -39,8 +39,7 @@ static bool resize(cg_aliasing *c, cg_node *n, cg_name *self, const cg_type *to)
   const cg_type *from = &self->is->type;
   if (from->kind != CG_T_TENSOR || to->kind != CG_T_TENSOR || from->dtype != to->dtype) return false;
   if (cg_type_equal(from, to)) return true;
-  if (!self->is->now->def || self->is->parent || !cg_type_is_static(from) || !cg_type_is_static(to) || (from->offset && !cg_x_is(from->offset, 0)) ||
-      !cg_type_is_c_order(c->fn->module, from))
+  if (!self->is->now->def || self->is->parent || !cg_type_is_static(from) || !cg_type_is_static(to) || !cg_type_is_contiguous(c->fn->module, from))
     return false;
   int64_t have = cg_type_numel(m, from)->value, need = cg_type_numel(m, to)->value;
   cg_arg shape = sizes(m, to), flat = cg_a_list(m, 1, (cg_arg[]){cg_a_int(m, have)});

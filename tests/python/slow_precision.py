@@ -60,50 +60,47 @@ def called(artifact, x, threads=1):
     return [torch.from_dlpack(context.output(i)).clone() for i in range(len(context.program.outputs))]
 
 
+def judge(artifact, model, precision, say, dtype=torch.float32, eps=0.0, least=0.0):
+    """Results for several numbers of rows against the same rounding in float64, to `eps` of the result and `least`; for two threads as for one."""
+    for n in (0, 1, 3, 17, 40):
+        x = torch.randn(n, max(k for k, _ in SIZES)).to(dtype)
+        got = called(artifact, x)
+        assert all(torch.equal(a, b) for a, b in zip(got, called(artifact, x, 2)))
+        for layer, y in zip(model.layers, got):
+            a, w, bias = x[:, :layer.in_features].float(), layer.weight.detach(), layer.bias.detach().double()
+            a = rows_rounded(a) if precision == "int8-dynamic" else a.double()
+            w = rounded(w.float(), precision) if precision in PRECISIONS else w.t().double()
+            exact = a @ w + bias
+            wrong = (y.double() - exact).abs() > 1e-6 * (a.abs() @ w.abs() + 1) + eps * exact.abs() + least
+            assert y.dtype == dtype and y.shape == wrong.shape and not wrong.any(), f"{say} {precision} {n} rows, {layer}: {wrong.sum()} of {wrong.numel()}"
+
+
+ROWS = {0: torch.export.Dim("rows", min=0, max=64)}
+
+
 def test_products():
     torch.manual_seed(0)
     model = Products().eval()
-    width, rows = max(k for k, _ in SIZES), torch.export.Dim("rows", min=0, max=64)
     for target in TARGETS:
         for precision in PRECISIONS:
-            artifact = compiled(model, torch.randn(8, width), "--precision", precision, "--target", target, dynamic=({0: rows},))
-            for n in (0, 1, 3, 17, 40):
-                x = torch.randn(n, width)
-                got = called(artifact, x)
-                assert all(torch.equal(a, b) for a, b in zip(got, called(artifact, x, 2)))
-                for layer, y in zip(model.layers, got):
-                    a = x[:, :layer.in_features]
-                    a = rows_rounded(a) if precision == "int8-dynamic" else a.double()
-                    w = rounded(layer.weight.detach(), precision)
-                    wrong = (y - (a @ w + layer.bias.detach().double())).abs() > 1e-6 * (a.abs() @ w.abs() + 1)
-                    assert y.shape == wrong.shape and not wrong.any(), f"{target} {precision} {n} rows, {layer}: {wrong.sum()} of {wrong.numel()}"
+            x = torch.randn(8, max(k for k, _ in SIZES))
+            judge(compiled(model, x, "--precision", precision, "--target", target, dynamic=(ROWS,)), model, precision, target)
 
 
 def test_halves():
     """Weights that are half precision in the model stay so; in fewer bits they are rounded as floats are."""
     torch.manual_seed(3)
-    width = max(k for k, _ in SIZES)
-    for dtype, eps in (torch.bfloat16, 2.0**-8), (torch.float16, 2.0**-11):
-        model, few = Products().eval().to(dtype), 2.0**-24 if dtype == torch.float16 else 0
+    for dtype, eps, least, kept in (torch.bfloat16, 2.0**-8, 0, "bf16"), (torch.float16, 2.0**-11, 2.0**-24, "f16"):
+        model = Products().eval().to(dtype)
         model.layers[0].weight.data[2, :3] = torch.tensor([6e-8, 3e-5, -1.5e-5])  # denormal in float16
         for target in TARGETS:
             for precision in ("f32", *PRECISIONS):
-                kept = str(dtype)[6:].replace("float", "f") if precision in ("f32", "bf16") else precision
-                artifact = compiled(model, torch.randn(8, width).to(dtype), "--precision", precision, "--target", target, dynamic=({0: torch.export.Dim("rows", min=0, max=64)},))
+                x, as_they_are = torch.randn(8, max(k for k, _ in SIZES)).to(dtype), precision in ("f32", "bf16")
+                artifact = compiled(model, x, "--precision", precision, "--target", target, dynamic=(ROWS,))
                 said = common.cli("inspect", artifact, check=0).stdout
                 if target != "x86-64-v2":
-                    assert said.count(f"weights {kept}") == len(model.layers), f"{target} {precision} {said}"
-                for n in (0, 1, 3, 17, 40):
-                    x = torch.randn(n, width).to(dtype)
-                    got = called(artifact, x)
-                    assert all(torch.equal(a, b) for a, b in zip(got, called(artifact, x, 2)))
-                    for layer, y in zip(model.layers, got):
-                        a = x[:, :layer.in_features].float()
-                        a = rows_rounded(a) if precision == "int8-dynamic" else a.double()
-                        w = layer.weight.detach().t().double() if precision in ("f32", "bf16") else rounded(layer.weight.detach().float(), precision)
-                        exact = a @ w + layer.bias.detach().double()
-                        wrong = (y.double() - exact).abs() > 1e-6 * (a.abs() @ w.abs() + 1) + eps * exact.abs() + few
-                        assert y.dtype == dtype and y.shape == wrong.shape and not wrong.any(), f"{dtype} {target} {precision} {n} rows, {layer}: {wrong.sum()} of {wrong.numel()}"
+                    assert said.count(f"weights {kept if as_they_are else precision}") == len(model.layers), f"{target} {precision} {said}"
+                judge(artifact, model, "f32" if as_they_are else precision, f"{dtype} {target}", dtype, eps, least)
 
 
 def test_what_is_not_finite():

@@ -122,6 +122,8 @@ void cg_c_columns(cg_loops *l) {
   }
 }
 
+// ---------------------------------------------------------------- no loop of vectors
+
 // Whether e reads f16 at places that no vector of them has.
 static bool gathers(cg_sched *c, const te_expr *e, const te_expr *var) {
   te_sum s;

@@ -52,7 +52,7 @@ static bool layout_asked(const cg_node *n, const cg_type *t) {
 bool cg_torch_restrides(const cg_node *n, const cg_arg *a) {
   if (a->kind != CG_A_VALUE || !n->op || !(n->op->traits & CG_OP_STRIDE_SENSITIVE)) return false;
   const cg_type *t = &a->value->type;
-  return t->kind == CG_T_TENSOR && ((t->offset && !cg_x_is(t->offset, 0)) || !cg_type_is_c_order(n->fn->module, t)) && !layout_asked(n, t);
+  return t->kind == CG_T_TENSOR && !cg_type_is_contiguous(n->fn->module, t) && !layout_asked(n, t);
 }
 
 // ---------------------------------------------------------------- arguments
