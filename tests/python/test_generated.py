@@ -39,6 +39,14 @@ FLOATS = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 INTEGERS = [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool]
 
 
+def test_loops_over_columns():
+    """Whose pieces are cut again where arguments are near or far (slow_pairs.py has every row in every kind of loop)."""
+    for dtype in FLOATS:
+        x = torch.randn(11, 70, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(dtype)
+        for f in (lambda x: x.softmax(0) * 2, lambda x: x.softmax(0).cos(), lambda x: (x - x.amax(0)).sin()):
+            common.close(run(common.export(common.module(f), (x,), "columns"), x)[0], f(x))
+
+
 def test_conversions():
     """Floats as integers, whether the C compiler knows the number or not, are what eager gives, in and out of range."""
     def inputs(n):

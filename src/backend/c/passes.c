@@ -283,7 +283,7 @@ static void one_pass(cg_loops *l, int level, const cg_keeps *keeps) {
     if (ps.near) ps.near = cg_near_body(s, body, ps.far);
   }
   ps.held = cg_pass_held(&ps, body);
-  if ((l->p.row.n && !l->lanes && !ps.held) || ps.near) ps.blocked = true;
+  if (!l->lanes && ((l->p.row.n && !ps.held) || ps.near)) ps.blocked = true; // lanes are few
   if (l->deepest > 1) {
     flush_outer(l);
     cg_pass_declare(&ps, &l->out, base);
