@@ -13,6 +13,7 @@ struct cg_storage {
   int generation;           // goes up with each write
   const cg_node *written;   // the last node that wrote to it, NULL: none
   const cg_node *unclear;   // a write of which nobody can say whether it reached this storage
+  int step;                 // scratch of functionalise.c
 };
 
 // A tensor. Its geometry never changes; `now` is the value that holds its elements, as of `generation`.
@@ -53,10 +54,12 @@ void cg_alias_write(cg_aliasing *c, cg_alias *a, cg_value *value, const cg_node 
 // What the parent holds after `value` was written to its view a; NULL: no inverse is known (inverse.c).
 cg_value *cg_view_inverse(cg_aliasing *c, const cg_alias *a, cg_value *parent, cg_value *value, const cg_node *by, cg_node *before);
 
-// Whether elements of the view a share memory (unfold, expand); the storage after `value` was written to a, by a's recorded geometry
-// alone, NULL: it has none that tells.
+// Whether elements of the view a share memory (unfold, expand). The tensor above it into which it can be written by its recorded
+// geometry alone, NULL: none; and what that one holds then, NULL: the geometry does not tell.
 bool cg_view_overlaps(const cg_alias *a);
-cg_value *cg_view_into_whole(cg_aliasing *c, const cg_alias *a, cg_value *whole, cg_value *value, const cg_node *by, cg_node *before);
+cg_alias *cg_view_base(cg_aliasing *c, const cg_alias *a);
+cg_value *cg_view_into(cg_aliasing *c, const cg_alias *a, const cg_alias *base, cg_value *held, cg_value *value, const cg_node *by,
+                       cg_node *before);
 
 typedef enum { CG_NO_ALIAS, CG_ALIAS, CG_SAME, CG_MAYBE_ALIAS } cg_sharing;
 // How result i of a node that writes nothing shares memory: with which argument (and item of its list, -1: none). alias_rules.c

@@ -311,7 +311,64 @@ static void run_on_clones(ctx *x, cg_node *n, const target_vec *t) {
   for (int i = 0; i < t->n; i++) cg_alias_write(&x->c, t->at[i].name->is, result[own + i], n, next);
 }
 
+static void write_node(ctx *x, cg_node *n);
+
+// An operator that goes along lists (_foreach_add_, _fused_sgd_) writes to one tensor after the other, and those behind see what was
+// written. Whether it matters: an item that it writes to lies over the storage of another one, or of a tensor beside the lists.
+static bool steps_meet(ctx *x, const cg_node *n) {
+  bool meet = false;
+  for (int pass = 0; pass < 3; pass++) // what is written; what else is read; forgotten
+    for (int i = 0; i < n->nargs; i++) {
+      const cg_arg *a = &n->arg[i];
+      if (pass == 0 && !cg_node_writes(n, i)) continue;
+      for (int k = 0, count = cg_arg_list_len(a); k < count; k++) {
+        cg_value *v = cg_arg_tensor(cg_arg_list_at(a, k));
+        cg_storage *st = v ? cg_name_of(&x->c, v)->is->storage : NULL;
+        int step = a->kind == CG_A_LIST ? k + 1 : -1;
+        if (!st) continue;
+        meet |= st->step && pass < 2 && st->step != step;
+        if (pass != 1) st->step = pass ? 0 : step;
+      }
+    }
+  return meet;
+}
+
+// The argument for step k of `steps`.
+static cg_arg arg_of_step(ctx *x, cg_node *n, int i, int k, int steps) {
+  cg_arg a = n->arg[i];
+  if (a.kind == CG_A_LIST) return a.list.n == steps ? cg_a_list(x->m, 1, &a.list.at[k]) : a;
+  if (strcmp(n->schema->arg[i].name, "scalars") || a.kind != CG_A_VALUE) return a;
+  cg_arg part[] = {a, cg_a_int(x->m, 0), cg_a_int(x->m, k), cg_a_int(x->m, k + 1), cg_a_int(x->m, 1)}; // a tensor with a number a step
+  return cg_a_value(cg_node_like(x->fn, n, n, "aten::slice.Tensor", 5, part, 1)->result[0]);
+}
+
+static cg_arg copy_now(ctx *x, cg_node *n, cg_arg a) {
+  cg_type t = a.value->type;
+  t.stride = NULL, t.offset = NULL;
+  refresh(x, &a, n);
+  return cg_a_value(with_type(cg_node_like(x->fn, n, n, "aten::clone", 1, &a, 1), &t));
+}
+
+static bool step_by_step(ctx *x, cg_node *n) {
+  static const char *const numbers[] = {"scalars", "lr", NULL};
+  int steps = n->nargs && n->arg[0].kind == CG_A_LIST && cg_node_writes(n, 0) ? n->arg[0].list.n : 0;
+  if (steps < 2 || n->nresults || !steps_meet(x, n)) return false;
+  for (int i = 0; i < n->nargs; i++) { // lists that do not fit are PyTorch's to refuse; numbers are read in front
+    const cg_arg *a = &n->arg[i];
+    if (a->kind == CG_A_LIST && a->list.n && a->list.n != steps) return false;
+    if (a->kind == CG_A_VALUE && one_of(n->schema->arg[i].name, numbers)) n->arg[i] = copy_now(x, n, n->arg[i]);
+  }
+  for (int k = 0; k < steps; k++) {
+    cg_arg *arg = CG_NEW_ARRAY(x->m->s, cg_arg, (size_t)n->nargs);
+    for (int i = 0; i < n->nargs; i++) arg[i] = arg_of_step(x, n, i, k, steps);
+    write_node(x, cg_node_like(x->fn, n, n, n->schema->key, n->nargs, arg, 0));
+  }
+  cg_node_remove(n);
+  return true;
+}
+
 static void write_node(ctx *x, cg_node *n) {
+  if (step_by_step(x, n)) return;
   target_vec t = targets_of(x, n);
   cg_value *second = n->nargs > 1 ? cg_arg_tensor(&n->arg[1]) : NULL;
   cg_name *source = second ? cg_name_of(&x->c, second) : NULL;
