@@ -107,18 +107,16 @@ _Noreturn static void cannot_write(cg_aliasing *c, const cg_node *by, const cg_a
              cg_node_text(c->m->s, view->view));
 }
 
-// A view between a and its storage whose elements share memory changes in several places: it is made again.
-static bool write_below_overlap(cg_aliasing *c, cg_alias *a, cg_value *value, const cg_node *by, cg_node *before) {
-  cg_alias *over = a;
-  while (over && !cg_view_overlaps(over)) over = over->parent;
-  if (!over) return false;
-  cg_storage *st = a->storage;
-  cg_value *all = cg_view_into_whole(c, a, cg_alias_now(c, st->whole, before), value, by, before);
-  if (!all) cannot_write(c, by, over);
-  a->now = value, st->whole->now = all;
-  a->generation = st->whole->generation = ++st->generation;
-  st->written = by;
-  return true;
+// What a view above b, *to, holds after v was written to b: its parent by an inverse of b's view; where there is none, or elements of
+// the one or the other share memory, a tensor further up by geometry.
+static cg_value *write_up(cg_aliasing *c, const cg_alias *b, cg_alias **to, cg_value *v, const cg_node *by, cg_node *before) {
+  *to = b->parent;
+  if (!b->view) return v;
+  bool one_place = !cg_view_overlaps(b) && !cg_view_overlaps(b->parent);
+  cg_value *up = one_place ? cg_view_inverse(c, b, cg_alias_now(c, b->parent, before), v, by, before) : NULL;
+  if (up) return up;
+  *to = cg_view_base(c, b);
+  return *to ? cg_view_into(c, b, *to, cg_alias_now(c, *to, before), v, by, before) : NULL;
 }
 
 void cg_alias_write(cg_aliasing *c, cg_alias *a, cg_value *value, const cg_node *by, cg_node *before) {
@@ -128,12 +126,10 @@ void cg_alias_write(cg_aliasing *c, cg_alias *a, cg_value *value, const cg_node 
     else cannot_tell(c, by, first_uncertain(a));
     return;
   }
-  if (write_below_overlap(c, a, value, by, before)) return;
   int next = st->generation + 1;
   cg_value *v = value;
-  for (cg_alias *b = a;; b = b->parent) {
-    cg_value *old = b->parent ? cg_alias_now(c, b->parent, before) : NULL;
-    cg_value *up = !b->parent ? NULL : b->view ? cg_view_inverse(c, b, old, v, by, before) : v;
+  for (cg_alias *b = a, *to;; b = to) {
+    cg_value *up = b->parent ? write_up(c, b, &to, v, by, before) : NULL;
     if (b->parent && !up) cannot_write(c, by, b);
     b->now = v;
     b->generation = next; // not yet the storage's: views below are still read as they were

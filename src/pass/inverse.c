@@ -1,6 +1,6 @@
 // Writing back through a view: given what a view holds now, what its parent holds.
 // Views that only rearrange have an inverse rearrangement; views of a part have a *_scatter operator. Any other view of
-// recorded geometry is written into the whole storage with as_strided_scatter.
+// recorded geometry is written into a tensor above it with as_strided_scatter.
 #include <string.h>
 
 #include "pass/alias.h"
@@ -192,11 +192,11 @@ static cg_value *as_strided(inverse *x) {
                                                            arg_named(x, "storage_offset")}, parent_type(x));
 }
 
-// Strides and offset are those of the storage, so this is only for a view right above it.
+// Strides and offset are those of the storage, as are those that are recorded for the parent.
 static cg_value *by_geometry(inverse *x) {
   cg_module *m = x->c->m;
   const cg_type *p = parent_type(x), *t = &x->a->type;
-  if (x->a->parent->parent || p->kind != CG_T_TENSOR || t->kind != CG_T_TENSOR || p->dtype != t->dtype || cg_is_complex(t->dtype) || overlaps(t)) return NULL;
+  if (overlaps(t)) return NULL;
   cg_arg_vec strides = {0};
   const cg_expr *n = cg_x_int(&m->exprs, 1);
   for (int i = 0; i < t->rank; i++) CG_PUSH(m->s, &strides, t->stride ? cg_a_expr(t->stride[i]) : cg_a_none());
@@ -207,6 +207,31 @@ static cg_value *by_geometry(inverse *x) {
   cg_arg offset = t->offset ? cg_a_expr(t->offset) : cg_a_int(m, 0);
   return made(x, "aten::as_strided_scatter", 5,
               (cg_arg[]){cg_a_value(x->parent), cg_a_value(x->value), dims_arg(x, t), cg_a_list(m, strides.n, strides.at), offset}, p);
+}
+
+// Windows that share nothing, whatever the parent's layout: places of the parent in C order.
+static cg_value *unfold(inverse *x) {
+  cg_module *m = x->c->m;
+  const cg_type *p = parent_type(x), *t = &x->a->type;
+  const cg_expr *n = cg_x_int(&m->exprs, 1), *step;
+  cg_arg dimension = arg_named(x, "dimension"), by = arg_named(x, "step"), stride[CG_MAX_RANK];
+  int64_t dim;
+  if (p->kind != CG_T_TENSOR || t->kind != CG_T_TENSOR || !p->rank || t->rank != p->rank + 1 || t->rank > CG_MAX_RANK) return NULL;
+  if (!cg_arg_int_const(&dimension, &dim) || !cg_arg_int(&by, &step)) return NULL;
+  dim += dim < 0 ? p->rank : 0;
+  for (int i = p->rank - 1; i >= 0; i--) {
+    stride[i] = cg_a_expr(i == dim ? cg_x_mul(&m->exprs, n, step) : n);
+    if (i == dim) stride[p->rank] = cg_a_expr(n);
+    n = cg_x_mul(&m->exprs, n, p->dim[i]);
+  }
+  cg_type flat = cg_tensor_type(p->dtype, 1, CG_NEW_ARRAY(m->s, const cg_expr *, 1));
+  flat.dim[0] = n;
+  cg_arg all[] = {cg_a_value(x->parent), dims_arg(x, &flat)}, back[] = {cg_a_none(), dims_arg(x, p)};
+  cg_value *v = made(x, "aten::reshape", 2, all, &flat);
+  v = made(x, "aten::as_strided_scatter", 5, (cg_arg[]){cg_a_value(v), cg_a_value(x->value), dims_arg(x, t), cg_a_list(m, t->rank, stride),
+                                                        cg_a_none()}, &flat); // from where LibTorch has it
+  back[0] = cg_a_value(v);
+  return made(x, "aten::reshape", 2, back, p);
 }
 
 static const struct {
@@ -225,23 +250,44 @@ static const struct {
     {"aten::select.int", select}, {"aten::unbind", unbind}, {"aten::slice", slice}, {"aten::narrow", narrow}, {"aten::split", split},
     {"aten::split_with_sizes", split}, {"aten::chunk", split}, {"aten::tensor_split", split}, {"aten::hsplit", hsplit},
     {"aten::vsplit", vsplit}, {"aten::dsplit", dsplit}, {"aten::diagonal", diagonal}, {"aten::as_strided", as_strided},
+    {"aten::unfold", unfold},
 };
 
 cg_value *cg_view_inverse(cg_aliasing *c, const cg_alias *a, cg_value *parent, cg_value *value, const cg_node *by, cg_node *before) {
   inverse x = {c, a, parent, value, by, before};
   const cg_schema *s = a->view->schema;
   for (size_t i = 0; i < sizeof inverses / sizeof *inverses; i++)
-    if (!strcmp(inverses[i].name, s->key) || !strcmp(inverses[i].name, s->name)) {
-      cg_value *v = inverses[i].f(&x);
-      return v || inverses[i].f == unexpand ? v : by_geometry(&x); // a repeated element has no one place
-    }
-  return by_geometry(&x);
+    if (!strcmp(inverses[i].name, s->key) || !strcmp(inverses[i].name, s->name)) return inverses[i].f(&x);
+  return NULL;
 }
 
 bool cg_view_overlaps(const cg_alias *a) { return a->view && overlaps(&a->type); }
 
-cg_value *cg_view_into_whole(cg_aliasing *c, const cg_alias *a, cg_value *whole, cg_value *value, const cg_node *by, cg_node *before) {
+// Whether the elements of a view are its parent's, bit for bit as far as the dtype is the same: no conjugates, no negatives.
+static bool keeps_bits(const cg_alias *a) {
+  static const char *const conjugates[] = {"aten::_conj", "aten::conj", "aten::adjoint", "aten::mH", "aten::matrix_H"};
+  const cg_type *p = &a->parent->type;
+  if (!a->view) return true;
+  if (!strcmp(a->view->schema->name, "aten::_neg_view")) return false;
+  for (size_t i = 0; i < sizeof conjugates / sizeof *conjugates; i++)
+    if (!strcmp(a->view->schema->name, conjugates[i])) return p->kind == CG_T_TENSOR && !cg_is_complex(p->dtype);
+  return true;
+}
+
+cg_alias *cg_view_base(cg_aliasing *c, const cg_alias *a) {
+  cg_alias *base = NULL;
+  for (const cg_alias *b = a; b->parent && keeps_bits(b); b = b->parent) {
+    const cg_type *p = &b->parent->type;
+    if (a->type.kind != CG_T_TENSOR || p->kind != CG_T_TENSOR || p->dtype != a->type.dtype || cg_view_overlaps(b->parent)) continue;
+    base = b->parent;
+    if (cg_type_is_contiguous(c->m, p)) break;
+  }
+  return base;
+}
+
+cg_value *cg_view_into(cg_aliasing *c, const cg_alias *a, const cg_alias *base, cg_value *held, cg_value *value, const cg_node *by,
+                       cg_node *before) {
   cg_alias direct = *a;
-  direct.parent = a->storage->whole;
-  return by_geometry(&(inverse){c, &direct, whole, value, by, before});
+  direct.parent = (cg_alias *)base;
+  return by_geometry(&(inverse){c, &direct, held, value, by, before});
 }
