@@ -7,6 +7,7 @@
 #include <malloc.h>
 
 #include <cstdio>
+#include <cstring>
 #include <unordered_set>
 
 #include "artifact/unsafe.h"
@@ -17,28 +18,46 @@ namespace {
 
 using namespace torch::jit;
 
-[[noreturn]] void refuse(const char *name, const char *what) {
-  char text[512];
-  snprintf(text, sizeof text, CG_UNSAFE_TEXT, name, what, name);
-  throw Unsafe(text);
-}
+// What was found that is not allowed: each name once, where it stands first.
+struct Found {
+  Allowed allowed;
+  std::unordered_set<std::string> seen;
+  std::string what, names;
+
+  void add(const std::string &name, const char *does, const std::string &place) {
+    if (!does || cg_unsafe_allowed(name.c_str(), allowed.name, allowed.n) || !seen.insert(name).second) return;
+    const char *comma = seen.size() > 1 ? "," : "";
+    what += comma + std::string(*comma ? " " : "") + place + name + " " + does;
+    names += comma + name;
+  }
+
+  void refuse() const {
+    const char *format = CG_UNSAFE_TEXT, *which = seen.size() > 1 ? "them" : "it";
+    if (seen.empty()) return;
+    std::string text(what.size() + names.size() + strlen(format) + strlen(which), 0);
+    text.resize((size_t)snprintf(text.data(), text.size(), format, what.c_str(), names.c_str(), which));
+    throw Unsafe(text);
+  }
+};
 
 } // namespace
 
 void refuse_unsafe(const std::string &op, Allowed allowed) {
-  const char *what = cg_unsafe_op(op.c_str());
-  if (what && !cg_unsafe_allowed(op.c_str(), allowed.name, allowed.n)) refuse(op.c_str(), what);
+  Found found{allowed, {}, {}, {}};
+  found.add(op, cg_unsafe_op(op.c_str()), "");
+  found.refuse();
 }
 
 void refuse_unsafe_archive(const void *bytes, size_t size, Allowed allowed) {
   char name[256], why[512];
-  auto may = [](void *u, const char *name) {
-    auto *a = (Allowed *)u;
-    return !cg_unsafe_op(name) || cg_unsafe_allowed(name, a->name, a->n);
+  Found found{allowed, {}, {}, {}};
+  auto note = [](void *u, const char *name) {
+    ((Found *)u)->add(name, cg_unsafe_op(name), "");
+    return true;
   };
-  if (cg_script_runs(bytes, size, may, &allowed, name, sizeof name, why, sizeof why)) return;
-  if (*name) refuse(name, cg_unsafe_op(name));
-  throw std::runtime_error(why);
+  bool whole = cg_script_runs(bytes, size, note, &found, name, sizeof name, why, sizeof why);
+  found.refuse();
+  if (!whole) throw std::runtime_error(why);
 }
 
 // ---------------------------------------------------------------- graphs
@@ -46,7 +65,7 @@ void refuse_unsafe_archive(const void *bytes, size_t size, Allowed allowed) {
 namespace {
 
 struct Walk {
-  Allowed allowed;
+  Found found;
   std::unordered_set<const void *> seen; // types, functions, objects
   std::vector<Function *> functions;     // still to be read
   void type(const c10::TypePtr &t);
@@ -63,7 +82,7 @@ void Walk::type(const c10::TypePtr &t) {
     if (c->name()) {
       std::string name = c->name()->qualifiedName();
       size_t bound = name.find("torch.classes.");
-      if (bound != std::string::npos) refuse_unsafe(name.substr(bound), allowed);
+      if (bound != std::string::npos) found.add(name.substr(bound), cg_unsafe_op(name.c_str() + bound), "");
     }
     for (Function *f : c->methods()) functions.push_back(f);
     for (Function *f : c->getForwardHooks()) functions.push_back(f);
@@ -172,9 +191,20 @@ bool believes(Node *n) {
   return !n->input()->type()->isSubtypeOf(*n->output()->type()) && !(o && o->getElementType()->isSubtypeOf(*n->output()->type()));
 }
 
+// As the model's source has it, where the archive says.
+std::string place_of(Node *n) {
+  SourceRange range = n->sourceRange();
+  if (range.source())
+    if (auto made = range.source()->findSourceRangeThatGenerated(range)) range = *made;
+  auto at = range.file_line_col();
+  if (!at || std::get<0>(*at).empty()) return "";
+  return std::get<0>(*at) + ":" + std::to_string(std::get<1>(*at)) + ": ";
+}
+
 void Walk::node(Node *n) {
-  refuse_unsafe(n->kind().toQualString(), allowed);
-  if (believes(n) && !cg_unsafe_allowed("prim::unchecked_cast", allowed.name, allowed.n)) refuse("prim::unchecked_cast", "takes a value for an object unseen");
+  const std::string name = n->kind().toQualString();
+  found.add(name, cg_unsafe_op(name.c_str()), place_of(n));
+  if (believes(n)) found.add(name, "takes a value for an object unseen", place_of(n));
   for (Value *v : n->outputs()) type(v->type());
   for (Symbol name : n->attributeNames()) {
     if (n->kindOf(name) == AttributeKind::g) block(n->g(name)->block());
@@ -206,10 +236,11 @@ void Walk::all() {
 } // namespace
 
 void refuse_unsafe_module(const Module &m, Allowed allowed) {
-  Walk w{allowed, {}, {}};
+  Walk w{{allowed, {}, {}, {}}, {}, {}};
   w.object(m._ivalue());
   for (Function *f : m._ivalue()->compilation_unit()->get_functions()) w.functions.push_back(f);
   w.all();
+  w.found.refuse();
 }
 
 } // namespace cierge

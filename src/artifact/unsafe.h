@@ -20,8 +20,8 @@ bool cg_unsafe_allowed(const char *name, const char *const *allow, int n);
 // Whether a user may speak of it: what would be refused, or a namespace that holds such.
 bool cg_unsafe_name(const char *name);
 
-// Arguments: operator, what it does, operator.
-#define CG_UNSAFE_TEXT "%s %s, which programs may not do; --allow-unsafe-ops %s allows it"
+// Arguments: "OPERATOR WHAT-IT-DOES" of each that a program has, and their names, with commas between them; "it", or "them".
+#define CG_UNSAFE_TEXT "%s, which programs may not do; --allow-unsafe-ops %s allows %s"
 #ifdef __cplusplus
 }
 #endif

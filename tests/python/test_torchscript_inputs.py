@@ -102,6 +102,19 @@ def test_unsafe_programs():
         refused(f, ["f32[2]"], "aten::" + {"stores": "save", "reads": "from_file"}[f.__name__], "--allow-unsafe-ops")
 
 
+def stores_and_reads(x: Tensor):
+    torch.save(x, "f")
+    y = x + torch.from_file("/etc/hostname", False, 2, dtype=torch.float32)
+    torch.save(y, "g")
+    return y
+
+
+def test_all_unsafe_operators_at_once():
+    line = stores_and_reads.__code__.co_firstlineno
+    refused(stores_and_reads, ["f32[2]"], f"test_torchscript_inputs.py:{line + 1}: aten::save writes a file, ", f"test_torchscript_inputs.py:{line + 2}: aten::from_file maps a file, which",
+            "--allow-unsafe-ops aten::save,aten::from_file allows them")
+
+
 class Buffered(nn.Module):
     def __init__(self):
         super().__init__()

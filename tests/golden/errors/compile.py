@@ -59,6 +59,9 @@ def cases(files):
         head = "" if name == "aten::from_file" else f'schema "{schema}"\n'
         text = f"{head}fn @main(%x: f32[4]) -> f32[4] {{\n  %y: f32[4] = {name.replace('::', '.')}({args})\n  return %y\n}}\n"
         yield Case(f"{name}, which no program may call", ["explain", files.fresh("u", "cir", text)])
+    lines = ["%a: f32[4] = aten.relu(%x)", "%b = aten.save(%x, \"f\")", "%c = aten.save(%a, \"f\")", "%y: f32[4] = aten.from_file(\"f\", false, 4)"]
+    text = f'schema "{UNSAFE[1]}"\nfn @main(%x: f32[4]) -> f32[4] {{' + "".join(f"\n  {x}" for x in lines) + "\n  return %y\n}\n"
+    yield Case("several that no program may call", ["explain", files.fresh("u", "cir", text)])
     # a pass that reads the weights' bytes
     norm = files.put("norm.cir", NORM)
     files.put("norm.safetensors", safetensors({n: {"dtype": "F32", "shape": s, "data_offsets": [8 * i, 8 * i + 8]} for i, (n, s) in enumerate((("w", [2, 1, 1]), ("g", [2]), ("v", [2])))}, bytes(24)))
