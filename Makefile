@@ -12,6 +12,9 @@ LDLIBS  := -lm -ldl -lz -pthread
 ifeq ($(origin LTO),undefined)
 LTO     := $(if $(SAN),,$(shell echo 'int main(void) { return 0; }' | $(CC) -x c - -Werror -flto=auto -ffat-lto-objects -o /dev/null 2>/dev/null && echo -flto=auto -ffat-lto-objects))
 endif
+# The header says the version. ABI: the number that programs ask for; doc/c-api.md says when it changes.
+VERSION := $(shell sed -n 's/^.define CIERGE_VERSION "\(.*\)"/\1/p' include/cierge/cierge.h)
+ABI     := 0
 LINK     = $(CC) $(SAN) $(if $(LTO),-fno-lto)
 # LibTorch: `make TORCH=DIR` builds against that one, `make TORCH=` without any.
 TORCH   ?= $(shell tools/find-torch.sh)
@@ -26,7 +29,7 @@ obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 
 $(call obj,$(RT_SRC)): CFLAGS += $(LTO)
 
-all: $(B)/libcierge_rt.so $(B)/libcierge.so $(B)/cierge $(if $(TORCH),$(B)/libcierge_torch.so)
+all: $(B)/libcierge_rt.so $(B)/libcierge.so $(B)/libcierge_rt.a $(B)/cierge $(if $(TORCH),$(B)/libcierge_torch.so)
 
 $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
@@ -41,16 +44,25 @@ $(B)/obj/third_party/%.o: third_party/%.c
 	@mkdir -p $(@D)
 	$(CC) $(ALLFLAGS) -w $(THIRD) -c $< -o $@
 
-$(B)/libcierge_rt.so: $(call obj,$(RT_SRC))
-	$(CC) $(SAN) $(CFLAGS) $(LTO) -shared -Wl,-soname,libcierge_rt.so -Wl,-z,defs -o $@ $^ -lm -ldl -pthread
-$(B)/libcierge.so: $(call obj,$(RT_SRC) $(COMP_SRC) third_party/yyjson/yyjson.c)
-	$(LINK) -shared -Wl,-soname,libcierge.so -Wl,-z,defs -o $@ $^ $(LDLIBS)
+# The libraries: NAME.so.VERSION, and links from what a program asks for (its soname: doc/c-api.md says when it changes) and what a linker does.
+library = -shared -Wl,-soname,$(1).so.$(ABI) -Wl,-z,defs -Wl,--version-script=src/runtime/exported.map
+links = ln -sf $(@F) $(@D)/$(1).so.$(ABI) && ln -sf $(1).so.$(ABI) $(@D)/$(1).so
+$(B)/libcierge_rt.so.$(VERSION): $(call obj,$(RT_SRC)) src/runtime/exported.map
+	$(CC) $(SAN) $(CFLAGS) $(LTO) $(call library,libcierge_rt) -o $@ $(filter %.o,$^) -lm -ldl -pthread
+	$(call links,libcierge_rt)
+$(B)/libcierge.so.$(VERSION): $(call obj,$(RT_SRC) $(COMP_SRC) third_party/yyjson/yyjson.c) src/runtime/exported.map
+	$(LINK) $(call library,libcierge) -o $@ $(filter %.o,$^) $(LDLIBS)
+	$(call links,libcierge)
+$(B)/%.so: $(B)/%.so.$(VERSION) ;
+# One object, in which no name is global but those of the header.
+$(B)/libcierge_rt.a: $(call obj,$(RT_SRC))
+	$(CC) -r -nostdlib $(if $(LTO),-fno-lto) -o $(@:.a=.o) $^
+	objcopy --wildcard --keep-global-symbol='cierge_*' $(@:.a=.o)
+	rm -f $@ && ar rcs $@ $(@:.a=.o) && rm $(@:.a=.o)
 # The program needs no library beside it but the plugin: compiler and runtime are in it.
 $(B)/cierge: $(call obj,$(CLI_SRC) $(RT_SRC) $(COMP_SRC) third_party/yyjson/yyjson.c)
 	$(LINK) -o $@ $^ $(LDLIBS)
 
-# LibTorch's place is recorded for a run that names none. The plugin has no path of its own: LibTorch is opened before it.
-$(B)/obj/src/runtime/torch_plugin.o: CPPFLAGS += -DCG_TORCH_DIR='"$(TORCH)"'
 # The plugin is two C++ files, made of those in plugin/torch: LibTorch's headers take a minute to read, and are read twice, not thirty times.
 PLUGIN_SRC := $(wildcard plugin/torch/*.cpp)
 PLUGIN_UNITS := $(patsubst %,$(B)/obj/plugin/%.o,regions import)
@@ -59,17 +71,53 @@ $(B)/gen/plugin/import.cpp: PARTS = $(filter plugin/torch/import%,$(PLUGIN_SRC))
 $(B)/gen/plugin/regions.cpp: PARTS = $(filter-out plugin/torch/import%,$(PLUGIN_SRC))
 $(B)/gen/plugin/regions.cpp $(B)/gen/plugin/import.cpp: $(PLUGIN_SRC)
 	@mkdir -p $(@D)
-	printf '#include "%s"\n' $(abspath $(PARTS)) > $@
+	printf '#include "%s"\n' $(PARTS) > $@
 $(B)/obj/plugin/regions.o: CXXFLAGS += $(LTO)
 $(PLUGIN_UNITS): $(B)/obj/plugin/%.o: $(B)/gen/plugin/%.cpp
 	@mkdir -p $(@D)
-	$(CXX) -std=c++20 $(CXXFLAGS) -fPIC -fvisibility=hidden -MMD -MP -Wall -Wextra $(if $(WERROR),-Werror) -Iinclude -Isrc -Iplugin/torch \
+	$(CXX) -std=c++20 $(CXXFLAGS) -fPIC -fvisibility=hidden -MMD -MP -Wall -Wextra $(if $(WERROR),-Werror) -I. -Iinclude -Isrc -Iplugin/torch \
+	  -ffile-prefix-map=$(TORCH)/=torch/ \
 	  -isystem $(TORCH)/include -isystem $(TORCH)/include/torch/csrc/api/include -c $< -o $@
+# The plugin has no path to LibTorch in it, which is opened before it: the place is written beside it, for a run that names none.
 plugin: $(B)/libcierge_torch.so
 # Archives of TorchScript are checked by the project's own reader, in C.
 PLUGIN_C := $(addprefix src/base/,script_check.c script_runs.c zip.c session.c alloc.c number.c str.c map.c vec.c) src/artifact/unsafe.c
 $(B)/libcierge_torch.so: $(PLUGIN_UNITS) $(call obj,$(PLUGIN_C))
 	$(CXX) $(SAN) $(CXXFLAGS) $(LTO) -shared -Wl,-soname,libcierge_torch.so -Wl,-z,defs -o $@ $^ -L$(TORCH)/lib -ltorch_cpu -lc10 -lz
+	echo '$(TORCH)' > $(@D)/libcierge_torch.path
+
+# ---------------------------------------------------------------- install
+
+# `make install PREFIX=/usr LIBDIR=/usr/lib/x86_64-linux-gnu DESTDIR=/tmp/stage`; `make uninstall` with the same words.
+# With DESTDIR the place of LibTorch is left out: it is where things run that counts, not where they are built.
+PREFIX  ?= /usr/local
+BINDIR  ?= $(PREFIX)/bin
+LIBDIR  ?= $(PREFIX)/lib
+INCDIR  ?= $(PREFIX)/include
+PRIVATE := $(PREFIX)/lib/cierge
+LIBS    := libcierge_rt libcierge
+FILES   := $(BINDIR)/cierge $(foreach l,$(LIBS),$(LIBDIR)/$(l).so.$(VERSION) $(LIBDIR)/$(l).so.$(ABI) $(LIBDIR)/$(l).so) $(LIBDIR)/libcierge_rt.a \
+           $(LIBDIR)/pkgconfig/cierge.pc $(LIBDIR)/pkgconfig/cierge_rt.pc $(LIBDIR)/cmake/cierge/cierge-config.cmake $(LIBDIR)/cmake/cierge/cierge-config-version.cmake \
+           $(INCDIR)/cierge/cierge.h $(INCDIR)/cierge/dlpack/dlpack.h $(PRIVATE)/libcierge_torch.so $(PRIVATE)/libcierge_torch.path
+filled = sed 's|@PREFIX@|$(PREFIX)|g; s|@LIBDIR@|$(LIBDIR)|g; s|@INCDIR@|$(INCDIR)|g; s|@VERSION@|$(VERSION)|g; s|@MAJOR@|$(firstword $(subst ., ,$(VERSION)))|g; \
+  s|@INC_OF_CMAKE@|$(shell realpath -m --relative-to=$(LIBDIR)/cmake/cierge $(INCDIR))|g' $(1) > $(DESTDIR)$(2)
+install: all
+	install -d $(addprefix $(DESTDIR),$(BINDIR) $(LIBDIR)/pkgconfig $(LIBDIR)/cmake/cierge $(INCDIR)/cierge/dlpack $(PRIVATE))
+	install -s $(B)/cierge $(DESTDIR)$(BINDIR)
+	for l in $(LIBS); do install -s -m 644 $(B)/$$l.so.$(VERSION) $(DESTDIR)$(LIBDIR) && ln -sf $$l.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$$l.so.$(ABI) && \
+	  ln -sf $$l.so.$(ABI) $(DESTDIR)$(LIBDIR)/$$l.so || exit; done
+	install -m 644 $(B)/libcierge_rt.a $(DESTDIR)$(LIBDIR) && strip -S $(DESTDIR)$(LIBDIR)/libcierge_rt.a
+	install -m 644 include/cierge/cierge.h $(DESTDIR)$(INCDIR)/cierge
+	install -m 644 include/cierge/dlpack/dlpack.h $(DESTDIR)$(INCDIR)/cierge/dlpack
+	$(call filled,tools/install/cierge.pc,$(LIBDIR)/pkgconfig/cierge.pc)
+	$(call filled,tools/install/cierge_rt.pc,$(LIBDIR)/pkgconfig/cierge_rt.pc)
+	$(call filled,tools/install/cierge-config.cmake,$(LIBDIR)/cmake/cierge/cierge-config.cmake)
+	$(call filled,tools/install/cierge-config-version.cmake,$(LIBDIR)/cmake/cierge/cierge-config-version.cmake)
+	if [ -e $(B)/libcierge_torch.so ]; then install -s -m 644 $(B)/libcierge_torch.so $(DESTDIR)$(PRIVATE); fi
+	if [ -e $(B)/libcierge_torch.path ] && [ -z "$(DESTDIR)" ]; then install -m 644 $(B)/libcierge_torch.path $(PRIVATE); fi
+uninstall:
+	rm -f $(addprefix $(DESTDIR),$(FILES))
+	-rmdir $(addprefix $(DESTDIR),$(INCDIR)/cierge/dlpack $(INCDIR)/cierge $(LIBDIR)/cmake/cierge $(PRIVATE)) 2>/dev/null
 
 # ---------------------------------------------------------------- examples, tests
 
@@ -162,7 +210,7 @@ conformance: all
 	$(PY) tests/conformance/run.py $(ARGS)
 
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
-.PHONY: all clean fuzz fuzzers nnsmith plugin custom-op examples setup run test check unit bench study bench-boundary conformance
+.PHONY: all install uninstall clean fuzz fuzzers nnsmith plugin custom-op examples setup run test check unit bench study bench-boundary conformance
 .SECONDARY:
 clean:
 	rm -rf $(B)

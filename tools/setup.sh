@@ -13,6 +13,7 @@ have_program g++ "$(first ${CXX:-c++})"
 have_program make make
 have_program python3 python3
 have_header zlib1g-dev zlib.h
+[ "${1:-}" = build-only ] || { have_program pkg-config pkg-config && have_program cmake cmake; } # the tests install and link with them
 printf '#include <stdarg.h>\n#include <stddef.h>\n#include <stdint.h>\n#include <setjmp.h>\n#include <cmocka.h>\n' | ${CC:-cc} -E -x c - >/dev/null 2>&1 ||
   missing="$missing libcmocka-dev"
 python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"

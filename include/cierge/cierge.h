@@ -36,6 +36,9 @@ extern "C" {
 #endif
 
 #define CIERGE_VERSION "0.1.0"
+#define CIERGE_VERSION_MAJOR 0
+#define CIERGE_VERSION_MINOR 1
+#define CIERGE_VERSION_PATCH 0
 
 // ---------------------------------------------------------------- Status
 
@@ -74,7 +77,7 @@ typedef struct cierge_program cierge_program;
 
 typedef struct {
   size_t size;         // sizeof(cierge_load_options); later versions append fields
-  const char *libtorch; // folder of LibTorch; NULL: CIERGE_LIBTORCH, then the place known at build time. "none": absent
+  const char *libtorch; // folder of LibTorch; NULL: CIERGE_LIBTORCH, then the places that doc/c-api.md lists. "none": absent
   int lazy;            // 1: weights are mapped without verifying their checksum
   const char *const *torch_libraries; // paths of custom operator libraries, native code; NULL-terminated, may be NULL
   // Operators that touch files, sockets, other processes or Python, which a program may call here all the same: "aten::save",

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "dlpack/dlpack.h"
+#include "cierge/dlpack/dlpack.h"
 
 const cg_dtype_info cg_dtypes[CG_DTYPE_COUNT] = {
 #define DTYPE(NAME, ...) [CG_##NAME] = {__VA_ARGS__},

@@ -12,9 +12,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#ifndef CG_TORCH_DIR
-#define CG_TORCH_DIR ""
-#endif
 #define PATH_SIZE 4096
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -22,18 +19,6 @@ static const cierge_torch_api_v1 *opened; // under lock; never closed: operators
 
 // LibTorch, if somebody (`import torch`, say) has it open: a process can have only one, wherever it lies.
 static void *already_open(void) { return dlopen("libtorch_cpu.so", RTLD_NOW | RTLD_NOLOAD); }
-
-// A folder that somebody named: where the name comes from is part of what a failure says.
-typedef struct {
-  const char *folder, *origin;
-} place;
-
-static place where(const char *folder) {
-  if (folder && *folder) return (place){folder, "--libtorch"};
-  const char *env = getenv("CIERGE_LIBTORCH");
-  if (env && *env) return (place){env, "CIERGE_LIBTORCH"};
-  return (place){CG_TORCH_DIR, "the place recorded at build time"};
-}
 
 static bool join(char *out, const char *folder, const char *rest) {
   int n = snprintf(out, PATH_SIZE, "%s/%s", folder, rest);
@@ -48,6 +33,56 @@ static bool find(const char *folder, const char *name, char *out) {
   return join(out, folder, name) && !access(out, R_OK);
 }
 
+// The folder of the plugin; the first place, where it is in none.
+static bool plugin_folder(char *out) {
+  const char *dir = getenv("CIERGE_PLUGIN_DIR");
+  if (dir && *dir) return snprintf(out, PATH_SIZE, "%s", dir) < PATH_SIZE;
+  Dl_info here;
+  char self[PATH_SIZE], file[PATH_SIZE];
+  if (!dladdr((const void *)&lock, &here) || !here.dli_fname) return false;
+  if (!realpath(strchr(here.dli_fname, '/') ? here.dli_fname : "/proc/self/exe", self)) return false; // a program that was found by PATH
+  *strrchr(self, '/') = 0;
+  // Seen from the library or program that this is in: a build folder or Python's package; where `make install` puts libraries, and programs.
+  static const char *const places[] = {".", "cierge", "../lib/cierge", "../cierge"};
+  for (size_t i = 0; i < sizeof places / sizeof *places; i++)
+    if (join(out, self, places[i]) && join(file, out, "libcierge_torch.so") && !access(file, R_OK)) return true;
+  return snprintf(out, PATH_SIZE, "%s", self) < PATH_SIZE;
+}
+
+// A folder that may hold LibTorch: where its name comes from is part of what a failure says.
+typedef struct {
+  char folder[PATH_SIZE];
+  const char *origin;
+} place;
+
+static void name_place(place *p, const char *folder, const char *origin) {
+  snprintf(p->folder, sizeof p->folder, "%s", folder);
+  p->origin = origin;
+}
+
+// The line that `make` wrote beside the plugin.
+static bool recorded(place *p, const char *plugin) {
+  char path[PATH_SIZE], line[PATH_SIZE] = "";
+  FILE *f = join(path, plugin, "libcierge_torch.path") ? fopen(path, "re") : NULL;
+  if (!f) return false;
+  if (!fgets(line, sizeof line, f)) *line = 0;
+  fclose(f);
+  line[strcspn(line, "\n")] = 0;
+  name_place(p, line, "the place recorded at build time");
+  return *line;
+}
+
+static place where(const char *folder) {
+  place p = {"", ""};
+  const char *env = getenv("CIERGE_LIBTORCH");
+  char plugin[PATH_SIZE], package[PATH_SIZE], file[PATH_SIZE];
+  if (folder && *folder) name_place(&p, folder, "--libtorch");
+  else if (env && *env) name_place(&p, env, "CIERGE_LIBTORCH");
+  else if (plugin_folder(plugin) && !recorded(&p, plugin) && join(package, plugin, "../torch") && find(package, "libtorch_cpu.so", file))
+    name_place(&p, package, "the package beside cierge's"); // both in one environment of Python's
+  return p;
+}
+
 bool cg_torch_present(const char *folder, cg_failure *f) {
   place p = where(folder);
   char path[PATH_SIZE];
@@ -56,7 +91,7 @@ bool cg_torch_present(const char *folder, cg_failure *f) {
     return false;
   }
   if (already_open()) return true;
-  if (!*p.folder) cg_failed(f, CIERGE_MISSING, "LibTorch is needed and was not found: neither --libtorch nor CIERGE_LIBTORCH is given, and no place was recorded at build time");
+  if (!*p.folder) cg_failed(f, CIERGE_MISSING, "LibTorch is needed and was not found: neither --libtorch nor CIERGE_LIBTORCH is given, no place was recorded at build time, and no package torch lies beside the plugin");
   else if (!find(p.folder, "libtorch_cpu.so", path))
     cg_failed(f, CIERGE_MISSING, "LibTorch is needed and was not found: %s is %s, which holds neither lib/libtorch_cpu.so nor libtorch_cpu.so", p.origin, p.folder);
   else return true;
@@ -71,11 +106,12 @@ static const char *last_error(void) {
 static void *open_libtorch(const char *folder, cg_failure *f) {
   void *h = already_open();
   if (h || !cg_torch_present(folder, f)) return h;
+  place p = where(folder);
   static const char *const names[] = {"libc10.so", "libtorch_cpu.so"};
   for (int i = 0; i < 2; i++) {
     char path[PATH_SIZE], absolute[PATH_SIZE];
-    if (!find(where(folder).folder, names[i], path) || !realpath(path, absolute)) {
-      cg_failed(f, CIERGE_MISSING, "LibTorch in %s lacks %s", where(folder).folder, names[i]);
+    if (!find(p.folder, names[i], path) || !realpath(path, absolute)) {
+      cg_failed(f, CIERGE_MISSING, "LibTorch in %s lacks %s", p.folder, names[i]);
       return NULL;
     }
     h = dlopen(absolute, RTLD_NOW | RTLD_LOCAL);
@@ -85,19 +121,6 @@ static void *open_libtorch(const char *folder, cg_failure *f) {
     }
   }
   return h;
-}
-
-// Beside the library that holds this code.
-static bool plugin_path(char *out) {
-  const char *dir = getenv("CIERGE_PLUGIN_DIR");
-  if (dir && *dir) return join(out, dir, "libcierge_torch.so");
-  Dl_info here;
-  char self[PATH_SIZE];
-  if (!dladdr((const void *)&lock, &here) || !here.dli_fname) return false;
-  const char *file = strchr(here.dli_fname, '/') ? here.dli_fname : "/proc/self/exe"; // a program that was found by PATH
-  if (!realpath(file, self)) return false;
-  *strrchr(self, '/') = 0;
-  return join(out, self, "libcierge_torch.so");
 }
 
 // The version that is open, as 0xMMmm; 0: it does not say.
@@ -115,8 +138,8 @@ static bool version_fits(void *libtorch, const char *built_for, cg_failure *f) {
 }
 
 static const cierge_torch_api_v1 *open_plugin(void *libtorch, cg_failure *f) {
-  char path[PATH_SIZE];
-  if (!plugin_path(path)) {
+  char beside[PATH_SIZE], path[PATH_SIZE];
+  if (!plugin_folder(beside) || !join(path, beside, "libcierge_torch.so")) {
     cg_failed(f, CIERGE_MISSING, "the place of libcierge_torch.so is not known; CIERGE_PLUGIN_DIR may name it");
     return NULL;
   }

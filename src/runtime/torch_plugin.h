@@ -5,8 +5,8 @@
 #include "base/hash.h"
 #include "../plugin/torch/cierge_torch.h"
 
-// The plugin's face, opened at most once in a process: `folder` (--libtorch) or CIERGE_LIBTORCH, then the place recorded at build
-// time; "none" means absent. NULL: *f (CIERGE_MISSING) names what was searched and what went wrong.
+// The plugin's face, opened at most once in a process: `folder` (--libtorch) or CIERGE_LIBTORCH, then the places of doc/c-api.md;
+// "none" means absent. NULL: *f (CIERGE_MISSING) names what was searched and what went wrong.
 const cierge_torch_api_v1 *cg_torch_open(const char *folder, cg_failure *f);
 // Whether LibTorch's files are where they should be; opens nothing. false: *f as above.
 bool cg_torch_present(const char *folder, cg_failure *f);
