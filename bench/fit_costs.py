@@ -6,7 +6,7 @@ Each number comes from text programs that `cierge explain --measure` runs (media
   node, byte and work (cost.h) are fitted to them by least squares of relative errors, none below 0.
 - a region and its tensors: relu in one backend, neg in the other by turns, with one to six tensors side by side; a region's
   time over the number of its tensors is a line.
-- what a fused kernel takes for a byte that it reads or stores: relu of big tensors; what putting a view in order takes: a
+- what a fused kernel takes for a byte that it reads or stores: relu; what putting a view in order takes: a
   transposed matrix that leaves one backend for the other, against one that is not transposed.
 - what a byte of weights takes that comes from memory: a row times a matrix larger than any cache.
 One thread: the ratio between native code and LibTorch is much the same with more, and other work on the machine disturbs less.
@@ -167,9 +167,13 @@ def leaving(backend, view, repeat):
 
 
 def kernel_byte(repeat):
-    n = 1000000
-    text = f"fn @main(%x: f32[{n}]) -> f32[{n}] {{\n  %b: f32[{n}] = aten.relu(%x)\n  return %b\n}}\n"
-    return ns(measure(text, {"x": array((n,))}, "--backends", "c", repeat=repeat), "c") / (8 * n)
+    """Of the sizes of links(): LibTorch's operators, whose bytes are fitted to those, and a kernel are to pay alike for memory."""
+    features, times = [], []
+    for n in (64, 1024, 16384, 65536):
+        text = f"fn @main(%x: f32[{n}]) -> f32[{n}] {{\n  %b: f32[{n}] = aten.relu(%x)\n  return %b\n}}\n"
+        features.append([1, 8 * n])
+        times.append(ns(measure(text, {"x": array((n,))}, "--backends", "c", repeat=repeat), "c"))
+    return fit(features, times)[0][1]
 
 
 def stream(backend, repeat):
@@ -185,7 +189,9 @@ def boundary_numbers(rows, names, repeat):
         rows[b, "tensor"] = max(0.0, (slope - node) / 2)
         rows[b, "region"] = max(0.0, offset)
         rows[b, "byte"] = kernel_byte(repeat) if b == "c" else 0.0
-        rows[b, "restride"] = max(0.0, leaving(b, True, repeat) - leaving(b, False, repeat))
+        turned = max(0.0, leaving(b, True, repeat) - leaving(b, False, repeat))
+        rows[b, "restride"] = turned if b == "c" else 0.0
+        rows[b, "TURN"] = [0.0 if b == "c" else rows[b, "VIEW"][0], 0.0 if b == "c" else turned, 0.0]  # LibTorch's next operator pays, wherever it is
 
 
 def kept(rows, names):

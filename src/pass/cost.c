@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "ops/op.h"
+#include "ops/rules.h"
 
 #define NUMBER(field, native, torch) .field = native,
 const cg_cost cg_cost_native = {
@@ -61,7 +62,8 @@ cg_cost_kind cg_cost_kind_of(const cg_node *n) {
   unsigned traits = n->op ? n->op->traits : 0;
   int tensors = 0;
   cg_node_each_input(n, count_tensor, &tensors);
-  if (traits & CG_OP_VIEW) return tensors == 1 ? CG_COST_VIEW : CG_COST_OTHER; // a join moves its elements
+  if (traits & CG_OP_VIEW) // a join moves its elements
+    return tensors != 1 ? CG_COST_OTHER : n->op->infer == cg_infer_permutation ? CG_COST_TURN : CG_COST_VIEW;
   if (traits & CG_OP_ANCHOR) return cg_node_arg(n, "query") ? CG_COST_ATTENTION : cg_node_arg(n, "stride") ? CG_COST_CONV : CG_COST_PRODUCT;
   if (traits & CG_OP_POINTWISE) return pointwise_kind(n->op);
   if (traits & CG_OP_REDUCTION) return CG_COST_REDUCTION;
@@ -142,6 +144,6 @@ double cg_cost_node_ns(const cg_node *n, const cg_backend *b) {
 double cg_cost_crossing_ns(const cg_module *m, const cg_value *v, const cg_backend *b, bool out) {
   if (!b->cost || v->constant || v->type.kind != CG_T_TENSOR) return 0;
   double bytes = cg_cost_bytes(m, &v->type), ns = b->cost->tensor + bytes * b->cost->byte;
-  if (out && v->def && v->def->schema && cg_cost_kind_of(v->def) == CG_COST_VIEW) ns += bytes * b->cost->restride;
+  if (out && v->def && v->def->schema && cg_cost_kind_of(v->def) == CG_COST_TURN) ns += bytes * b->cost->restride;
   return ns;
 }

@@ -11,6 +11,7 @@
 // Kinds of operators that cost alike, told apart by traits and by the schema's argument names.
 typedef enum {
   CG_COST_VIEW,      // places change, data stays
+  CG_COST_TURN,      // a view in another order: LibTorch's next operator pays for it, a kernel where it leaves (restride)
   CG_COST_POINTWISE, // arithmetic on elements
   CG_COST_FUNCTION,  // pointwise with exp, erf, … in it, which native code has for vectors
   CG_COST_LIBM,      // pointwise with sin, atan, … in it, which it has one by one
@@ -28,7 +29,7 @@ typedef struct cg_cost {
   double region;   // to enter and leave a region
   double tensor;   // for each tensor that goes in or comes out
   double byte;     // for each byte of those: what a fused kernel reads and stores
-  double restride; // for each byte of a view's result that leaves: it is put in order
+  double restride; // for each byte of a turned view that leaves: it is put in order
   double stream;   // for each byte of weights that comes from memory in each call
   struct { double node, byte, work; } kind[CG_COST_KINDS]; // work: elements of the result, unless the kind says otherwise
 } cg_cost;

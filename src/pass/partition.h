@@ -9,6 +9,7 @@ typedef struct {
   cg_node *node;
   int waits;            // how many nodes must come first
   cg_int_vec after;     // which nodes wait for this one
+  bool sinks;           // a view that may be taken where it is read
   int unit;             // nodes of one unit run in one region: values that cannot leave LibTorch pass between them
 } cg_slot;
 

@@ -2,10 +2,12 @@
 //
 // Run everything that is ready on one backend, then everything that has become ready on the next. Each such batch is one
 // region. It is as big as the dependences allow, convex by construction (it is an interval of a valid order), and no two
-// regions can need each other. Nodes with effects, and those that draw random numbers, keep their order.
+// regions can need each other. Nodes with effects, and those that draw random numbers, keep their order. A view that only later
+// regions of its backend read goes to the first of them: kernels read through it there, and what crosses is in order.
 #include <string.h>
 
 #include "ops/op.h"
+#include "pass/cost.h"
 #include "pass/partition.h"
 
 // ---------------------------------------------------------------- dependences
@@ -99,6 +101,19 @@ bool cg_asserts_sizes(const cg_node *n) {
   return cg_node_is_op(n, "aten::_assert_scalar") && n->arg[0].kind == CG_A_INT && !cg_x_has_unbacked(n->arg[0].i);
 }
 
+// Its own unit's, and no smaller than what it reads, which is to cross instead of it.
+static bool may_sink(const cg_node *n) {
+  cg_cost_kind kind = cg_cost_kind_of(n);
+  const cg_value *x = n->nargs ? cg_arg_tensor(&n->arg[0]) : NULL;
+  return (kind == CG_COST_VIEW || kind == CG_COST_TURN) && n->nresults == 1 && x &&
+         cg_cost_bytes(n->fn->module, &n->result[0]->type) >= cg_cost_bytes(n->fn->module, &x->type);
+}
+
+static void stays(cg_value *v, void *u) {
+  const cg_graph *g = u;
+  if (v->def && v->def->fn == g->slot[0].node->fn) g->slot[v->def->order].sinks = false;
+}
+
 cg_graph cg_dependences(cg_pipeline *p, cg_fn *f) {
   cg_session *s = p->s;
   reader r = {.g = {.s = s, .n = cg_fn_number(f)}};
@@ -127,7 +142,10 @@ cg_graph cg_dependences(cg_pipeline *p, cg_fn *f) {
     else depend(&r, last_lifted, r.at);
   }
   if (r.glued) close_units(g);
-  for (int i = 0; i < g->n; i++) g->slot[i].unit = unit_of(g, i);
+  for (int i = 0; i < g->n; i++) g->slot[i].unit = unit_of(g, i), g->slot[i].sinks = may_sink(g->slot[i].node);
+  for (int i = 0; i < g->n; i++) g->slot[g->slot[i].unit].sinks &= g->slot[i].unit == i;
+  for (int i = 0; g->n && i < f->result.n; i++) cg_arg_each_value(&f->result.at[i], stays, g);
+  for (int i = 0; g->n && i < f->update.n; i++) stays(f->update.at[i].value, g);
   return r.g;
 }
 
@@ -167,9 +185,11 @@ static int queue_of(const scheduler *s, int node) {
   return i;
 }
 
+static bool is_torch(const scheduler *s, int queue) { return queue < s->g->backends && !strcmp(s->p->opt->backends[queue]->name, "torch"); }
+
 static bool drain(scheduler *s, int queue, int batch) {
   heap *h = &s->ready[queue];
-  bool any = h->n > 0, alone = s->p->opt->offload.alone && queue < s->g->backends && !strcmp(s->p->opt->backends[queue]->name, "torch");
+  bool any = h->n > 0, alone = s->p->opt->offload.alone && is_torch(s, queue);
   for (bool more = any; more; more = h->n && !alone) {
     for (int i = pop(h); i >= 0; i = s->next[i]) {
       const cg_slot *x = &s->g->slot[i];
@@ -201,6 +221,38 @@ static void start(scheduler *s) {
     if (g->slot[i].unit == i && !s->waits[i]) push(&s->ready[queue_of(s, i)], i);
 }
 
+// Views to their readers, the last first; then the order anew. `count`: room for a number a batch.
+static void sink(scheduler *s, int *count, int *order) {
+  const cg_graph *g = s->g;
+  cg_schedule *x = &s->out;
+  bool any = false;
+  for (int k = g->n - 1; k >= 0; k--) {
+    int i = x->order[k], to = g->n, reader = -1;
+    const cg_slot *v = &g->slot[i];
+    for (int j = 0; v->sinks && v->unit == i && j < v->after.n; j++)
+      if (x->batch_of[v->after.at[j]] < to) reader = v->after.at[j], to = x->batch_of[reader];
+    if (reader >= 0 && to > x->batch_of[i] && s->on[reader] == s->on[i] && !is_torch(s, queue_of(s, i))) x->batch_of[i] = to, any = true;
+  }
+  if (!any) return;
+  memset(count, 0, ((size_t)x->batches + 1) * sizeof *count);
+  for (int i = 0; i < g->n; i++) count[x->batch_of[i] + 1]++;
+  int *number = s->waits, batches = 0; // a batch of views alone is none any more
+  x->regions = 0;
+  for (int b = 0; b < x->batches; b++) {
+    number[b] = batches;
+    batches += count[b + 1] > 0;
+    count[b + 1] += count[b];
+  }
+  for (int k = 0; k < g->n; k++) order[count[x->batch_of[x->order[k]]]++] = x->order[k];
+  memcpy(x->order, order, (size_t)g->n * sizeof *order);
+  for (int k = 0; k < g->n; k++) {
+    int i = x->order[k];
+    x->batch[k] = x->batch_of[i] = number[x->batch_of[i]];
+    if ((!k || x->batch[k] != x->batch[k - 1]) && queue_of(s, i) < g->backends) x->regions++;
+  }
+  x->batches = batches;
+}
+
 static cg_schedule schedule_from(const cg_graph *g, const cg_pipeline *p, const cg_backend *const *on, int first) {
   size_t room = (size_t)g->n + 1;
   int *all = CG_NEW_ARRAY(g->s, int, room * (size_t)(6 + g->backends));
@@ -213,6 +265,7 @@ static cg_schedule schedule_from(const cg_graph *g, const cg_pipeline *p, const 
     if (drain(&s, turn, s.out.batches)) s.out.batches++, s.out.regions++, idle = 0;
     else if (++idle > g->backends) cg_fail(g->s, CIERGE_INTERNAL, "partition: the graph has a cycle");
   }
+  sink(&s, s.next, s.ready[0].at);
   return s.out;
 }
 

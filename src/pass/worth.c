@@ -187,10 +187,11 @@ static double most(const search *s, const cg_int_vec *set) {
 // Views, and nodes of a few elements: what costs about nothing on either side.
 static bool is_free(const search *s, int i) {
   const cg_node *n = s->g->slot[i].node;
-  if (cg_cost_kind_of(n) == CG_COST_VIEW) return true;
+  cg_cost_kind kind = cg_cost_kind_of(n);
+  if (kind == CG_COST_VIEW) return true;
   for (int k = 0; k < n->nresults; k++)
     if (cg_cost_bytes(n->fn->module, &n->result[k]->type) > SMALL) return false;
-  return cg_cost_kind_of(n) <= CG_COST_LIBM;
+  return kind <= CG_COST_LIBM;
 }
 
 static void move(search *s, const cg_int_vec *set, const char *why) {
