@@ -122,7 +122,7 @@ def failures(kind, context, dtype, some):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--every", type=int, default=5)
+    p.add_argument("--every", type=int, default=8)
     p.add_argument("--only", default="", help="kinds whose name has this")
     a = p.parse_args()
     torch.set_num_threads(1)
