@@ -1,4 +1,6 @@
 """Convolutions of every kind, alone and in nets whose values lie channels-last: PyTorch's results on each target, for any number of threads."""
+import copy
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -27,7 +29,7 @@ def compare(model, inputs, name, dynamic=None, others=(), functional=False, targ
         for x in (inputs, *others):
             with torch.no_grad():
                 want = flat(model(*x))
-                exact = flat(model.double()(*[t.double() for t in x])) if x[0].dtype == torch.float32 else want
+                exact = flat(model.double()(*[t.double() for t in x])) if x[0].dtype != torch.float64 else want
                 model.to(x[0].dtype)
             got = common.run_native(artifact, **{f"input_{i}": t.numpy() for i, t in enumerate(x)})
             for i, w in enumerate(want):
@@ -60,10 +62,36 @@ class Between(nn.Module):
         return [after(torch.tanh(layer(x))) for layer, after in zip(self.layers, self.after)]
 
 
+class Half(nn.Module):
+    def __init__(self, net, dtype):
+        super().__init__()
+        self.net, self.dtype = net.to(dtype), dtype
+
+    def forward(self, x):
+        return [y.float() for y in self.net(x.to(self.dtype))]
+
+
+def check_half(model, x, name, targets=TARGETS):
+    """Not PyTorch's bits: without bfloat16 products in the processor it rounds what a transposed convolution adds up, tap by tap."""
+    path = common.export(model.eval(), (x,), name)
+    with torch.no_grad():
+        want = model(x)
+        exact = model.net.double()(x.to(model.dtype).double())
+        model.net.to(model.dtype)
+    for target in targets:
+        artifact, _ = common.compile(path, "--require-native", "--target", target, env={"CIERGE_LIBTORCH": "none"})
+        got = common.run_native(artifact, input_0=x.numpy())
+        for i, w in enumerate(want):
+            check(torch.as_tensor(got[f"output_{i}"]), w, exact[i])
+
+
 def both(layers, x, name, **more):
     dims = x.dim() - 2
     compare(Alone(layers), (x,), name, targets=TARGETS[::2], **more)
     compare(Between(layers, dims), (x,), name + "_between", targets=TARGETS[1:], **more)
+    if not more:
+        check_half(Half(copy.deepcopy(Alone(layers)), torch.float16), x, name + "_f16", TARGETS[1:2])
+        check_half(Half(copy.deepcopy(Between(layers, dims)), torch.bfloat16), x, name + "_bf16", TARGETS[1:2])
 
 
 def test_plain():
@@ -108,6 +136,7 @@ def test_one_tap():
     others = [(torch.randn(a, 24, b, c), weight) for a, b, c in ((1, 1, 1), (3, 5, 3), (1, 28, 28), (2, 1, 50))]
     compare(OneTap(), (torch.randn(2, 24, 19, 23), weight), "one_tap", dynamic=({0: n, 2: h, 3: w}, None), others=others)
     compare(OneTap().double(), (torch.randn(2, 24, 19, 23).double(), weight.double()), "one_tap_f64")
+    compare(OneTap().half(), (torch.randn(2, 24, 19, 23).half(), weight.half()), "one_tap_f16")
 
 
 def test_depthwise():
@@ -152,37 +181,15 @@ class ByWeight(nn.Module):
 
 def test_weights_as_inputs():
     torch.manual_seed(6)
-    x = (torch.randn(2, 20, 9, 10), torch.randn(40, 20, 3, 3), torch.randn(40, 6, 3, 3), torch.randn(40))
+    x = torch.randn(2, 20, 9, 10), torch.randn(40, 20, 3, 3), torch.randn(40, 6, 3, 3), torch.randn(40)
     compare(ByWeight(), x, "weights")
+    compare(ByWeight(), tuple(t.half() for t in x), "weights_f16")
 
     class Long(nn.Module):
         def forward(self, x, w, v):
             return F.conv1d(x, w, None, 1, 64, 1, 4), F.conv_transpose1d(x, v, None, 3, 1, 0, 2), F.conv1d(x, w.flip(2)[:, :, ::2], None, 2, 64, 1, 4)
 
     compare(Long(), (torch.randn(2, 32, 45), torch.randn(44, 8, 128) / 32, torch.randn(32, 9, 8) / 8), "long_weights")
-
-
-class Half(nn.Module):
-    def __init__(self, net, dtype):
-        super().__init__()
-        self.net, self.dtype = net.to(dtype), dtype
-
-    def forward(self, x):
-        return [y.float() for y in self.net(x.to(self.dtype))]
-
-
-def check_half(model, x, name):
-    """Not PyTorch's bits: without bfloat16 products in the processor it rounds what a transposed convolution adds up, tap by tap."""
-    path = common.export(model.eval(), (x,), name)
-    with torch.no_grad():
-        want = model(x)
-        exact = model.net.double()(x.to(model.dtype).double())
-        model.net.to(model.dtype)
-    for target in TARGETS:
-        artifact, _ = common.compile(path, "--require-native", "--target", target, env={"CIERGE_LIBTORCH": "none"})
-        got = common.run_native(artifact, input_0=x.numpy())
-        for i, w in enumerate(want):
-            check(torch.as_tensor(got[f"output_{i}"]), w, exact[i])
 
 
 def test_precisions():

@@ -116,8 +116,8 @@ static void flags(cg_emitter *e, cg_cc_command *v) {
   cg_session *s = e->s;
   const char *target = e->pipeline->opt->target;
   static const char *const fixed[] = {"-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-fwrapv", "-fopenmp",
-                                      "-fPIC", "-fno-semantic-interposition", "-fvisibility=hidden", "-fno-asynchronous-unwind-tables", "-w",
-                                      "-fno-stack-protector", "-frandom-seed=cierge"};
+                                      "-fPIC", "-fno-semantic-interposition", "-fvisibility=hidden", "-fno-asynchronous-unwind-tables",
+                                      "-fno-stack-protector", "-frandom-seed=cierge", "-Werror=incompatible-pointer-types", "-Werror=int-conversion"};
   for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) CG_PUSH(s, v, fixed[i]);
   if (target && *target) CG_PUSH(s, v, cg_format(s, "-march=%s", target));
   if (target && *target) CG_PUSH(s, v, "-mno-mmx"); // gcc moves vectors through those where AVX is missing, and x87 fails afterwards

@@ -393,13 +393,13 @@ static void add_function_text(cg_kernel *k, cg_str *b, const cg_c_variant *v, co
   add_replaced(&before, cg_str_text(&k->before), CG_C_NAME, v ? v->name : CG_C_NAME);
   add_replaced(&own, v ? cg_c_variant_text(k, v, body) : body, CG_C_NAME, v ? v->name : CG_C_NAME);
   cg_str_add(b, cg_str_text(&before));
-  cg_str_addf(b, "%sint %s(void *const *p, const int64_t *s, int threads, int64_t *detail) {\n%s", v ? "static " : "__attribute__((visibility(\"default\"))) ",
+  cg_str_addf(b, "%sint %s(void *const *pointers, const int64_t *s, int threads, int64_t *detail) {\n%s", v ? "static " : "__attribute__((visibility(\"default\"))) ",
               v ? v->name : CG_C_NAME, dispatch);
   int at = 0;
   for (int out = 1; out >= 0; out--) // outputs come first
     for (int i = 0; i < k->pointer.n; i++) {
       cg_kernel_pointer *p = &k->pointer.at[i];
-      if (p->output == (bool)out) cg_str_addf(b, "  %s%s *restrict %s = p[%d];\n", out ? "" : "const ", p->ctype, p->name, at++);
+      if (p->output == (bool)out) cg_str_addf(b, "  %s%s *restrict %s = pointers[%d];\n", out ? "" : "const ", p->ctype, p->name, at++);
     }
   bool any = *dispatch;
   for (int i = 0; i < k->param.n; i++)
@@ -416,7 +416,7 @@ static const char *function_text(cg_kernel *k) {
   cg_c_variants all = cg_c_variants_of(k);
   for (int i = 0; i < all.n; i++) {
     add_function_text(k, &b, &all.at[i], "");
-    cg_str_addf(&dispatch, "  if (%s) return %s(p, s, threads, detail);\n", all.at[i].test, all.at[i].name);
+    cg_str_addf(&dispatch, "  if (%s) return %s(pointers, s, threads, detail);\n", all.at[i].test, all.at[i].name);
   }
   add_function_text(k, &b, NULL, cg_str_text(&dispatch));
   return cg_str_text(&b);

@@ -209,8 +209,8 @@ static void emit_gather(block *b, cg_str *o) {
   }
   cg_str_addf(o,
               "          if (!inside) {\n            __builtin_memset(to, 0, %lld * sizeof *to);\n            continue;\n          }\n"
-              "          for (int64_t f = 0; f < %lld; f++, to += %lld) {\n"
-              "            const int64_t start = left * %lld - %lld + f; // position j of this residue is start + j * stride of the line\n"
+              "          for (int64_t residue = 0; residue < %lld; residue++, to += %lld) {\n"
+              "            const int64_t start = left * %lld - %lld + residue; // position j of this residue is start + j * stride of the line\n"
               "            int64_t lo = start < 0 ? (-start + %lld) / %lld : 0, hi = start < %s ? (%s - start + %lld) / %lld : 0;\n"
               "            if (lo > need) lo = need;\n            if (hi > need) hi = need;\n            if (hi < lo) hi = lo;\n"
               "            for (int64_t j = 0; j < lo; j++) to[j] = 0;\n"

@@ -68,8 +68,9 @@ void cg_conv_planes(cg_conv *w, cg_str *o) {
   cg_str_addf(o,
               "      const int64_t block = unit %% blocks, group = unit / blocks %% %lld, sample = unit / (blocks * %lld), c0 = group * %lld;\n"
               "      const int64_t p0 = block * pixels / blocks, count = (block + 1) * pixels / blocks - p0;\n"
-              "      const %s *x = %s + %s + sample * (%s) + group * %lld * (%s) + p0, *a = %s + c0 * (%s);\n",
-              groups, groups, oc, cg_kernel_ctype(w->x.dtype), w->x.name, cg_kernel_size(w->k, w->x.offset), sample, ic, channel, rows, apart);
+              "      const %s *x = %s + %s + sample * (%s) + group * %lld * (%s) + p0;\n"
+              "      const %s *a = %s + c0 * (%s);\n",
+              groups, groups, oc, cg_kernel_ctype(w->x.dtype), w->x.name, cg_kernel_size(w->k, w->x.offset), sample, ic, channel, T, rows, apart);
   if (w->batched) cg_str_addf(o, "      const int64_t %s = sample;\n", w->index[0]);
   cg_str_addf(o,
               "      for (int64_t n0 = 0; n0 < count; n0 += NR) {\n"

@@ -71,7 +71,7 @@ static void count(writer *w, cg_str *o, const char *indent) {
   cg_str_addf(o, "%sint64_t size = 1;\n", indent);
   for (int d = 0; d < w->w.spatial; d++) {
     long long p = w->w.p[d];
-    cg_str_addf(o, "%s{\n%s  const int64_t from = %s * %lld - %lld, to = from + %lld, most = %s + %lld;\n%s  size *= (to < most ? to : most) - %s;\n%s}\n", indent, indent,
+    cg_str_addf(o, "%s{\n%s  const int64_t from = %s * %lld - %lld, past = from + %lld, most = %s + %lld;\n%s  size *= (past < most ? past : most) - %s;\n%s}\n", indent, indent,
                 w->index[w->w.first + d], (long long)w->w.s[d], p, (long long)w->w.k[d], w->in[d], w->padding_counts ? p : 0, indent, w->padding_counts ? "from" : "(from < 0 ? 0 : from)", indent);
   }
   cg_str_addf(o, "%sconst %s count = size;\n", indent, w->tile.ctype);
