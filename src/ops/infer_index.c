@@ -36,6 +36,14 @@ const char *cg_infer_masked_scatter(cg_module *m, cg_node *n) {
   return NULL;
 }
 
+// A number for each index, whatever the shapes.
+const char *cg_infer_put(cg_module *m, cg_node *n) {
+  const cg_type *i = cg_r_type(n, "index"), *source = cg_r_type(n, "source");
+  if (!i || !source) return "index or source is no tensor";
+  if (i->kind == CG_T_TENSOR && source->kind == CG_T_TENSOR) CG_RULE(cg_r_equal(m, n, cg_type_numel(m, source), cg_type_numel(m, i)));
+  return cg_infer_same(m, n);
+}
+
 // gather, take: the index tensor's shape.
 const char *cg_infer_gather(cg_module *m, cg_node *n) {
   const cg_type *x, *i = cg_r_type(n, "index");

@@ -501,6 +501,31 @@ const char *cg_infer_diagonal(cg_module *m, cg_node *n) {
   return NULL;
 }
 
+// What is written must have the shape of its place: no broadcasting.
+static const char *fits_place(cg_module *m, const cg_node *n, int rank, const cg_expr *const *dim) {
+  const cg_type *src = cg_r_type(n, "src");
+  if (!src || src->kind != CG_T_TENSOR) return NULL;
+  if (src->rank != rank) return cg_r_why(m, "src has shape %s, its place %s", cg_r_shape(m, src->rank, src->dim), cg_r_shape(m, rank, dim));
+  for (int i = 0; i < rank; i++) CG_RULE(cg_r_equal(m, n, src->dim[i], dim[i]));
+  return NULL;
+}
+
+const char *cg_infer_diagonal_scatter(cg_module *m, cg_node *n) {
+  cg_node view = *n; // what diagonal gives
+  cg_value place = *n->result[0];
+  view.result = (cg_value *[]){&place};
+  CG_RULE(cg_infer_diagonal(m, &view));
+  CG_RULE(fits_place(m, n, place.type.rank, place.type.dim));
+  return cg_infer_same(m, n);
+}
+
+const char *cg_infer_as_strided_scatter(cg_module *m, cg_node *n) {
+  int rank = cg_arg_list_len(cg_node_arg(n, "size"));
+  const cg_expr **dim = cg_r_new_dims(m, rank);
+  if (rank <= CG_MAX_RANK && !cg_r_sizes(m, n, "size", rank, dim)) CG_RULE(fits_place(m, n, rank, dim));
+  return cg_infer_same(m, n);
+}
+
 const char *cg_infer_diag_embed(cg_module *m, cg_node *n) {
   const cg_type *x;
   int a, b, k = 0;

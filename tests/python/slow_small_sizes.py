@@ -197,7 +197,8 @@ def test_sizes_of_a_text_that_do_not_fit():
              "baddbmm(%b, %b3, %a)": "f32[2, 3, s0]", "scaled_dot_product_attention(%q, %q, %q, %y)": "f32[1, 2, s0, 8]",
              "conv1d(%c, %w1, %y)": "f32[1, s0, 1]", "prelu(%z, %y)": "f32[3, s0]", "index_copy(%x, 0, %i, %x)": "f32[s0]",
              "index_add(%z, 1, %i, %z)": "f32[3, s0]", "scatter.src(%x, 0, %j, %x)": "f32[s0]", "index_put(%x, [%i], %x)": "f32[s0]",
-             "slice_scatter(%x, %y)": "f32[s0]", "select_scatter(%z, %y, 0, 0)": "f32[3, s0]"}
+             "slice_scatter(%x, %y)": "f32[s0]", "select_scatter(%z, %y, 0, 0)": "f32[3, s0]", "diagonal_scatter(%z, %y)": "f32[3, s0]",
+             "as_strided_scatter(%x, %y, [s0], [1])": "f32[s0]", "put(%x, %i, %x)": "f32[s0]"}
     more = {"t": "f32[s0, 3]", "three4": "f32[3, 4]", "three": "f32[3]", "u": "f32[7, s0]", "a": "f32[2, 3, s0]", "b": "f32[2, 3, s1]", "b3": "f32[2, 3, 3]",
             "q": "f32[1, 2, s0, 8]", "c": "f32[1, 4, 3]", "w1": "f32[s0, 4, 3]", "i": "i64[s1]", "j": "i64[200000]"}
     known = {"x": "f32[s0]", "y": "f32[s1]", "z": "f32[3, s0]", "w": "f32[3, s1]", "v": "f32[s1, 4]", **more}
