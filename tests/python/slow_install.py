@@ -74,6 +74,9 @@ def test_install():
 
     run("cmake", "-S", ".", "-B", "out", f"-DCMAKE_PREFIX_PATH={PREFIX}")
     run("cmake", "--build", "out")
+    static = run("pkg-config", "--static", "--libs-only-l", "cierge_rt", PKG_CONFIG_PATH=f"{PREFIX}/lib/pkgconfig").split()[1:]
+    run("cc", "-O2", "-flto", f"-I{PREFIX}/include", "main.c", PREFIX / "lib/libcierge_rt.a", *static, "-o", "optimised")
+    assert run("./optimised", native) == "0.1.0 4\n"
     for kind in ("runtime", "runtime_static", "compiler"):
         assert run(f"out/with_{kind}", native) == "0.1.0 4\n"
     for kind in ("runtime", "compiler"):  # the plugin is found beside them, LibTorch where it was when it was built
