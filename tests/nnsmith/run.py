@@ -103,7 +103,7 @@ def one(seed, ways, folder):
     try:
         module, inputs = generate(seed)
         with torch.no_grad():
-            want = module(*[x.clone() for x in inputs])
+            want = [y.clone() for y in module(*[x.clone() for x in inputs])]  # a result may be a parameter
             exported = torch.export.export(module, tuple(inputs), strict=False)
     except Exception as e:  # NNSmith's or PyTorch's own
         yield "none", f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}"
