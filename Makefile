@@ -57,7 +57,7 @@ $(B)/%.so: $(B)/%.so.$(VERSION) ;
 # One object, in which no name is global but those of the header.
 $(B)/libcierge_rt.a: $(call obj,$(RT_SRC))
 	$(CC) -r -nostdlib $(if $(LTO),-fno-lto) -o $(@:.a=.o) $^
-	objcopy --wildcard --keep-global-symbol='cierge_*' -R '.gnu.lto_*' $(@:.a=.o)
+	objcopy --wildcard --keep-global-symbol='cierge_*' -R '.gnu.lto_*' -R '.gnu.debuglto_*' $(@:.a=.o)
 	rm -f $@ && ar rcs $@ $(@:.a=.o) && rm $(@:.a=.o)
 # The program needs no library beside it but the plugin: compiler and runtime are in it.
 $(B)/cierge: $(call obj,$(CLI_SRC) $(RT_SRC) $(COMP_SRC) third_party/yyjson/yyjson.c)
