@@ -85,10 +85,9 @@ typedef struct {
 static bool moves_only(const cg_node *n) { return n->op->traits & CG_OP_VIEW; }
 
 static bool is_dear(const cg_node *n) {
-  cg_cost_kind k = cg_cost_kind_of(n);
   bool reads = false;
   for (int i = 0; i < n->nargs && !reads; i++) reads = cg_arg_tensor(&n->arg[i]) != NULL;
-  return reads && k != CG_COST_VIEW && k != CG_COST_POINTWISE && !moves_only(n);
+  return reads && cg_cost_kind_of(n) != CG_COST_POINTWISE && !moves_only(n);
 }
 
 static void add_bytes(cg_value *v, void *u) {

@@ -226,24 +226,25 @@ static cg_value *unfold(inverse *x) {
   }
   cg_type flat = cg_tensor_type(p->dtype, 1, CG_NEW_ARRAY(m->s, const cg_expr *, 1));
   flat.dim[0] = n;
-  cg_arg all[] = {cg_a_value(x->parent), dims_arg(x, &flat)}, back[] = {cg_a_none(), dims_arg(x, p)};
-  cg_value *v = made(x, "aten::reshape", 2, all, &flat);
+  cg_value *v = made(x, "aten::reshape", 2, (cg_arg[]){cg_a_value(x->parent), dims_arg(x, &flat)}, &flat);
   v = made(x, "aten::as_strided_scatter", 5, (cg_arg[]){cg_a_value(v), cg_a_value(x->value), dims_arg(x, t), cg_a_list(m, t->rank, stride),
                                                         cg_a_none()}, &flat); // from where LibTorch has it
-  back[0] = cg_a_value(v);
-  return made(x, "aten::reshape", 2, back, p);
+  return made(x, "aten::reshape", 2, (cg_arg[]){cg_a_value(v), dims_arg(x, p)}, p);
 }
 
-static const struct {
+typedef struct {
   const char *name; // operator, or with its overload
   cg_value *(*f)(inverse *x);
-} inverses[] = {
+  enum { KEPT, CONJUGATED, NEGATED } bits; // what it makes of an element that keeps its dtype
+} view_row;
+
+static const view_row inverses[] = {
     {"aten::view.dtype", unview_dtype}, {"aten::view", reshape}, {"aten::reshape", reshape}, {"aten::_reshape_alias", reshape},
     {"aten::flatten", reshape}, {"aten::unflatten", reshape}, {"aten::view_as", reshape}, {"aten::reshape_as", reshape},
     {"aten::ravel", reshape}, {"aten::squeeze", reshape}, {"aten::unsqueeze", reshape}, {"aten::atleast_1d", reshape},
     {"aten::atleast_2d", reshape}, {"aten::atleast_3d", reshape}, {"aten::transpose", again}, {"aten::swapaxes", again},
-    {"aten::swapdims", again}, {"aten::t", again}, {"aten::numpy_T", again}, {"aten::mT", again}, {"aten::mH", again},
-    {"aten::matrix_H", again}, {"aten::adjoint", again}, {"aten::_conj", again}, {"aten::conj", again}, {"aten::_neg_view", again},
+    {"aten::swapdims", again}, {"aten::t", again}, {"aten::numpy_T", again}, {"aten::mT", again}, {"aten::mH", again, CONJUGATED},
+    {"aten::matrix_H", again, CONJUGATED}, {"aten::adjoint", again, CONJUGATED}, {"aten::_conj", again, CONJUGATED}, {"aten::conj", again, CONJUGATED}, {"aten::_neg_view", again, NEGATED},
     {"aten::permute", unpermute}, {"aten::movedim", unmove}, {"aten::moveaxis", unmove}, {"aten::expand", unexpand},
     {"aten::expand_as", unexpand}, {"aten::broadcast_to", unexpand}, {"aten::broadcast_tensors", unexpand}, {"aten::meshgrid", unexpand},
     {"aten::view_as_real", to_complex}, {"aten::view_as_complex", to_real}, {"aten::real", real_part}, {"aten::imag", imaginary_part},
@@ -253,25 +254,25 @@ static const struct {
     {"aten::unfold", unfold},
 };
 
-cg_value *cg_view_inverse(cg_aliasing *c, const cg_alias *a, cg_value *parent, cg_value *value, const cg_node *by, cg_node *before) {
-  inverse x = {c, a, parent, value, by, before};
-  const cg_schema *s = a->view->schema;
+static const view_row *row_of(const cg_node *view) {
+  const cg_schema *s = view->schema;
   for (size_t i = 0; i < sizeof inverses / sizeof *inverses; i++)
-    if (!strcmp(inverses[i].name, s->key) || !strcmp(inverses[i].name, s->name)) return inverses[i].f(&x);
+    if (!strcmp(inverses[i].name, s->key) || !strcmp(inverses[i].name, s->name)) return &inverses[i];
   return NULL;
+}
+
+cg_value *cg_view_inverse(cg_aliasing *c, const cg_alias *a, cg_value *parent, cg_value *value, const cg_node *by, cg_node *before) {
+  const view_row *row = row_of(a->view);
+  return row ? row->f(&(inverse){c, a, parent, value, by, before}) : NULL;
 }
 
 bool cg_view_overlaps(const cg_alias *a) { return a->view && overlaps(&a->type); }
 
-// Whether the elements of a view are its parent's, bit for bit as far as the dtype is the same: no conjugates, no negatives.
+// Whether the elements of a view are its parent's, bit for bit as far as the dtype is the same.
 static bool keeps_bits(const cg_alias *a) {
-  static const char *const conjugates[] = {"aten::_conj", "aten::conj", "aten::adjoint", "aten::mH", "aten::matrix_H"};
+  const view_row *row = a->view ? row_of(a->view) : NULL;
   const cg_type *p = &a->parent->type;
-  if (!a->view) return true;
-  if (!strcmp(a->view->schema->name, "aten::_neg_view")) return false;
-  for (size_t i = 0; i < sizeof conjugates / sizeof *conjugates; i++)
-    if (!strcmp(a->view->schema->name, conjugates[i])) return p->kind == CG_T_TENSOR && !cg_is_complex(p->dtype);
-  return true;
+  return !row || row->bits == KEPT || (row->bits == CONJUGATED && p->kind == CG_T_TENSOR && !cg_is_complex(p->dtype));
 }
 
 cg_alias *cg_view_base(cg_aliasing *c, const cg_alias *a) {

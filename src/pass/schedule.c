@@ -101,7 +101,7 @@ bool cg_asserts_sizes(const cg_node *n) {
   return cg_node_is_op(n, "aten::_assert_scalar") && n->arg[0].kind == CG_A_INT && !cg_x_has_unbacked(n->arg[0].i);
 }
 
-// Its own unit's, and no smaller than what it reads, which is to cross instead of it.
+// A view that is no smaller than what it reads, which is to cross instead of it.
 static bool may_sink(const cg_node *n) {
   cg_cost_kind kind = cg_cost_kind_of(n);
   const cg_value *x = n->nargs ? cg_arg_tensor(&n->arg[0]) : NULL;
@@ -143,7 +143,8 @@ cg_graph cg_dependences(cg_pipeline *p, cg_fn *f) {
   }
   if (r.glued) close_units(g);
   for (int i = 0; i < g->n; i++) g->slot[i].unit = unit_of(g, i), g->slot[i].sinks = may_sink(g->slot[i].node);
-  for (int i = 0; i < g->n; i++) g->slot[g->slot[i].unit].sinks &= g->slot[i].unit == i;
+  for (int i = 0; i < g->n; i++)
+    if (g->slot[i].unit != i) g->slot[i].sinks = g->slot[g->slot[i].unit].sinks = false;
   for (int i = 0; g->n && i < f->result.n; i++) cg_arg_each_value(&f->result.at[i], stays, g);
   for (int i = 0; g->n && i < f->update.n; i++) stays(f->update.at[i].value, g);
   return r.g;
@@ -229,7 +230,7 @@ static void sink(scheduler *s, int *count, int *order) {
   for (int k = g->n - 1; k >= 0; k--) {
     int i = x->order[k], to = g->n, reader = -1;
     const cg_slot *v = &g->slot[i];
-    for (int j = 0; v->sinks && v->unit == i && j < v->after.n; j++)
+    for (int j = 0; v->sinks && j < v->after.n; j++)
       if (x->batch_of[v->after.at[j]] < to) reader = v->after.at[j], to = x->batch_of[reader];
     if (reader >= 0 && to > x->batch_of[i] && s->on[reader] == s->on[i] && !is_torch(s, queue_of(s, i))) x->batch_of[i] = to, any = true;
   }

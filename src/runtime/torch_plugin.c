@@ -72,30 +72,39 @@ static bool recorded(place *p, const char *plugin) {
   return *line;
 }
 
-static place where(const char *folder) {
-  place p = {"", ""};
+// What somebody said, and who; NULL: nobody did.
+static const char *named(const char *folder, const char **who) {
   const char *env = getenv("CIERGE_LIBTORCH");
+  if (folder && *folder) return *who = "--libtorch", folder;
+  if (env && *env) return *who = "CIERGE_LIBTORCH", env;
+  return NULL;
+}
+
+static bool says_none(const char *folder, cg_failure *f) {
+  const char *who, *name = named(folder, &who);
+  if (!name || strcmp(name, "none")) return false;
+  cg_failed(f, CIERGE_MISSING, "LibTorch is needed, but %s says none", who);
+  return true;
+}
+
+// Where LibTorch lies.
+static bool look(const char *folder, place *p, cg_failure *f) {
+  const char *who, *name = named(folder, &who);
   char plugin[PATH_SIZE], package[PATH_SIZE], file[PATH_SIZE];
-  if (folder && *folder) name_place(&p, folder, "--libtorch");
-  else if (env && *env) name_place(&p, env, "CIERGE_LIBTORCH");
-  else if (plugin_folder(plugin) && !recorded(&p, plugin) && join(package, plugin, "../torch") && find(package, "libtorch_cpu.so", file))
-    name_place(&p, package, "the package beside cierge's"); // both in one environment of Python's
-  return p;
+  *p = (place){"", ""};
+  if (name) name_place(p, name, who);
+  else if (plugin_folder(plugin) && !recorded(p, plugin) && join(package, plugin, "../torch") && find(package, "libtorch_cpu.so", file))
+    name_place(p, package, "the package beside cierge's"); // both in one environment of Python's
+  if (!*p->folder) cg_failed(f, CIERGE_MISSING, "LibTorch is needed and was not found: neither --libtorch nor CIERGE_LIBTORCH is given, no place was recorded at build time, and no package torch lies beside the plugin");
+  else if (!find(p->folder, "libtorch_cpu.so", file))
+    cg_failed(f, CIERGE_MISSING, "LibTorch is needed and was not found: %s is %s, which holds neither lib/libtorch_cpu.so nor libtorch_cpu.so", p->origin, p->folder);
+  else return true;
+  return false;
 }
 
 bool cg_torch_present(const char *folder, cg_failure *f) {
-  place p = where(folder);
-  char path[PATH_SIZE];
-  if (!strcmp(p.folder, "none")) {
-    cg_failed(f, CIERGE_MISSING, "LibTorch is needed, but %s says none", p.origin);
-    return false;
-  }
-  if (already_open()) return true;
-  if (!*p.folder) cg_failed(f, CIERGE_MISSING, "LibTorch is needed and was not found: neither --libtorch nor CIERGE_LIBTORCH is given, no place was recorded at build time, and no package torch lies beside the plugin");
-  else if (!find(p.folder, "libtorch_cpu.so", path))
-    cg_failed(f, CIERGE_MISSING, "LibTorch is needed and was not found: %s is %s, which holds neither lib/libtorch_cpu.so nor libtorch_cpu.so", p.origin, p.folder);
-  else return true;
-  return false;
+  place p;
+  return !says_none(folder, f) && (already_open() || look(folder, &p, f));
 }
 
 static const char *last_error(void) {
@@ -105,8 +114,8 @@ static const char *last_error(void) {
 
 static void *open_libtorch(const char *folder, cg_failure *f) {
   void *h = already_open();
-  if (h || !cg_torch_present(folder, f)) return h;
-  place p = where(folder);
+  place p;
+  if (h || !look(folder, &p, f)) return h;
   static const char *const names[] = {"libc10.so", "libtorch_cpu.so"};
   for (int i = 0; i < 2; i++) {
     char path[PATH_SIZE], absolute[PATH_SIZE];
@@ -163,11 +172,7 @@ static const cierge_torch_api_v1 *open_plugin(void *libtorch, cg_failure *f) {
 }
 
 const cierge_torch_api_v1 *cg_torch_open(const char *folder, cg_failure *f) {
-  place p = where(folder);
-  if (!strcmp(p.folder, "none")) {
-    cg_torch_present(folder, f);
-    return NULL;
-  }
+  if (says_none(folder, f)) return NULL;
   pthread_mutex_lock(&lock);
   if (!opened) {
     void *h = open_libtorch(folder, f);

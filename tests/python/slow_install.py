@@ -1,5 +1,6 @@
 """`make install` as its users use it: pkg-config, CMake, the static library, another folder, LibTorch's place, uninstall."""
 import os
+import re
 import shutil
 import subprocess
 
@@ -7,6 +8,7 @@ import common
 import torch
 
 PREFIX = common.SCRATCH / "prefix"
+VERSION = re.search(r'CIERGE_VERSION "(.*)"', (common.ROOT / "include/cierge/cierge.h").read_text())[1]
 PROGRAM = """
 #include <cierge/cierge.h>
 #include <stdio.h>
@@ -76,17 +78,17 @@ def test_install():
     run("cmake", "--build", "out")
     static = run("pkg-config", "--static", "--libs-only-l", "cierge_rt", PKG_CONFIG_PATH=f"{PREFIX}/lib/pkgconfig").split()[1:]
     run("cc", "-O2", "-flto", f"-I{PREFIX}/include", "main.c", PREFIX / "lib/libcierge_rt.a", *static, "-o", "optimised")
-    assert run("./optimised", native) == "0.1.0 4\n"
+    assert run("./optimised", native) == f"{VERSION} 4\n"
     for kind in ("runtime", "runtime_static", "compiler"):
-        assert run(f"out/with_{kind}", native) == "0.1.0 4\n"
+        assert run(f"out/with_{kind}", native) == f"{VERSION} 4\n"
     for kind in ("runtime", "compiler"):  # the plugin is found beside them, LibTorch where it was when it was built
-        assert run(f"out/with_{kind}", torch_too) == "0.1.0 4\n"
+        assert run(f"out/with_{kind}", torch_too) == f"{VERSION} 4\n"
 
     moved = common.SCRATCH / "moved"  # what is installed may be moved
     shutil.copytree(PREFIX, moved, symlinks=True)
     run("cmake", "-S", ".", "-B", "out2", f"-DCMAKE_PREFIX_PATH={moved}")
     run("cmake", "--build", "out2")
-    assert run("out2/with_runtime", torch_too) == "0.1.0 4\n"
+    assert run("out2/with_runtime", torch_too) == f"{VERSION} 4\n"
 
     install("uninstall", PREFIX=PREFIX)
     assert not [p for p in PREFIX.rglob("*") if not p.is_dir()]
@@ -97,7 +99,7 @@ def test_a_package_says_nothing_of_where_it_was_built():
     install("install", PREFIX="/usr", LIBDIR="/usr/lib/x86_64-linux-gnu", DESTDIR=stage)
     files = [p for p in stage.rglob("*") if p.is_file() and not p.is_symlink()]
     names = {str(p.relative_to(stage)) for p in files}
-    assert {"usr/bin/cierge", "usr/lib/x86_64-linux-gnu/libcierge_rt.so.0.1.0", "usr/lib/cierge/libcierge_torch.so", "usr/include/cierge/dlpack/dlpack.h"} <= names, names
+    assert {"usr/bin/cierge", f"usr/lib/x86_64-linux-gnu/libcierge_rt.so.{VERSION}", "usr/lib/cierge/libcierge_torch.so", "usr/include/cierge/dlpack/dlpack.h"} <= names, names
     for p in files:
         data = p.read_bytes()
         for place in (common.ROOT, stage, torch.__path__[0]):
