@@ -43,6 +43,12 @@ static int wanted(const char *body, int vector_bytes) {
   return calls ? calls + lines / 16 < 3 ? 1 : vector_bytes < 64 ? 2 : 4 : lines >= 32 ? 4 : 1;
 }
 
+bool cg_c_plain_statements(const char *body) {
+  for (size_t n; *body; body += n)
+    if (!(n = statement(body))) return false;
+  return true;
+}
+
 int cg_c_interleave_copies(cg_session *s, const char *body, int vector_bytes) {
   if (strstr(body, "double") || strstr(body, "int64_t") || strstr(body, "int16_t") || strstr(body, "int8_t")) return 1;
   for (const char *line = body; *line;) {
@@ -62,30 +68,41 @@ const char *const *cg_c_copies(cg_kernel *k, cg_map *own, const char *name, int 
   return given;
 }
 
-const char *cg_c_renamed(cg_session *s, const char *body, int copies, const cg_map *own) {
-  cg_str out = cg_str_new(s);
-  for (const char *line = body, *next; *line; line = next) {
-    next = copies > 1 ? line + statement(line) : line + strlen(line);
-    for (int copy = 0; copy < copies; copy++)
-      for (const char *p = line; p < next;) {
-        size_t n = 1;
-        if (in_word(*p))
-          while (in_word(p[n])) n++;
-        const char *const *given = in_word(*p) && !isdigit((unsigned char)*p) ? cg_map_get(own, cg_strndup(s, p, n)) : NULL;
-        if (given) cg_str_add(&out, given[copy]);
-        else cg_str_addn(&out, p, n);
-        p += n;
-      }
+// A copy of the text from begin to end.
+static void renamed(cg_session *s, cg_str *out, const char *begin, const char *end, const cg_map *own, int copy) {
+  for (const char *p = begin; p < end;) {
+    size_t n = 1;
+    if (in_word(*p))
+      while (in_word(p[n])) n++;
+    const char *const *given = in_word(*p) && !isdigit((unsigned char)*p) ? cg_map_get(own, cg_strndup(s, p, n)) : NULL;
+    if (given) cg_str_add(out, given[copy]);
+    else cg_str_addn(out, p, n);
+    p += n;
   }
+}
+
+const char *cg_c_renamed(cg_session *s, const char *body, int copy, const cg_map *own) {
+  cg_str out = cg_str_new(s);
+  renamed(s, &out, body, body + strlen(body), own, copy);
   return cg_str_text(&out);
 }
 
-const char *cg_c_interleave(cg_kernel *k, const char *body, int copies, cg_map *own) {
+void cg_c_copy_defined(cg_kernel *k, const char *body, int copies, cg_map *own) {
   cg_session *s = cg_kernel_session(k);
   for (const char *line = body; *line; line += statement(line)) {
     bool plain;
     const char *name = defined(s, line, statement(line), &plain);
     if (name) cg_c_copies(k, own, name, copies);
   }
-  return cg_c_renamed(s, body, copies, own);
+}
+
+const char *cg_c_interleave(cg_kernel *k, const char *body, int copies, cg_map *own) {
+  cg_session *s = cg_kernel_session(k);
+  cg_str out = cg_str_new(s);
+  cg_c_copy_defined(k, body, copies, own);
+  for (const char *line = body, *next; *line; line = next) {
+    next = line + statement(line);
+    for (int copy = 0; copy < copies; copy++) renamed(s, &out, line, next, own, copy);
+  }
+  return cg_str_text(&out);
 }

@@ -12,7 +12,7 @@
 
 // Declared in one place each, where a kernel's functions begin, or in a block of their own.
 static const char *const fixed[] = {"p", "s", "threads", "detail", "err", "n", "team", "work", "t", "thread", "begin", "end",
-                                    "w", "pieces", "row", "lo", "hi", "j", "x"};
+                                    "w", "pieces", "row", "lo", "hi", "j", "x", "first", "run"};
 
 const char *cg_kernel_local(cg_kernel *k, const char *name) {
   cg_session *s = k->c->s;

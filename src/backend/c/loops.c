@@ -172,7 +172,6 @@ static bool wants_lanes(cg_loops *l) {
   for (int i = 0; i < l->inner.n; i++) inner *= (double)cg_x_hint(l->inner.at[i].extent);
   for (int i = 0; i < l->g->member.n; i++) {
     cg_info *x = l->g->member.at[i];
-    if (x->member == CG_MEMBER_REDUCE && (x->compute->combine == TE_ARGMAX || x->compute->combine == TE_ARGMIN)) return false;
     if (x->element) weigh(&w, x->element);
     else if (x->final) weigh(&w, x->final);
   }
@@ -224,10 +223,10 @@ static const char *product_text(cg_loops *l, const cg_loop *at, int n) {
   return cg_kernel_size(l->k, e);
 }
 
-// The indices of the outer loops from the flat one.
-static void decode(cg_loops *l, cg_str *out, const char *flat) {
+// The indices of the outer loops from the flat one, the last one's too if nothing counts it.
+static void decode(cg_loops *l, cg_str *out, const char *flat, bool last) {
   const char *rest = flat;
-  for (int i = 0; i < l->outer.n; i++) {
+  for (int i = 0; i < l->outer.n - !last; i++) {
     const char *below = product_text(l, l->outer.at + i + 1, l->outer.n - i - 1);
     const char *name = l->outer.at[i].name;
     if (i == l->outer.n - 1) {
@@ -249,12 +248,23 @@ static const char *items(cg_loops *l) {
   return cg_format(l->c->s, "%s * ((%s + %d) / %d)", rows, n, piece - 1, piece);
 }
 
+// Loops over all the rows from begin to end: the last outer index is counted, what stands before it is found once for a run of them.
+static void counted(cg_loops *l, cg_str *out) {
+  const cg_loop *last = &l->outer.at[l->outer.n - 1];
+  const char *n = cg_kernel_size(l->k, last->extent);
+  cg_str_addf(out, "  for (int64_t w = begin, run; w < end; w += run) {\n    const int64_t first = w %% %s;\n", n);
+  cg_str_addf(out, "    run = end - w < %s - first ? end - w : %s - first;\n", n, n);
+  decode(l, out, "w", false);
+  cg_str_addf(out, "    for (int64_t %s = first; %s < first + run; %s++) {\n", last->name, last->name, last->name);
+}
+
 static const char *part_text(cg_loops *l) {
   cg_session *s = l->c->s;
   cg_str b = cg_str_new(s), declared = cg_str_new(s), passed = cg_str_new(s), head = cg_str_new(s);
-  bool loop = !l->direct && l->inner.n + l->outer.n + l->lanes > 0;
-  if (loop) {
-    bool pieces = l->lanes || l->chunked || l->split;
+  bool loop = !l->direct && l->inner.n + l->outer.n + l->lanes > 0, pieces = l->lanes || l->chunked || l->split;
+  const bool count = loop && !pieces && l->outer.n > 1;
+  if (count) counted(l, &head);
+  else if (loop) {
     const char *flat = l->outer.n == 1 && !pieces ? l->outer.at[0].name : "w";
     cg_str_addf(&head, "  for (int64_t %s = begin; %s < end; %s++) {\n", flat, flat, flat);
     if (pieces) {
@@ -266,7 +276,7 @@ static const char *part_text(cg_loops *l) {
       if (l->outer.n) cg_str_addf(&head, "    const int64_t row = w %s;\n", l->tiled ? "% rows" : "/ pieces");
       flat = "row";
     }
-    decode(l, &head, flat);
+    decode(l, &head, flat, true);
   }
   cg_kernel_parameters(l->k, &declared, &passed);
   cg_str_addf(&b, "static void %s_part(%s, int64_t begin, int64_t end", CG_C_NAME, cg_str_text(&declared));
@@ -277,7 +287,8 @@ static const char *part_text(cg_loops *l) {
   for (int i = 0; i < l->k->param.n; i++) cg_str_addf(&b, "  (void)%s;\n", l->k->param.at[i].name);
   cg_str_add(&b, cg_str_text(&l->p.text[0]));
   cg_str_add(&b, cg_str_text(&head));
-  cg_str_add(&b, cg_str_text(&l->out));
+  cg_str_add(&b, count ? cg_c_deeper(s, cg_str_text(&l->out)) : cg_str_text(&l->out));
+  if (count) cg_str_add(&b, "    }\n");
   if (loop) cg_str_add(&b, "  }\n");
   cg_str_add(&b, "}\n");
   return cg_str_text(&b);

@@ -59,6 +59,7 @@ enum { CG_UNROLLED = 16, CG_STACK_ROW = 4096 }; // places that are written out, 
 
 void cg_c_make_loops(cg_loops *l);   // from the group's dims: merged where memory allows
 void cg_c_passes(cg_loops *l);       // fills l->out
+const char *cg_c_deeper(cg_session *s, const char *text); // indented by one more
 // keep.c: what is kept from the pass that computed it first.
 typedef struct {
   te_expr *e;
@@ -76,9 +77,11 @@ void cg_c_cuts_by_row(cg_loops *l, const te_expr *e, const cg_loop *loop, cg_cut
 cg_info *cg_c_full_result(const cg_loops *l, const te_expr *e); // the stored result that e is the value of; NULL: none
 // interleave.c: how many places of a loop are best computed at a time, by the text of its body and the width of vectors; 1: one by one.
 int cg_c_interleave_copies(cg_session *s, const char *body, int vector_bytes);
+bool cg_c_plain_statements(const char *body); // whether it is none but such as copies can be made of
 // A name's copies, x_0, x_1, …, which `own` has from now on.
 const char *const *cg_c_copies(cg_kernel *k, cg_map *own, const char *name, int copies);
-// The body for that many: each has its own of what is in `own`, and of what the body defines.
-const char *cg_c_renamed(cg_session *s, const char *body, int copies, const cg_map *own); // its statements, each once for each copy
+void cg_c_copy_defined(cg_kernel *k, const char *body, int copies, cg_map *own); // names for copies of what the body defines
+const char *cg_c_renamed(cg_session *s, const char *body, int copy, const cg_map *own); // one of the copies
+// The body for that many, statement by statement: each copy has its own of what is in `own`, and of what the body defines.
 const char *cg_c_interleave(cg_kernel *k, const char *body, int copies, cg_map *own);
 #endif

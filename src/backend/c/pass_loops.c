@@ -22,11 +22,12 @@ void cg_pass_declare(cg_pass_loops *q, cg_str *out, int in) {
       cg_str_addf(out, "%s %s[%d] __attribute__((aligned(64)));\n", cg_reduction_type(r), r->acc, CG_LANES);
       cg_indent(out, in);
       cg_str_addf(out, "for (int64_t j = 0; j < %d; j++) %s[j] = %s;\n", CG_LANES, r->acc, cg_reduction_initial(r));
+      if (r->at) cg_indent(out, in), cg_str_addf(out, "%s %s[%d] __attribute__((aligned(64))) = {0};\n", cg_reduction_place_type(r), r->at, CG_LANES);
       continue;
     }
     cg_str_addf(out, "%s %s = %s;\n", cg_reduction_type(r), r->acc, cg_reduction_initial(r));
     if (r->nan) cg_indent(out, in), cg_str_addf(out, "int %s = 0;\n", r->nan);
-    if (r->at) cg_indent(out, in), cg_str_addf(out, "int64_t %s = -1;\n", r->at);
+    if (r->at) cg_indent(out, in), cg_str_addf(out, "int64_t %s = 0;\n", r->at);
   }
 }
 
@@ -207,7 +208,10 @@ static void rows_of_block(cg_pass_loops *q, cg_str *out, int in, const char *lo,
   }
 }
 
-static bool sums(const cg_reduction *r) { return r->x->compute->combine == TE_SUM && !strcmp(cg_reduction_part_type(r), "float"); }
+static bool is_double(const cg_reduction *r) { return !strcmp(cg_reduction_part_type(r), "double"); }
+static bool sums(const cg_reduction *r) {
+  return r->x->compute->combine == TE_SUM && (is_double(r) || !strcmp(cg_reduction_part_type(r), "float"));
+}
 
 // How many places to hold in registers: vectors enough that additions need not wait for each other. What is computed at length gains
 // nothing, and without half precision only long loops that do little else than add.
@@ -215,8 +219,12 @@ int cg_pass_held(const cg_pass_loops *q, const char *body) {
   const cg_loops *l = q->l;
   int lanes = cg_kernel_vector_bytes(l->k) / 4, n = (q->red.n ? 4 : 2) * lanes;
   if (!q->simd || q->unrolled || q->near || q->cuts.n || l->lanes || !l->inner.n || lanes < 8 || !(l->p.row.n || q->red.n) || strlen(body) > HELD_BODY) return 0;
-  for (int i = 0; i < q->red.n; i++)
+  bool wide = false;
+  for (int i = 0; i < q->red.n; i++) {
     if (!sums(&q->red.at[i]) && !q->red.at[i].ordered) return 0;
+    wide |= is_double(&q->red.at[i]);
+  }
+  if (wide) lanes /= 2, n /= 2;
   const int64_t run = cg_x_hint(l->inner.at[l->inner.n - 1].extent);
   int lines = 0;
   for (const char *p = body; (p = strchr(p, '\n')); p++) lines++;
@@ -225,7 +233,7 @@ int cg_pass_held(const cg_pass_loops *q, const char *body) {
   return n;
 }
 
-static const char *deeper(cg_session *s, const char *body) {
+const char *cg_c_deeper(cg_session *s, const char *body) {
   cg_str out = cg_str_new(s);
   for (const char *line = body; *line;) {
     size_t n = strcspn(line, "\n");
@@ -244,7 +252,7 @@ static void in_registers(cg_pass_loops *q, cg_str *out, int in, const char *name
   cg_kernel *k = q->l->k;
   const char *at = cg_kernel_local(k, "at"), *c = q->l->p.row_start ? q->l->p.row_start : cg_kernel_local(k, "c0"), *n = cg_format(s, "%d", q->held);
   cg_map own = {0};
-  body = deeper(s, body);
+  body = cg_c_deeper(s, body);
   for (int i = 0; i < q->red.n; i++) {
     const cg_reduction *r = &q->red.at[i];
     const char *of[] = {r->part, r->ordered ? r->nan : NULL};
@@ -266,7 +274,7 @@ static void in_registers(cg_pass_loops *q, cg_str *out, int in, const char *name
   cg_indent(out, in + 1);
   cg_str_addf(out, "for (int %s = 0; %s < %s; %s++) {\n", at, at, n, at);
   cg_indent(out, in + 2);
-  cg_str_addf(out, "const int64_t %s = %s + %s;\n%s", name, c, at, cg_c_renamed(s, body, 1, &own));
+  cg_str_addf(out, "const int64_t %s = %s + %s;\n%s", name, c, at, cg_c_renamed(s, body, 0, &own));
   cg_indent(out, in + 1);
   cg_str_add(out, "}\n");
   rows_of_block(q, out, in + 1, c, n, q->held, true);
@@ -357,6 +365,42 @@ static bool adds_parts(const cg_pass_loops *q) {
   return any;
 }
 
+enum { ROWS_TOGETHER = 4, TOGETHER_LINES = 6 };
+
+// Rows that lanes put together, some at a time: an accumulator is read and written once for all of them. `from`, the first row, becomes
+// the first of those that are left. What is computed at length, or not in plain statements, stays as it is.
+static void rows_together(cg_pass_loops *q, cg_str *out, int in, const char **from, const char *hi) {
+  cg_loops *l = q->l;
+  cg_session *s = l->c->s;
+  const int n = l->inner.n;
+  cg_str rows = cg_str_new(s), places = cg_str_new(s), all = cg_str_new(s);
+  const char *row = cg_str_text(&l->p.text[1 + n]), *body = cg_str_text(&l->p.text[2 + n]);
+  int lines = 0;
+  for (const char *p = body; (p = strchr(p, '\n')); p++) lines++;
+  for (int i = 0; i < l->p.row.n; i++) lines += l->p.row.at[i].stored ? TOGETHER_LINES : 0;
+  for (int i = 0; i < q->red.n; i++) lines += q->red.at[i].at ? TOGETHER_LINES : 0; // what depends on a comparison twice becomes a branch
+  if (!q->red.n || cg_x_hint(l->inner.at[n - 1].extent) < ROWS_TOGETHER || lines > TOGETHER_LINES || !cg_c_plain_statements(row) || !cg_c_plain_statements(body)) return;
+  cg_map own = {0};
+  const char *c = cg_kernel_local(l->k, "c0"), *const *place = cg_c_copies(l->k, &own, l->inner.at[n - 1].name, ROWS_TOGETHER);
+  for (int i = 0; i < l->p.row.n; i++) cg_c_copies(l->k, &own, l->p.row.at[i].name, ROWS_TOGETHER);
+  cg_str_add(&rows, row);
+  rows_of_block(q, &rows, in + 1, "lo", "hi - lo", CG_LANES, false);
+  cg_indent(&places, in + 1);
+  cg_str_add(&places, "const int64_t ");
+  for (int i = 0; i < ROWS_TOGETHER; i++) cg_str_addf(&places, i ? ", %s = %s + %d" : "%s = %s", place[i], c, i);
+  cg_indent(out, in);
+  cg_str_addf(out, "int64_t %s = %s;\n", c, *from);
+  cg_indent(out, in);
+  cg_str_addf(out, "for (; %s + %d <= %s; %s += %d) {\n%s;\n", c, ROWS_TOGETHER, hi, c, ROWS_TOGETHER, cg_str_text(&places));
+  cg_str_add(out, cg_c_interleave(l->k, cg_str_text(&rows), ROWS_TOGETHER, &own));
+  cg_c_copy_defined(l->k, body, ROWS_TOGETHER, &own);
+  for (int i = 0; i < ROWS_TOGETHER; i++) cg_str_add(&all, cg_c_renamed(s, body, i, &own)); // one after the other, as they go into an accumulator
+  innermost(q, out, in + 1, "j", "lo", "hi", cg_str_text(&all), 1, NULL);
+  cg_indent(out, in);
+  cg_str_add(out, "}\n");
+  *from = c;
+}
+
 // The loops around what was printed.
 void cg_pass_write(cg_pass_loops *q, cg_str *out, int in) {
   cg_loops *l = q->l;
@@ -374,6 +418,7 @@ void cg_pass_write(cg_pass_loops *q, cg_str *out, int in) {
         parts(q, out, in, true);
         lo = c, hi = to;
       }
+      if (l->lanes && i == n - 1) rows_together(q, out, in, &lo, hi);
       cg_indent(out, in++);
       cg_str_addf(out, "for (int64_t %s = %s; %s < %s; %s++) {\n%s", name, lo, name, hi, name, body);
       closing++;

@@ -70,7 +70,7 @@ static void add_reduction(cg_pass_loops *q, cg_info *x) {
     const cg_expr *n = q->l->inner.at[q->l->inner.n - 1].extent;
     if (!q->l->lanes && !(cg_x_is_int(n) && n->value <= CG_SUM_BLOCK)) q->blocked = true;
   }
-  if (cg_finds_place(k->combine)) q->simd = false;
+  if (cg_finds_place(k->combine) && !q->l->lanes) q->simd = false;
   CG_PUSH(s, &q->red, r);
 }
 
@@ -105,8 +105,14 @@ static void update(cg_pass_loops *q, const cg_reduction *r) {
   case TE_ARGMIN: {
     const char *at = cg_print_expr(p, te_flat(l->c->t, k->nreduce, k->extent, r->x->ridx));
     const char *op = k->combine == TE_ARGMAX ? ">" : "<";
-    const char *better = r->is_float ? cg_format(l->c->s, "%s %s %s || (%s != %s && %s == %s)", x, op, a, x, x, a, a) : cg_format(l->c->s, "%s %s %s", x, op, a);
-    cg_print_line(p, d, "if (%s < 0 || %s) {", r->at, better);
+    if (l->lanes) {
+      const char *is = cg_kernel_local(l->k, "better"), *nan = r->is_float ? cg_format(l->c->s, " | ((%s != %s) & (%s%s == %s%s))", x, x, a, in, a, in) : "";
+      cg_print_line(p, d, "const bool %s = (%s %s %s%s)%s;", is, x, op, a, in, nan);
+      cg_print_line(p, d, "%s%s = %s ? %s : %s%s;", a, in, is, x, a, in);
+      cg_print_line(p, d, "%s%s = %s ? (%s)(%s) : %s%s;", r->at, in, is, cg_reduction_place_type(r), cg_c_bare(l->c->s, at), r->at, in);
+      return;
+    }
+    cg_print_line(p, d, "if (%s %s %s%s) {", x, op, a, r->is_float ? cg_format(l->c->s, " || (%s != %s && %s == %s)", x, x, a, a) : "");
     cg_print_line(p, d, "  %s = %s;", a, x);
     cg_print_line(p, d, "  %s = %s;", r->at, at);
     cg_print_line(p, d, "}");
@@ -159,7 +165,7 @@ static void complete(cg_loops *l, const cg_reduction *r) {
   bool place = cg_finds_place(k->combine);
   te_expr *acc = te_accumulator(l->c->t, r->x->value, place ? CG_I64 : k->accumulate);
   const char *name = r->acc;
-  if (place) name = r->at;
+  if (place) name = cg_format(s, "%s%s", r->at, lane(l));
   else if (r->wide) name = cg_format(s, "(float)%s%s", r->acc, lane(l));
   else if (r->is_float && k->combine >= TE_AMAX && k->combine <= TE_AMIN && !l->lanes)
     name = cg_reduction_extreme(s, r);

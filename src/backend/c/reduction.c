@@ -42,6 +42,15 @@ const char *cg_reduction_part_type(const cg_reduction *r) {
   return r->wide ? "float" : cg_reduction_type(r);
 }
 
+const char *cg_reduction_place_type(const cg_reduction *r) {
+  int64_t n = 1;
+  for (int i = 0; i < r->x->compute->nreduce; i++) {
+    const cg_expr *e = r->x->compute->extent[i];
+    if (!cg_x_is_int(e) || __builtin_mul_overflow(n, e->value, &n)) return "int64_t";
+  }
+  return n <= INT32_MAX ? "int32_t" : "int64_t";
+}
+
 const char *cg_reduction_extreme(cg_session *s, const cg_reduction *r) {
   if (r->ordered) return cg_format(s, "%s ? NAN : cg_unorder(%s)", r->nan, r->acc);
   return cg_format(s, "%s ? %s : %s", r->nan, r->x->compute->accumulate == CG_F64 ? "(double)NAN" : "NAN", r->acc);

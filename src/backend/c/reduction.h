@@ -16,6 +16,7 @@ bool cg_finds_place(te_combine c);                       // argmax, argmin
 const char *cg_reduction_initial(const cg_reduction *r); // what the accumulator starts with, as C text
 const char *cg_reduction_type(const cg_reduction *r);    // C types: of the accumulator,
 const char *cg_reduction_part_type(const cg_reduction *r); // and of a part
+const char *cg_reduction_place_type(const cg_reduction *r); // of places in lanes: as wide as they need
 const char *cg_reduction_extreme(cg_session *s, const cg_reduction *r); // the maximum or minimum that the accumulator stands for
 // Few rows: the type that a piece is stored as, and the loop over one row of the pieces in `from` that leaves the total in the accumulator.
 cg_dtype cg_reduction_piece_type(const cg_reduction *r);
