@@ -81,7 +81,7 @@ enum { TYPES = sizeof types / sizeof *types };
 
 // Of the C library, by their names for double.
 static const char *const library[] = {"cbrt", "ceil", "copysign", "fabs", "floor", "fmax", "fmin", "fmod", "ldexp", "lgamma", "nearbyint", "nextafter",
-  "pow", "round", "sqrt", "tgamma", "trunc", NULL};
+  "round", "sqrt", "tgamma", "trunc", NULL};
 
 bool cg_prelude_library(const char *name) {
   for (int i = 0; library[i]; i++)
