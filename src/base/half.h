@@ -30,6 +30,13 @@ static inline uint16_t cg_f16_of_float(float x) {
   return (uint16_t)(r | (u >> 16 & 0x8000));
 }
 
+static inline float cg_float_of_bf16(uint16_t h) {
+  uint32_t bits = (uint32_t)h << 16;
+  float f;
+  memcpy(&f, &bits, 4);
+  return f;
+}
+
 static inline uint16_t cg_bf16_of_float(float x) {
   uint32_t u;
   memcpy(&u, &x, 4);

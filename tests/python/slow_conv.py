@@ -204,6 +204,14 @@ def test_precisions():
             check_half(Half(net, dtype), x, str(dtype)[6:])
 
 
+def test_depths_of_halves():
+    """Weights of half precision are made wide piece by piece: several taps, parts of one, for many pixels; for few, in each tile."""
+    torch.manual_seed(17)
+    layers = [nn.Conv2d(300, 20, 2), nn.Conv2d(300, 9, 1), nn.Conv2d(300, 25, 3, groups=5, padding=2), nn.ConvTranspose2d(300, 12, 2, 2), nn.Conv2d(300, 16, 9, 1, 4, groups=4)]
+    for dtype, shape in (torch.bfloat16, (1, 300, 5, 7)), (torch.float16, (2, 300, 3, 4)):
+        check_half(Half(Alone(layers), dtype), torch.randn(shape), "depths")
+
+
 def test_winograd():
     """The error against float64 is at most four times PyTorch's."""
     torch.manual_seed(10)

@@ -47,6 +47,35 @@ def test_layers():
             compare(model, (x, *state), f"rnn{k}_{f}_state", options=("--target", "x86-64-v3") if f else ())
 
 
+class Half(nn.Module):
+    def __init__(self, layer, dtype):
+        super().__init__()
+        self.layer, self.dtype = layer.to(dtype), dtype
+
+    def forward(self, x, *state):
+        state = [s.to(self.dtype) for s in state]
+        return [y.float() for y in flat(self.layer(x.to(self.dtype), tuple(state) if len(state) == 2 else state[0]))]
+
+
+def test_halves():
+    """Weights stay 16 bits wide; as exact as PyTorch, which rounds every gate, or as PyTorch has it."""
+    torch.manual_seed(5)
+    layers, both, first, bias, hidden, width, steps, batch = FORMS[1]
+    for k, (kind, more) in enumerate(LAYERS):
+        for dtype, target in (torch.bfloat16, common.TARGETS[k % 2]), (torch.float16, common.TARGETS[-1]):
+            model = Half(kind(width, hidden, layers, bias=bias, batch_first=first, bidirectional=both, **more), dtype).eval()
+            x = torch.randn(batch, steps, width), *(torch.randn(layers * 2, batch, hidden) for _ in range(2 if kind is nn.LSTM else 1))
+            path = common.export(model, x, f"half{k}")
+            artifact, _ = common.compile(path, "--require-native", "--target", target, env={"CIERGE_LIBTORCH": "none"})
+            assert f"weights {'bf16' if dtype == torch.bfloat16 else 'f16'}" in common.cli("inspect", artifact, check=0).stdout
+            got = common.run_native(artifact, **{f"input_{i}": t.numpy() for i, t in enumerate(x)})
+            with torch.no_grad():
+                want, exact = model(*x), flat(model.layer.double()(x[0].to(dtype).double(), tuple(s.to(dtype).double() for s in x[1:]) if len(x) == 3 else x[1].to(dtype).double()))
+            for i, w in enumerate(want):
+                error, eager = ((torch.as_tensor(y) - exact[i]).abs().max() for y in (got[f"output_{i}"], w))
+                assert error <= eager or common.close(torch.as_tensor(got[f"output_{i}"]).to(dtype), w.to(dtype)) is None, f"{kind.__name__} {dtype} output {i}: {error} from exact, PyTorch {eager}"
+
+
 def test_double_and_open_batch():
     torch.manual_seed(1)
     model = Layer(nn.LSTM(8, 16, 2, batch_first=True, bidirectional=True)).double().eval()

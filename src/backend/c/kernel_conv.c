@@ -125,6 +125,7 @@ static void emit(cg_kernel *k, const cg_node *n) {
   w.tile = cg_tile_get(k, n->result[0]->type.dtype);
   w.x = cg_kernel_read(k, cg_arg_tensor(cg_node_arg(n, "input")));
   w.w = cg_kernel_peek(k, cg_arg_tensor(cg_node_arg(n, "weight")));
+  if (cg_conv_weight_constant(&w)) w.tile = cg_tile_keep(&w.tile, w.w.dtype);
   cg_value *bias = cg_arg_tensor(cg_node_arg(n, "bias"));
   w.has_bias = bias != NULL;
   if (bias) w.bias = cg_kernel_read(k, bias);
@@ -132,6 +133,7 @@ static void emit(cg_kernel *k, const cg_node *n) {
   for (int d = 0; d < w.ns + 1 + w.batched; d++) w.index[d] = cg_format(w.s, "i%d", d);
   w.to_last = cg_kernel_channels_last(k);
   if (w.to_last) cg_kernel_note(k, "channels innermost");
+  if (w.tile.kept != w.tile.dtype) cg_kernel_note(k, cg_format(w.s, "weights %s", cg_dtypes[w.tile.kept].text));
   const cg_type *t = &n->result[0]->type;
   for (int d = 0; d < t->rank; d++)
     if (cg_x_is(t->dim[d], 0)) return; // nothing to compute

@@ -10,7 +10,7 @@ typedef struct {
   cg_session *s;
   cg_module *m;
   const cg_node *n;
-  cg_tile tile;
+  cg_tile tile;                                                              // as it keeps the weight
   cg_kernel_input x, w, bias;
   bool has_bias, transposed, batched, depthwise;
   int ns;                                                                    // spatial dimensions
@@ -65,7 +65,9 @@ typedef struct {
 } cg_conv_phases;
 
 cg_conv_phases cg_conv_phases_of(const cg_conv *w);
-// The weight as packed panels for the tile: (group, phase, panel, tap, ic, nr); C name of the pointer. Packed now where it is constant.
+bool cg_conv_weight_constant(const cg_conv *w); // known now, its strides too
+// The weight as packed panels for the tile: (group, phase, panel, tap, ic, nr); C name of the pointer to elements of tile.kept. Packed now
+// where it is constant.
 const char *cg_conv_pack(cg_conv *w, const cg_conv_phases *p, cg_str *o);
 // The same as (tap, channel).
 const char *cg_conv_pack_depthwise(cg_conv *w, cg_str *o);

@@ -249,9 +249,10 @@ void cg_conv_depthwise(cg_conv *w, cg_str *o) {
   emit_gather(&b, o);
   cg_str_addf(o,
               "      for (int64_t %s = group * %lld; %s < (group + 1) * %lld; %s++) {\n"
-              "        for (int64_t t = 0; t < %lld; t++) f[t] = %s[t * %lld + %s];\n"
+              "        for (int64_t t = 0; t < %lld; t++) f[t] = %s;\n"
               "        for (int64_t line = 0; line < height; line++) {\n",
-              w->index[w->batched], (long long)w->oc, w->index[w->batched], (long long)w->oc, w->index[w->batched], (long long)w->taps, weight, rows, w->index[w->batched]);
+              w->index[w->batched], (long long)w->oc, w->index[w->batched], (long long)w->oc, w->index[w->batched], (long long)w->taps,
+              cg_kernel_load(w->k, w->tile.kept, weight, cg_format(w->s, "t * %lld + %s", rows, w->index[w->batched])));
   if (last) cg_str_addf(o, "          const int64_t %s = top + line;\n", w->index[first + last - 1]);
   cg_str_addf(o,
               "          const %s *from = gathered + line * %lld;\n"

@@ -282,14 +282,14 @@ static void emit_panels(product *q, cg_str *o) {
               "      for (int64_t panel = panels * part / parts; panel < panels * (part + 1) / parts; panel++) {\n"
               "        const int64_t first = panel * NR, width = %lld - first < NR ? %lld - first : NR, c0 = group * %lld + first;\n"
               "        const %s *b = weight + first * taps * %lld;\n",
-              (long long)w->oc, (long long)w->oc, (long long)w->oc, w->tile.ctype, (long long)q->run);
+              (long long)w->oc, (long long)w->oc, (long long)w->oc, cg_kernel_ctype(w->tile.kept), (long long)q->run);
   if (chunks) {
     cg_str_addf(o, "        for (int64_t t0 = t_lo, t1; t0 < t_hi || t0 == t_lo; t0 += %d) {\n          t1 = t_hi < t0 + %d ? t_hi : t0 + %d;\n", CHUNK, CHUNK, CHUNK);
     emit_pointers(q, o, 10);
-    cg_str_addf(o, "          %s(count, t1 - t0, %lld, px, %d, b + t0 * %lld * %s, c, NR, t0 > t_lo);\n        }\n", stream.call, (long long)q->run, q->pixels, (long long)q->run,
+    cg_str_addf(o, "          %s(count, t1 - t0, %lld, px, %d, 0, b + t0 * %lld * %s, c, NR, t0 > t_lo);\n        }\n", stream.call, (long long)q->run, q->pixels, (long long)q->run,
                 stream.packed);
   } else if (q->columns) cg_str_addf(o, "        %s(count, %lld, columns, %lld, b, c, NR, 0);\n", stream.call, (long long)(q->most * q->run), (long long)(q->most * q->run));
-  else cg_str_addf(o, "        %s(count, t1 - t0, %lld, px, %d, b + t0 * %lld * %s, c, NR, 0);\n", stream.call, (long long)q->run, q->pixels, (long long)q->run, stream.packed);
+  else cg_str_addf(o, "        %s(count, t1 - t0, %lld, px, %d, 0, b + t0 * %lld * %s, c, NR, 0);\n", stream.call, (long long)q->run, q->pixels, (long long)q->run, stream.packed);
   if (!w->to_last) emit_planes(q, o, 8);
   else if (w->oc % nr == 0) emit_rows(q, o, 8, "NR");
   else if (w->oc < nr) emit_rows(q, o, 8, number(q, w->oc));
@@ -306,7 +306,7 @@ static void emit_panels(product *q, cg_str *o) {
 // In how many parts the panels go: one part's weights stay in the second-level cache while all pixels pass, and there is work for threads.
 static int64_t parts_of(product *q) {
   cg_conv *w = q->w;
-  int64_t panels = (w->oc + w->tile.nr - 1) / w->tile.nr, bytes = w->oc * w->ic * w->taps / q->p.count * cg_dtypes[w->tile.dtype].size;
+  int64_t panels = (w->oc + w->tile.nr - 1) / w->tile.nr, bytes = w->oc * w->ic * w->taps / q->p.count * cg_dtypes[w->tile.kept].size;
   int64_t parts = (bytes + SHARE - 1) / SHARE, units = w->groups * q->p.count;
   int64_t pixels = 1;
   for (int d = 0; d < w->ns; d++) pixels *= cg_x_hint(w->out[d]);
@@ -369,8 +369,8 @@ void cg_conv_product_kernel(cg_conv *w, cg_str *o) {
   cg_str_addf(o,
               ", p0 = block * pixels / blocks, count = (block + 1) * pixels / blocks - p0;\n"
               "      if (!count) continue;\n"
-              "      const %s *x = %s + sample * (%s) + group * %lld, *weight = %s + group * %lld%s;\n",
-              T, q.x, q.sample, (long long)w->ic, weight, (long long)each, phases ? " + phase_weight[phase]" : "");
+              "      const %s *x = %s + sample * (%s) + group * %lld;\n      const %s *weight = %s + group * %lld%s;\n",
+              T, q.x, q.sample, (long long)w->ic, cg_kernel_ctype(w->tile.kept), weight, (long long)each, phases ? " + phase_weight[phase]" : "");
   emit_positions(&q, o);
   emit_panels(&q, o);
   cg_tile_units_end(o);

@@ -46,7 +46,7 @@ cg_conv_phases cg_conv_phases_of(const cg_conv *w) {
 // Strides of the weight in elements as (output channel of the group, group, input channel, each spatial dimension).
 static void dims_of(const cg_conv *w, int *oc_dim, int *ic_dim) { *oc_dim = w->transposed, *ic_dim = !w->transposed; }
 
-static bool constant(const cg_conv *w) {
+bool cg_conv_weight_constant(const cg_conv *w) {
   for (int d = 0; d < w->w.rank; d++)
     if (!cg_x_is_int(w->w.stride[d])) return false;
   return w->w.constant != NULL;
@@ -62,7 +62,8 @@ static int64_t place(const cg_conv *w, int64_t g, int64_t oc, int64_t ic, int64_
 }
 
 static const char *keep(cg_conv *w, const char *suffix, void *data, int64_t n) {
-  return cg_kernel_constant(w->k, cg_format(w->s, "%s_%s", w->w.constant->name, suffix), w->tile.dtype, 1, (int64_t[]){n}, data, (size_t)n * cg_dtypes[w->tile.dtype].size);
+  cg_dtype kept = w->tile.kept;
+  return cg_kernel_constant(w->k, cg_format(w->s, "%s_%s", w->w.constant->name, suffix), kept, 1, (int64_t[]){n}, data, (size_t)n * cg_dtypes[kept].size);
 }
 
 // The same for weights that are known by running only, in C: that of a tap, and the rest.
@@ -85,7 +86,7 @@ static const char *channels_text(cg_conv *w, const char *g, const char *oc, cons
 }
 
 static const char *pack_now(cg_conv *w, const cg_conv_phases *p) {
-  size_t es = cg_dtypes[w->tile.dtype].size, ws = cg_dtypes[w->w.dtype].size;
+  size_t es = cg_dtypes[w->tile.kept].size, ws = cg_dtypes[w->w.dtype].size;
   int64_t idx[CG_MAX_RANK] = {0}, nr = w->tile.nr, n = 0;
   for (int64_t f = 0; f < p->count; f++) n += w->groups * cg_tile_packed(&w->tile, p->phase[f].taps * w->ic, w->oc);
   const char *src = n ? cg_kernel_constant_at(&w->w, idx) : NULL;
@@ -153,12 +154,12 @@ static const char *pack_later(cg_conv *w, const cg_conv_phases *p, cg_str *o) {
   return to;
 }
 
-const char *cg_conv_pack(cg_conv *w, const cg_conv_phases *p, cg_str *o) { return constant(w) ? pack_now(w, p) : pack_later(w, p, o); }
+const char *cg_conv_pack(cg_conv *w, const cg_conv_phases *p, cg_str *o) { return cg_conv_weight_constant(w) ? pack_now(w, p) : pack_later(w, p, o); }
 
 const char *cg_conv_pack_depthwise(cg_conv *w, cg_str *o) {
   int64_t rows = w->groups * w->oc, n = rows * w->taps;
-  if (constant(w)) {
-    size_t es = cg_dtypes[w->tile.dtype].size, ws = cg_dtypes[w->w.dtype].size;
+  if (cg_conv_weight_constant(w)) {
+    size_t es = cg_dtypes[w->tile.kept].size, ws = cg_dtypes[w->w.dtype].size;
     int64_t idx[CG_MAX_RANK] = {0};
     const char *src = n ? cg_kernel_constant_at(&w->w, idx) : NULL;
     char *data = cg_alloc(w->s, (size_t)n * es + 1);

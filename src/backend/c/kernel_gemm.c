@@ -7,6 +7,11 @@
 
 #include "base/half.h"
 
+enum {
+  MANY = 16, // rows for which half precision is made wide once, not in each tile; up to so many, memory is what is waited for
+  PIECE = 128, ROOM = 16 << 10 // at least so many rows of B at a time, and more within so many bytes: they stay in the first cache
+};
+
 bool cg_tile_takes(cg_dtype t) {
   switch (t) {
   case CG_F16: case CG_BF16: case CG_F32: case CG_F64: case CG_U8: case CG_I8: case CG_I16: case CG_I32: case CG_I64: return true;
@@ -30,12 +35,28 @@ const cg_vector *cg_tile_vector(const cg_tile *t) {
   return &vectors[bytes == 64 ? 2 : bytes == 32][t->dtype == CG_F64];
 }
 
+// Vectors of B's elements: panels may be kept in half precision. (As intrinsics: gcc makes a mess of __builtin_convertvector.)
+static const char *load_of(cg_kernel *k, const cg_tile *t) {
+  if (t->kept == t->dtype) return cg_tile_vector(t)->load;
+  static const struct { const char *mm, *bits, *half; } spelt[] = {
+    {"_mm", "si128", "_mm_loadu_si64"}, {"_mm256", "si256", "_mm_loadu_si128"}, {"_mm512", "si512", "_mm256_loadu_si256"}};
+  int bytes = t->lanes * cg_dtypes[t->dtype].size, i = bytes / 32;
+  const char *name = cg_format(cg_kernel_session(k), "load_%s", cg_dtypes[t->kept].text), *mm = spelt[i].mm;
+  cg_str *o = cg_kernel_shared(k, name);
+  if (!o) return name;
+  cg_str_addf(o, "static inline %s %s(const uint16_t *p) { return ", cg_tile_vector(t)->type, name);
+  if (t->kept == CG_F16) cg_str_addf(o, "%s_cvtph_ps(%s((const void *)p)); }\n", mm, spelt[i].half);
+  else cg_str_addf(o, "%s_cast%s_ps(%s_slli_epi32(%s_cvtepu16_epi32(%s((const void *)p)), 16)); }\n", mm, spelt[i].bits, mm, mm, spelt[i].half);
+  return name;
+}
+
 // One step of the depth: row i + set of B, column i + set of A, into accumulators c<set>_<row>_<vector>.
-// at: A's rows are where the pointers p<row> say; otherwise they lie lda apart. packed: B's rows follow each other; otherwise they lie ldb apart.
-static void emit_step(cg_str *o, const cg_tile *t, int rows, int nv, int set, bool at, bool packed) {
+// at: A's rows are where the pointers p<row> say; otherwise they lie lda apart.
+// packed: B's rows follow each other and are loaded by this function; otherwise (NULL) they lie ldb apart.
+static void emit_step(cg_str *o, const cg_tile *t, int rows, int nv, int set, bool at, const char *packed) {
   const cg_vector *v = cg_tile_vector(t);
   for (int j = 0; j < nv; j++) {
-    if (packed) cg_str_addf(o, "    b%d = %s(b + %d);\n", j, v->load, (set * nv + j) * t->lanes);
+    if (packed) cg_str_addf(o, "    b%d = %s(b + %d);\n", j, packed, (set * nv + j) * t->lanes);
     else cg_str_addf(o, "    b%d = %s(b + %d * ldb + %d);\n", j, v->load, set, j * t->lanes);
   }
   for (int r = 0; r < rows; r++) {
@@ -93,11 +114,11 @@ static void emit_tile_rows(cg_str *o, const cg_tile *t, int rows, int nv) {
   emit_accumulators(o, t, rows, nv, sets);
   cg_str_add(o, "  int64_t i = 0;\n");
   cg_str_addf(o, "  for (; i + %d < k; i += %d, b += %d * ldb) {\n", sets - 1, sets, sets);
-  for (int u = 0; u < sets; u++) emit_step(o, t, rows, nv, u, false, false);
+  for (int u = 0; u < sets; u++) emit_step(o, t, rows, nv, u, false, NULL);
   cg_str_add(o, "  }\n");
   if (sets > 1) {
     cg_str_add(o, "  for (; i < k; i++, b += ldb) {\n");
-    emit_step(o, t, rows, nv, 0, false, false);
+    emit_step(o, t, rows, nv, 0, false, NULL);
     cg_str_add(o, "  }\n");
   }
   emit_sums(o, t, rows, nv, sets);
@@ -105,22 +126,24 @@ static void emit_tile_rows(cg_str *o, const cg_tile *t, int rows, int nv) {
 
 // at_T_RxC: B packed, over several runs of the depth, each of which begins where a pointer for each row says; meanwhile what comes
 // after B is fetched from `ahead` on.
-static void emit_tile_at(cg_str *o, const cg_tile *t, int rows, int nv) {
-  int sets = sets_of(t, rows, nv), line = 64 / cg_dtypes[t->dtype].size;
-  cg_str_addf(o, "static void at_%s_%dx%d(int64_t runs, int64_t n, const %s *const *at, int64_t ld, const %s *b, const %s *ahead, %s *c, int64_t ldc, int add) {\n", t->name,
-              rows, nv * t->lanes, t->ctype, t->ctype, t->ctype, t->ctype);
+static void emit_tile_at(cg_kernel *k, cg_str *o, const cg_tile *t, int rows, int nv) {
+  int sets = sets_of(t, rows, nv), line = 64 / cg_dtypes[t->kept].size;
+  const char *load = load_of(k, t), *B = cg_kernel_ctype(t->kept);
+  cg_str_addf(o,
+              "static void at_%s_%dx%d(int64_t runs, int64_t n, const %s *const *at, int64_t ld, int64_t from, const %s *b, const %s *ahead, %s *c, int64_t ldc, int add) {\n",
+              cg_dtypes[t->kept].text, rows, nv * t->lanes, t->ctype, B, B, t->ctype);
   emit_accumulators(o, t, rows, nv, sets);
   cg_str_add(o, "  for (; runs > 0; runs--, at += ld) {\n    int64_t i = 0;\n");
-  for (int r = 0; r < rows; r++) cg_str_addf(o, "    const %s *p%d = at[%d];\n", t->ctype, r, r);
+  for (int r = 0; r < rows; r++) cg_str_addf(o, "    const %s *p%d = at[%d] + from;\n", t->ctype, r, r);
   cg_str_addf(o, "    for (; i + %d < n; i += %d, b += %d, ahead += %d) {\n", sets - 1, sets, sets * nv * t->lanes, sets * line);
   for (int u = 0; u < sets; u++) {
     cg_str_addf(o, "    __builtin_prefetch(ahead + %d, 0, 2);\n", u * line);
-    emit_step(o, t, rows, nv, u, true, true);
+    emit_step(o, t, rows, nv, u, true, load);
   }
   cg_str_add(o, "    }\n");
   if (sets > 1) {
     cg_str_addf(o, "    for (; i < n; i++, b += %d) {\n", nv * t->lanes);
-    emit_step(o, t, rows, nv, 0, true, true);
+    emit_step(o, t, rows, nv, 0, true, load);
     cg_str_add(o, "    }\n");
   }
   cg_str_add(o, "  }\n");
@@ -128,21 +151,22 @@ static void emit_tile_at(cg_str *o, const cg_tile *t, int rows, int nv) {
 }
 
 // ahead_T_RxC: with B packed; meanwhile what comes after it is fetched from `ahead` on.
-static void emit_tile_ahead(cg_str *o, const cg_tile *t, int rows, int nv) {
-  int sets = sets_of(t, rows, nv), line = 64 / cg_dtypes[t->dtype].size;
-  cg_str_addf(o, "static void ahead_%s_%dx%d(int64_t k, const %s *a, int64_t lda, const %s *b, const %s *ahead, %s *c, int64_t ldc, int add) {\n", t->name, rows,
-              nv * t->lanes, t->ctype, t->ctype, t->ctype, t->ctype);
+static void emit_tile_ahead(cg_kernel *k, cg_str *o, const cg_tile *t, int rows, int nv) {
+  int sets = sets_of(t, rows, nv), line = 64 / cg_dtypes[t->kept].size;
+  const char *load = load_of(k, t), *B = cg_kernel_ctype(t->kept);
+  cg_str_addf(o, "static void ahead_%s_%dx%d(int64_t k, const %s *a, int64_t lda, const %s *b, const %s *ahead, %s *c, int64_t ldc, int add) {\n",
+              cg_dtypes[t->kept].text, rows, nv * t->lanes, t->ctype, B, B, t->ctype);
   for (int g = 0; g < rows; g += 3) cg_str_addf(o, "  const %s *a%d = a + %d * lda;\n", t->ctype, g, g);
   emit_accumulators(o, t, rows, nv, sets);
   cg_str_addf(o, "  int64_t i = 0;\n  for (; i + %d < k; i += %d, b += %d, ahead += %d) {\n", sets - 1, sets, sets * nv * t->lanes, sets * line);
   for (int u = 0; u < sets; u++) {
     cg_str_addf(o, "    __builtin_prefetch(ahead + %d, 0, 2);\n", u * line);
-    emit_step(o, t, rows, nv, u, false, true);
+    emit_step(o, t, rows, nv, u, false, load);
   }
   cg_str_add(o, "  }\n");
   if (sets > 1) {
     cg_str_addf(o, "  for (; i < k; i++, b += %d) {\n", nv * t->lanes);
-    emit_step(o, t, rows, nv, 0, false, true);
+    emit_step(o, t, rows, nv, 0, false, load);
     cg_str_add(o, "  }\n");
   }
   emit_sums(o, t, rows, nv, sets);
@@ -154,20 +178,64 @@ static int most_rows(const cg_tile *t, int nv) {
   return most < 12 ? most : 12;
 }
 
+// to[n] = from[n] in what is computed in; n a multiple of the vector's lanes.
+static const char *emit_wide(cg_kernel *k, const cg_tile *t) {
+  const char *name = cg_format(cg_kernel_session(k), "wide_%s", cg_dtypes[t->kept].text), *load = load_of(k, t);
+  cg_str *o = cg_kernel_shared(k, name);
+  if (o)
+    cg_str_addf(o, "static inline void %s(int64_t n, const uint16_t *from, %s *to) {\n  for (int64_t i = 0; i < n; i += %d) %s(to + i, %s(from + i));\n}\n", name, t->ctype,
+                t->lanes, cg_tile_vector(t)->store, load);
+  return name;
+}
+
+// For many rows a piece of B is made wide once.
+static void emit_pieces(cg_str *o, const cg_tile *t, int width, bool at, const char *wide, const char *function) {
+  int most = ROOM / (width * cg_dtypes[t->dtype].size), piece = most > PIECE ? most : PIECE;
+  cg_str_addf(o, "  if (rows > %d) {\n    %s wide[%d * %d] __attribute__((aligned(64)));\n    int64_t i = 0, m;\n", MANY, t->ctype, piece, width);
+  if (at)
+    cg_str_addf(o,
+                "    const int64_t some = n <= %d ? %d / (n ? n : 1) : 1; // runs of a piece, if not a part of one\n"
+                "    int64_t run = 0, r;\n"
+                "    do {\n"
+                "      m = n - i < %d ? n - i : %d, r = runs - run < some ? runs - run : some;\n"
+                "      %s(r * m * %d, b, wide);\n"
+                "      %s(rows, r, m, at + run * ld, ld, from + i, wide, c, ldc, add);\n"
+                "      b += r * m * %d, add = 1, i += m;\n"
+                "      if (i == n) i = 0, run += r;\n"
+                "    } while (run < runs);\n",
+                piece, piece, piece, piece, wide, width, function, width);
+  else
+    cg_str_addf(o,
+                "    do {\n"
+                "      m = k - i < %d ? k - i : %d;\n"
+                "      %s(m * %d, b + i * %d, wide);\n"
+                "      %s(rows, m, a + i, lda, wide, c, ldc, add);\n"
+                "      add = 1, i += m;\n"
+                "    } while (i < k);\n",
+                piece, piece, wide, width, width, function);
+  cg_str_add(o, "    return;\n  }\n");
+}
+
 // The function over any number of rows. at: rows are where pointers say.
 static const char *panel(cg_kernel *k, const cg_tile *t, int cols, bool at) {
   int nv = (cols + t->lanes - 1) / t->lanes, width = nv * t->lanes, most = most_rows(t, nv);
-  const char *name = cg_format(cg_kernel_session(k), "stream_%s%s_%d", at ? "at_" : "", t->name, width), *T = t->ctype;
+  const char *N = cg_dtypes[t->kept].text, *name = cg_format(cg_kernel_session(k), "stream_%s%s_%d", at ? "at_" : "", N, width);
+  const char *T = t->ctype, *B = cg_kernel_ctype(t->kept), *wide = NULL, *function = NULL;
+  if (t->kept != t->dtype) {
+    cg_tile plain = cg_tile_keep(t, t->dtype);
+    wide = emit_wide(k, t), function = panel(k, &plain, cols, at);
+  }
   cg_str *o = cg_kernel_shared(k, name);
   if (!o) return name;
-  for (int r = 1; r <= most; r++) (at ? emit_tile_at : emit_tile_ahead)(o, t, r, nv);
-  const char *a = at ? cg_format(o->s, "int64_t runs, int64_t n, const %s *const *at, int64_t ld", T) : cg_format(o->s, "int64_t k, const %s *a, int64_t lda", T);
+  for (int r = 1; r <= most; r++) (at ? emit_tile_at : emit_tile_ahead)(k, o, t, r, nv);
+  const char *a = at ? cg_format(o->s, "int64_t runs, int64_t n, const %s *const *at, int64_t ld, int64_t from", T) : cg_format(o->s, "int64_t k, const %s *a, int64_t lda", T);
   cg_str_addf(o,
               "// c[rows][%d] (+)= a[rows][k] * b[k][%d], b packed, in tiles of at most %d rows; each fetches its part of what comes after b.\n%s"
-              "static void %s(int64_t rows, %s, const %s *b, %s *c, int64_t ldc, int add) {\n"
-              "  static void (*const tile[])(%s, const %s *b, const %s *ahead, %s *c, int64_t ldc, int add) = {0",
-              width, width, most, at ? "// Row r of a's run i, n long, is where at[i * ld + r] says.\n" : "", name, a, T, T, a, T, T, T);
-  for (int r = 1; r <= most; r++) cg_str_addf(o, ", %s_%s_%dx%d", at ? "at" : "ahead", t->name, r, width);
+              "static void %s(int64_t rows, %s, const %s *b, %s *c, int64_t ldc, int add) {\n",
+              width, width, most, at ? "// Row r of a's run i, n long, is where at[i * ld + r] says.\n" : "", name, a, B, T);
+  if (function) emit_pieces(o, t, width, at, wide, function);
+  cg_str_addf(o, "  static void (*const tile[])(%s, const %s *b, const %s *ahead, %s *c, int64_t ldc, int add) = {0", a, B, B, T);
+  for (int r = 1; r <= most; r++) cg_str_addf(o, ", %s_%s_%dx%d", at ? "at" : "ahead", N, r, width);
   cg_str_addf(o,
               "};\n"
               "  const int64_t strips = (rows + %d) / %d, size = %s * %d;\n"
@@ -176,7 +244,7 @@ static const char *panel(cg_kernel *k, const cg_tile *t, int cols, bool at) {
               "    tile[m](%s, b, b + size + s * size / strips, c + r * ldc, ldc, add);\n"
               "  }\n"
               "}\n",
-              most - 1, most, at ? "runs * n" : "k", width, at ? "runs, n, at + r, ld" : "k, a + r * lda, lda");
+              most - 1, most, at ? "runs * n" : "k", width, at ? "runs, n, at + r, ld, from" : "k, a + r * lda, lda");
   return name;
 }
 
@@ -382,7 +450,7 @@ void cg_tile_softmax(cg_kernel *k, const cg_tile *t) {
 
 cg_tile cg_tile_get(cg_kernel *k, cg_dtype stored) {
   cg_tile t = {.dtype = stored == CG_F16 || stored == CG_BF16 ? CG_F32 : stored, .lanes = 1, .mr = 8, .nr = 32, .mc = 64, .kc = 256};
-  t.ctype = cg_kernel_computed(stored), t.name = cg_dtypes[t.dtype].text;
+  t.ctype = cg_kernel_computed(stored), t.name = cg_dtypes[t.dtype].text, t.kept = t.dtype;
   if (t.dtype == CG_F32 || t.dtype == CG_F64) {
     int bytes = cg_kernel_vector_bytes(k);
     t.lanes = bytes / cg_dtypes[t.dtype].size, t.nr = 2 * t.lanes;
@@ -404,6 +472,13 @@ cg_tile cg_tile_get(cg_kernel *k, cg_dtype stored) {
   return t;
 }
 
+cg_tile cg_tile_keep(const cg_tile *t, cg_dtype weights) {
+  cg_tile kept = *t;
+  bool fast = t->dtype == CG_F32 && (weights == CG_BF16 ? t->lanes > 1 : weights == CG_F16 && t->lanes * cg_dtypes[t->dtype].size >= 32); // those processors convert f16
+  kept.kept = fast ? weights : t->dtype;
+  return kept;
+}
+
 cg_tile cg_tile_wide(cg_kernel *k, const cg_tile *t, int64_t cols) {
   static const char *const widths[] = {"panels of 1 vector", "panels of 2 vectors", "panels of 3 vectors", "panels of 4 vectors"};
   cg_tile w = *t;
@@ -420,21 +495,23 @@ cg_tile cg_tile_wide(cg_kernel *k, const cg_tile *t, int64_t cols) {
 int64_t cg_tile_packed(const cg_tile *t, int64_t depth, int64_t n) { return depth * ((n + t->step - 1) / t->step * t->step); }
 
 void cg_tile_convert(const cg_tile *t, cg_dtype from, const void *src, void *dst) {
-  if (from == t->dtype) {
+  if (from == t->kept) {
     memcpy(dst, src, cg_dtypes[from].size);
     return;
   }
-  uint16_t h;
-  memcpy(&h, src, 2);
-  uint32_t wide = (uint32_t)h << 16;
   float f;
-  if (from == CG_BF16) memcpy(&f, &wide, 4);
-  else f = cg_float_of_f16(h);
-  memcpy(dst, &f, 4);
+  uint16_t h;
+  if (from == CG_F32) memcpy(&f, src, 4);
+  else {
+    memcpy(&h, src, 2);
+    f = from == CG_BF16 ? cg_float_of_bf16(h) : cg_float_of_f16(h);
+  }
+  if (t->kept == CG_F32) memcpy(dst, &f, 4);
+  else h = t->kept == CG_BF16 ? cg_bf16_of_float(f) : cg_f16_of_float(f), memcpy(dst, &h, 2);
 }
 
 void cg_tile_pack(const cg_tile *t, cg_dtype from, const void *src, int64_t stride_k, int64_t stride_n, int64_t depth, int64_t n, void *dst) {
-  size_t to_size = cg_dtypes[t->dtype].size, from_size = cg_dtypes[from].size;
+  size_t to_size = cg_dtypes[t->kept].size, from_size = cg_dtypes[from].size;
   for (int64_t n0 = 0; n0 < n; n0 += t->nr) {
     int64_t cols = n - n0 < t->nr ? n - n0 : t->nr, width = (cols + t->step - 1) / t->step * t->step;
     char *panel = (char *)dst + (size_t)(n0 * depth) * to_size; // (depth, width), zeroed by the caller

@@ -1,10 +1,10 @@
-// Products whose constant weights are kept in fewer bits and made wide again in registers. As --precision says:
+// Products whose constant weights are kept in fewer bits and made wide again in registers, as --precision says:
 //   bf16          rounded to bfloat16; with AVX512-BF16 the rows of A as well, where there are many
 //   int4-weight   q * scale, q from -8 to 7, with a scale for each column of 128 rows (as in GGML's Q4_0)
 //   int8-dynamic  q * scale, q from -127 to 127, with a scale for each column; the rows of A as well, by scales found at run time
 //                 (Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only inference", 2018)
 // Sums are of f32 products in the first two, of integers, and exact, in the last. Without it weights that are half precision in the model
-// stay so: bf16, or f16.
+// stay so. Panels of 16 bits are the tile's own (kernel_gemm.c), but for pairs that are multiplied at once.
 #include "backend/c/kernel_low.h"
 
 #include <math.h>
@@ -15,24 +15,22 @@
 enum {
   GROUP = 128,
   DEEPEST = 1 << 16, // sums of so many products of 8-bit numbers fit 32 bits
-  MANY = 16          // rows for which B is made wide once, not in each tile; up to so many, memory is what is waited for
+  MANY = 16          // rows for which B is made wide once, not in each tile; of so few rows, none is rounded to bf16
 };
 
 typedef struct {
-  const char *name, *element; // of functions; the C type of a panel's elements
+  const char *name; // of functions
   int bits;
   cg_dtype stored;
   const char *note;
 } format;
 static const format formats[] = {
-  [CG_LOW_NONE] = {.note = "f32"},
-  [CG_LOW_BF16] = {"bf16", "uint16_t", 16, CG_BF16, "bf16"},
-  [CG_LOW_F16] = {"f16", "uint16_t", 16, CG_F16, "f16"},
-  [CG_LOW_INT8] = {"int8", "int8_t", 8, CG_I8, "int8-dynamic"},
-  [CG_LOW_INT4] = {"int4", "uint8_t", 4, CG_U8, "int4-weight"},
+  [CG_LOW_DOT] = {"dot", 16, CG_BF16, "bf16"},
+  [CG_LOW_INT8] = {"int8", 8, CG_I8, "int8-dynamic"},
+  [CG_LOW_INT4] = {"int4", 4, CG_U8, "int4-weight"},
 };
 
-const char *cg_low_name(const cg_low *l) { return formats[l->format].note; }
+const char *cg_low_name(const cg_low *l, const cg_tile *t) { return l->format ? formats[l->format].note : cg_dtypes[t->kept].text; }
 
 static int bytes_of(const cg_tile *t) { return t->lanes * cg_dtypes[t->dtype].size; }
 
@@ -49,33 +47,23 @@ static const integers *integers_of(const cg_tile *t) {
   return &all[bytes_of(t) / 32];
 }
 
-cg_low cg_low_choose(cg_kernel *k, const cg_tile *t, cg_dtype out, const cg_expr *rows, int64_t depth) {
+cg_low cg_low_choose(cg_kernel *k, cg_tile *t, cg_dtype out, const cg_expr *rows, int64_t depth) {
   static const char *const ways[] = {"rows f32", "rows bf16"};
-  static const cg_low_format of[] = {[CG_PRECISION_F32] = CG_LOW_NONE, [CG_PRECISION_BF16] = CG_LOW_BF16, [CG_PRECISION_INT8_DYNAMIC] = CG_LOW_INT8,
-                                     [CG_PRECISION_INT4_WEIGHT] = CG_LOW_INT4};
-  cg_low_format asked = of[cg_kernel_emitter(k)->pipeline->opt->precision];
-  cg_low l = {.format = asked};
-  if (l.format == CG_LOW_INT8 && depth > DEEPEST) l.format = CG_LOW_NONE;
-  bool exact = l.format == CG_LOW_NONE || l.format == CG_LOW_BF16; // 16 bits are what halves have
-  if (exact && out == CG_BF16) l.format = CG_LOW_BF16;
-  if (exact && out == CG_F16) l.format = bytes_of(t) >= 32 ? CG_LOW_F16 : CG_LOW_NONE; // such processors convert it
-  if (t->lanes == 1 || t->dtype != CG_F32 || !depth) l.format = CG_LOW_NONE;
-  switch (l.format) {
-  case CG_LOW_NONE: break;
-  case CG_LOW_F16: l.group = GROUP, l.unit = 1; break;
-  case CG_LOW_BF16:
-    l.group = GROUP, l.unit = 1;
-    l.dot = asked == CG_LOW_BF16 && cg_kernel_has(k, CG_CPU_BF16) && cg_kernel_choose(k, "rows", 2, ways, cg_x_hint(rows) > MANY);
-    if (!l.dot) break;
-    l.group = 2 * t->kc, l.unit = 2;
-    cg_kernel_needs(k, CG_CPU_BF16);
-    break;
-  case CG_LOW_INT4: l.group = GROUP, l.unit = 2; break;
-  case CG_LOW_INT8:
-    l.group = depth, l.unit = cg_kernel_has(k, CG_CPU_VNNI) ? 4 : 2;
+  cg_precision asked = cg_kernel_emitter(k)->pipeline->opt->precision;
+  cg_low l = {0};
+  if (t->lanes == 1 || t->dtype != CG_F32 || !depth) return l;
+  if (asked == CG_PRECISION_INT4_WEIGHT) return (cg_low){.format = CG_LOW_INT4, .group = GROUP, .unit = 2};
+  if (asked == CG_PRECISION_INT8_DYNAMIC && depth <= DEEPEST) {
+    l = (cg_low){.format = CG_LOW_INT8, .group = depth, .unit = cg_kernel_has(k, CG_CPU_VNNI) ? 4 : 2};
     if (l.unit == 4) cg_kernel_needs(k, CG_CPU_VNNI);
-    break;
+    return l;
   }
+  bool rounded = asked == CG_PRECISION_BF16 && out != CG_F16; // f16 has 16 bits already
+  if (rounded && cg_kernel_has(k, CG_CPU_BF16) && cg_kernel_choose(k, "rows", 2, ways, cg_x_hint(rows) > MANY)) {
+    cg_kernel_needs(k, CG_CPU_BF16);
+    return (cg_low){.format = CG_LOW_DOT, .group = 2 * t->kc, .unit = 2};
+  }
+  *t = cg_tile_keep(t, rounded ? CG_BF16 : out);
   return l;
 }
 
@@ -104,10 +92,8 @@ static int rounded(const cg_low *l, float x, float scale) {
 static void pack_panel(const cg_low *l, const float *from, int64_t depth, int64_t width, char *to, float *scale, int32_t *sum) {
   if (formats[l->format].bits == 16) {
     for (int64_t i = 0; i < depth; i++)
-      for (int64_t j = 0; j < width; j++) {
-        float f = from[i * width + j];
-        ((uint16_t *)to)[(i / l->unit * width + j) * l->unit + i % l->unit] = l->format == CG_LOW_F16 ? cg_f16_of_float(f) : cg_bf16_of_float(f);
-      }
+      for (int64_t j = 0; j < width; j++)
+        ((uint16_t *)to)[(i / l->unit * width + j) * l->unit + i % l->unit] = cg_bf16_of_float(from[i * width + j]);
     return;
   }
   for (int64_t g = 0; g < groups(l, depth); g++)
@@ -146,18 +132,13 @@ void cg_low_pack(cg_kernel *k, cg_low *l, const cg_tile *t, const char *name, in
 
 // ---------------------------------------------------------------- tiles
 
-// Vectors of a tile's floats made of what is stored: low_bf16 of 16 bits each, low_first and low_second of low_pairs. (As intrinsics: gcc
-// makes a mess of __builtin_convertvector from bytes.)
-static void emit_widening(cg_kernel *k, const cg_low *l, const cg_tile *t) {
-  cg_str *o = cg_kernel_shared(k, cg_format(cg_kernel_session(k), "low_%s", formats[l->format].name));
+// Vectors of a tile's floats made of four bits: low_first and low_second of low_pairs. (As intrinsics: gcc makes a mess of
+// __builtin_convertvector from bytes.)
+static void emit_widening(cg_kernel *k, const cg_tile *t) {
+  cg_str *o = cg_kernel_shared(k, "low_pairs");
   if (!o) return;
   const integers *I = integers_of(t);
   const char *F = cg_tile_vector(t)->type, *mm = I->mm;
-  if (l->format == CG_LOW_F16) cg_str_addf(o, "static inline %s low_f16(const uint16_t *p) { return %s_cvtph_ps(%s((const void *)p)); }\n", F, mm, I->half);
-  if (l->format == CG_LOW_BF16)
-    cg_str_addf(o, "static inline %s low_bf16(const uint16_t *p) { return %s_cast%s_ps(%s_slli_epi32(%s_cvtepu16_epi32(%s((const void *)p)), 16)); }\n", F, mm, I->bits, mm, mm,
-                I->half);
-  if (l->format != CG_LOW_INT4) return;
   cg_str_addf(o, "static inline %s low_pairs(const uint8_t *p) { return %s_cvtepu8_epi32(%s((const void *)p)); }\n", I->type, mm, I->quarter);
   for (int second = 0; second < 2; second++) {
     cg_str_addf(o, "static inline %s low_%s(%s q) { return ", F, second ? "second" : "first", I->type);
@@ -183,55 +164,41 @@ static void emit_sums(cg_str *o, const cg_vector *v, int rows, int nv, int lanes
     }
 }
 
-// c[R][nv] (+)= a[R][k] * b[k][nv] (* scale[nv])
-static void emit_float_tile(cg_str *o, const cg_low *l, const cg_tile *t, int rows, int nv) {
+// c[R][nv] (+)= a[R][k] * b[k][nv] * scale[nv]
+static void emit_pairs_tile(cg_str *o, const cg_tile *t, int rows, int nv) {
   const cg_vector *v = cg_tile_vector(t);
-  bool four = l->format == CG_LOW_INT4;
   int L = t->lanes;
-  cg_str_addf(o, "static void low_%s_%dx%d(int64_t k, const float *a, int64_t lda, const %s *b, const float *scale, float *c, int64_t ldc, int add) {\n", formats[l->format].name,
-              rows, nv * L, formats[l->format].element);
+  cg_str_addf(o, "static void low_int4_%dx%d(int64_t k, const float *a, int64_t lda, const uint8_t *b, const float *scale, float *c, int64_t ldc, int add) {\n", rows, nv * L);
   cg_str_addf(o, "  %s x", v->type);
   for (int j = 0; j < nv; j++) cg_str_addf(o, ", b%d", j);
   cg_str_add(o, ";\n");
   for (int r = 0; r < rows; r++)
     for (int j = 0; j < nv; j++) cg_str_addf(o, "  %s c%d_%d = %s();\n", v->type, r, j, v->zero);
-  cg_str_addf(o, "  int64_t i = 0;\n  for (; i + %d < k; i += %d, b += %d) {\n", four, 1 + four, nv * L);
-  for (int j = 0; j < nv; j++) {
-    if (four) cg_str_addf(o, "    const %s q%d = low_pairs(b + %d);\n    b%d = low_first(q%d);\n", integers_of(t)->type, j, j * L, j, j);
-    else cg_str_addf(o, "    b%d = low_%s(b + %d);\n", j, formats[l->format].name, j * L);
-  }
+  cg_str_addf(o, "  int64_t i = 0;\n  for (; i + 1 < k; i += 2, b += %d) {\n", nv * L);
+  for (int j = 0; j < nv; j++) cg_str_addf(o, "    const %s q%d = low_pairs(b + %d);\n    b%d = low_first(q%d);\n", integers_of(t)->type, j, j * L, j, j);
   emit_rows(o, v, rows, nv, 0);
-  for (int j = 0; j < nv && four; j++) cg_str_addf(o, "    b%d = low_second(q%d);\n", j, j);
-  if (four) emit_rows(o, v, rows, nv, 1);
+  for (int j = 0; j < nv; j++) cg_str_addf(o, "    b%d = low_second(q%d);\n", j, j);
+  emit_rows(o, v, rows, nv, 1);
+  cg_str_add(o, "  }\n  if (i < k) {\n");
+  for (int j = 0; j < nv; j++) cg_str_addf(o, "    b%d = low_first(low_pairs(b + %d));\n", j, j * L);
+  emit_rows(o, v, rows, nv, 0);
   cg_str_add(o, "  }\n");
-  if (four) {
-    cg_str_add(o, "  if (i < k) {\n");
-    for (int j = 0; j < nv; j++) cg_str_addf(o, "    b%d = low_first(low_pairs(b + %d));\n", j, j * L);
-    emit_rows(o, v, rows, nv, 0);
-    cg_str_add(o, "  }\n");
-    for (int r = 0; r < rows; r++)
-      for (int j = 0; j < nv; j++) cg_str_addf(o, "  c%d_%d = %s(c%d_%d, %s(scale + %d));\n", r, j, v->mul, r, j, v->load, j * L);
-  } else cg_str_add(o, "  (void)scale;\n");
+  for (int r = 0; r < rows; r++)
+    for (int j = 0; j < nv; j++) cg_str_addf(o, "  c%d_%d = %s(c%d_%d, %s(scale + %d));\n", r, j, v->mul, r, j, v->load, j * L);
   emit_sums(o, v, rows, nv, L);
   cg_str_add(o, "}\n");
 }
 
-// to[k][width] = b (* scale), for blocks of so many rows that it pays.
-static const char *emit_unpacking(cg_kernel *k, const cg_low *l, const cg_tile *t, int nv) {
+// to[k][width] = b * scale, for blocks of so many rows that it pays.
+static const char *emit_unpacking(cg_kernel *k, const cg_tile *t, int nv) {
   const cg_vector *v = cg_tile_vector(t);
-  bool four = l->format == CG_LOW_INT4;
   int L = t->lanes;
-  const char *F = formats[l->format].name, *name = cg_format(cg_kernel_session(k), "wide_%s_%d", F, nv * L);
+  const char *name = cg_format(cg_kernel_session(k), "wide_int4_%d", nv * L);
   cg_str *o = cg_kernel_shared(k, name);
   if (!o) return name;
-  cg_str_addf(o, "static void %s(int64_t k, const %s *b, const float *scale, float *to) {\n  for (int64_t i = 0; i < k; i += %d, b += %d, to += %d) {\n", name,
-              formats[l->format].element, 1 + four, nv * L, (1 + four) * nv * L);
+  cg_str_addf(o, "static void %s(int64_t k, const uint8_t *b, const float *scale, float *to) {\n  for (int64_t i = 0; i < k; i += 2, b += %d, to += %d) {\n", name, nv * L, 2 * nv * L);
   for (int j = 0; j < nv; j++) {
     int at = j * L;
-    if (!four) {
-      cg_str_addf(o, "    %s(to + %d, low_%s(b + %d));\n", v->store, at, F, at);
-      continue;
-    }
     cg_str_addf(o, "    %s(to + %d, %s(low_first(low_pairs(b + %d)), %s(scale + %d)));\n", v->store, at, v->mul, at, v->load, at);
     cg_str_addf(o, "    %s(to + %d, %s(low_second(low_pairs(b + %d)), %s(scale + %d)));\n", v->store, nv * L + at, v->mul, at, v->load, at);
   }
@@ -303,25 +270,25 @@ static const char *panel(cg_kernel *k, const cg_low *l, const cg_tile *t, int64_
   int most = ((bytes == 64 ? 32 : 16) - nv - 2) / nv;
   if (most > 12) most = 12;
   if (most < 1) most = 1;
-  const char *F = l->dot ? "dot" : formats[l->format].name, *name = cg_format(cg_kernel_session(k), "low_%s_%d", F, width);
+  const char *F = formats[l->format].name, *name = cg_format(cg_kernel_session(k), "low_%s_%d", F, width);
   cg_str *o = cg_kernel_shared(k, name);
   if (!o) return name;
   bool integer = l->format == CG_LOW_INT8;
   for (int r = 1; r <= most; r++) {
     if (integer) emit_integer_tile(o, l, t, r, nv);
-    else if (l->dot) emit_dot_tile(o, t, r, nv);
-    else emit_float_tile(o, l, t, r, nv);
+    else if (l->format == CG_LOW_DOT) emit_dot_tile(o, t, r, nv);
+    else emit_pairs_tile(o, t, r, nv);
   }
   const char *head, *arguments;
   if (integer) {
     head = cg_format(o->s, "int64_t n, const %s *a, int64_t lda, const int8_t *b, const float *row_scale, const float *scale, const int32_t *sum, float *c, int64_t ldc",
                      l->unit == 4 ? "uint8_t" : "int16_t");
     arguments = "n, a + r * lda, lda, b, row_scale + r, scale, sum, c + r * ldc, ldc";
-  } else if (l->dot) {
+  } else if (l->format == CG_LOW_DOT) {
     head = "int64_t n, const uint16_t *a, int64_t lda, const uint16_t *b, float *c, int64_t ldc, int add";
     arguments = "n, a + r * lda, lda, b, c + r * ldc, ldc, add";
   } else {
-    head = cg_format(o->s, "int64_t k, const float *a, int64_t lda, const %s *b, const float *scale, float *c, int64_t ldc, int add", formats[l->format].element);
+    head = "int64_t k, const float *a, int64_t lda, const uint8_t *b, const float *scale, float *c, int64_t ldc, int add";
     arguments = "k, a + r * lda, lda, b, scale, c + r * ldc, ldc, add";
   }
   cg_str_addf(o, "// c[rows][%d] %s a[rows] * b, in tiles of at most %d rows.\nstatic void %s(int64_t rows, %s) {\n  static void (*const tile[])(%s) = {0", width,
@@ -339,13 +306,14 @@ static const char *panel(cg_kernel *k, const cg_low *l, const cg_tile *t, int64_
 // ---------------------------------------------------------------- around the tiles
 
 void cg_low_prepare(cg_kernel *k, cg_low *l, const cg_expr *rows, const cg_expr *depth, const char *a, const char *row, cg_str *o) {
-  if (l->format != CG_LOW_INT8 && !l->dot) return;
+  if (l->format == CG_LOW_INT4) return;
+  bool dot = l->format == CG_LOW_DOT;
   cg_expr_pool *x = &cg_kernel_module(k)->exprs;
   const char *T = l->unit == 4 ? "uint8_t" : "int16_t", *call;
   const cg_expr *unit = cg_x_int(x, l->unit), *ld = cg_x_mul(x, unit, cg_x_floordiv(x, cg_x_add(x, depth, cg_x_int(x, l->unit - 1)), unit));
-  l->rows = cg_kernel_scratch(k, l->dot ? CG_BF16 : l->unit == 4 ? CG_U8 : CG_I16, cg_x_mul(x, rows, ld));
-  cg_str *f = cg_kernel_shared(k, l->dot ? "low_row" : "low_round");
-  if (l->dot) {
+  l->rows = cg_kernel_scratch(k, dot ? CG_BF16 : l->unit == 4 ? CG_U8 : CG_I16, cg_x_mul(x, rows, ld));
+  cg_str *f = cg_kernel_shared(k, dot ? "low_row" : "low_round");
+  if (dot) {
     call = "low_row(";
     if (f)
       cg_str_add(f, "// to[ld] = a[n] in bf16, then 0.\n"
@@ -357,7 +325,7 @@ void cg_low_prepare(cg_kernel *k, cg_low *l, const cg_expr *rows, const cg_expr 
     l->row_scales = cg_kernel_scratch(k, CG_F32, rows);
     call = cg_format(o->s, "%s[row] = low_round(", l->row_scales);
   }
-  if (f && !l->dot)
+  if (f && !dot)
     cg_str_addf(f,
                 "// q[ld] = a[n] / scale, rounded to 8 bits%s, then 0; the scale. What is not finite makes it NaN.\n"
                 "static inline float low_round(int64_t n, const float *a, %s *q, int64_t ld) {\n"
@@ -380,7 +348,10 @@ void cg_low_prepare(cg_kernel *k, cg_low *l, const cg_expr *rows, const cg_expr 
 // What `function` gives for the panel at hand: the last one may be narrower.
 typedef const char *(*for_columns)(cg_kernel *k, const cg_low *l, const cg_tile *t, int64_t cols);
 
-static const char *unpacking(cg_kernel *k, const cg_low *l, const cg_tile *t, int64_t cols) { return emit_unpacking(k, l, t, vectors(t, cols)); }
+static const char *unpacking(cg_kernel *k, const cg_low *l, const cg_tile *t, int64_t cols) { 
+  (void)l;
+  return emit_unpacking(k, t, vectors(t, cols));
+}
 
 static const char *packed_width(cg_kernel *k, const cg_low *l, const cg_tile *t, int64_t cols) {
   (void)l;
@@ -394,7 +365,7 @@ static const char *for_panel(cg_kernel *k, const cg_low *l, const cg_tile *t, in
 }
 
 void cg_low_block(cg_kernel *k, const cg_low *l, const cg_tile *t, int64_t depth, int64_t cols, const char *row, cg_str *o) {
-  if (!l->dot) emit_widening(k, l, t);
+  if (l->format == CG_LOW_INT4) emit_widening(k, t);
   cg_str *fma = cg_kernel_shared(k, "low_fma");
   if (fma) cg_vector_fma(fma, cg_tile_vector(t), "low_fma");
   const char *call = for_panel(k, l, t, cols, panel);
@@ -404,7 +375,7 @@ void cg_low_block(cg_kernel *k, const cg_low *l, const cg_tile *t, int64_t depth
                 n * (long long)l->unit, l->row_scales, l->scales, l->sums ? cg_format(o->s, "%s + n0", l->sums) : "0");
     return;
   }
-  if (l->dot) {
+  if (l->format == CG_LOW_DOT) {
     cg_str_addf(o,
                 "      (void)a;\n"
                 "      const int64_t ldb = %s;\n"
@@ -416,15 +387,14 @@ void cg_low_block(cg_kernel *k, const cg_low *l, const cg_tile *t, int64_t depth
     return;
   }
   cg_stream wide = cg_tile_stream(k, t, cols, false);
-  const char *scale = l->scales ? cg_format(o->s, "%s + n0 * %lld + k0 / %lld * ldb", l->scales, (long long)groups(l, depth), group) : "0";
   cg_str_addf(o,
               "      const int64_t ldb = %s;\n"
               "      float wide[%lld * NR] __attribute__((aligned(64))); // B, where many rows make it worth while\n"
               "      for (int64_t k0 = 0; k0 < depth; k0 += %lld) {\n"
               "        const int64_t n = depth - k0 < %lld ? depth - k0 : %lld;\n"
-              "        const %s *b = %s + n0 * %lld + k0 / %lld * ldb;\n"
-              "        const float *scale = %s;\n",
-              wide.packed, group + 1, group, group, group, formats[l->format].element, l->weights, n, (long long)l->unit, scale);
+              "        const uint8_t *b = %s + n0 * %lld + k0 / 2 * ldb;\n"
+              "        const float *scale = %s + n0 * %lld + k0 / %lld * ldb;\n",
+              wide.packed, group + 1, group, group, group, l->weights, n, l->scales, (long long)groups(l, depth), group);
   cg_str_addf(o,
               "        if (height > %d) {\n"
               "          %s(n, b, scale, wide);\n"

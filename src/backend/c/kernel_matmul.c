@@ -162,7 +162,7 @@ static const char *pack_constant(writer *w) {
   int64_t depth = w->depth->value, cols = w->cols->value, each = cg_tile_packed(&w->tile, depth, cols), batches = 1;
   int64_t idx[CG_MAX_RANK] = {0}, at[CG_MAX_RANK] = {0};
   for (int d = 0; d < w->p.nz; d++) batches *= w->out->dim[d]->value;
-  size_t bytes = (size_t)(batches * each) * cg_dtypes[w->tile.dtype].size;
+  size_t element = cg_dtypes[w->tile.kept].size, bytes = (size_t)(batches * each) * element;
   char *data = w->low.format ? cg_kernel_spare(w->k, bytes) : cg_alloc(w->s, bytes ? bytes : 1);
   int n_dim = w->p.b.dim[w->p.rank - 1];
   for (int64_t z = 0; z < batches; z++) {
@@ -171,14 +171,14 @@ static const char *pack_constant(writer *w) {
     for (int d = 0; d < w->p.nz; d++)
       if (w->p.b.dim[d] >= 0) idx[w->p.b.dim[d]] = cg_x_is(b->dim[w->p.b.dim[d]], 1) ? 0 : at[d];
     cg_tile_pack(&w->tile, b->dtype, cg_kernel_constant_at(b, idx), b->stride[w->p.b.depth]->value, b->stride[n_dim]->value, depth, cols,
-                 data + (size_t)(z * each) * cg_dtypes[w->tile.dtype].size);
+                 data + (size_t)(z * each) * element);
   }
   if (w->low.format) {
     cg_low_pack(w->k, &w->low, &w->tile, b->constant->name, depth, cols, (const float *)data);
     return NULL;
   }
   const char *name = cg_format(w->s, "%s_packed", b->constant->name);
-  return cg_kernel_constant(w->k, name, w->tile.dtype, 1, (int64_t[]){batches * each}, data, bytes);
+  return cg_kernel_constant(w->k, name, w->tile.kept, 1, (int64_t[]){batches * each}, data, bytes);
 }
 
 static bool constant_b(writer *w) {
@@ -300,7 +300,6 @@ static void emit_column(writer *w, cg_str *o) {
 
 // b, its row length and the products of one block of rows with one panel.
 static void emit_stream(writer *w, cg_str *o) {
-  const char *T = w->tile.ctype;
   cg_stream stream = cg_tile_stream(w->k, &w->tile, w->cols->value, false);
   cg_str_addf(o,
               "      const %s *b = %s + z * %lld + n0 * depth; // (depth, ldb)\n"
@@ -309,7 +308,7 @@ static void emit_stream(writer *w, cg_str *o) {
               "        const int64_t k0 = step * depth / steps, k1 = (step + 1) * depth / steps;\n"
               "        %s(height, k1 - k0, a + k0, %s, b + k0 * ldb, c, NR, step > 0);\n"
               "      }\n",
-              T, w->b_name, (long long)cg_tile_packed(&w->tile, w->depth->value, w->cols->value), stream.packed, stream.call, w->a_row);
+              cg_kernel_ctype(w->tile.kept), w->b_name, (long long)cg_tile_packed(&w->tile, w->depth->value, w->cols->value), stream.packed, stream.call, w->a_row);
 }
 
 static void emit_block(writer *w, cg_str *o) {
@@ -385,7 +384,8 @@ static void emit(cg_kernel *k, const cg_node *n) {
   if (constant_b(&w)) {
     w.b_packed = true, w.stream = w.tile.lanes > 1;
     if (w.stream) w.tile = cg_tile_wide(k, &w.tile, w.cols->value);
-    if (!w.p.nz) w.low = cg_low_choose(k, &w.tile, w.out->dtype, w.rows, w.depth->value);
+    if (w.p.nz) w.tile = cg_tile_keep(&w.tile, w.b.dtype);
+    else w.low = cg_low_choose(k, &w.tile, w.out->dtype, w.rows, w.depth->value);
     w.b_name = pack_constant(&w);
   }
   else w.b = cg_kernel_read(k, w.p.b_value);
@@ -393,7 +393,7 @@ static void emit(cg_kernel *k, const cg_node *n) {
   cg_str *o = cg_kernel_body(k);
   cg_str_addf(o, "  const int64_t rows = %s, depth = %s;\n", size(&w, w.rows), size(&w, w.depth));
   if (!w.p.column) cg_str_addf(o, "  const int64_t cols = %s, batches = %s;\n", size(&w, w.cols), size(&w, w.batches));
-  if (w.b_packed) cg_kernel_note(k, cg_format(w.s, "weights %s", cg_low_name(&w.low)));
+  if (w.b_packed) cg_kernel_note(k, cg_format(w.s, "weights %s", cg_low_name(&w.low, &w.tile)));
   if (w.p.column) emit_column(&w, o);
   else emit_blocks(&w, o);
 }

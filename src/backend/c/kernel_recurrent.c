@@ -52,7 +52,7 @@ static const char *claim(cg_pipeline *p, const cg_node *n) {
   double v;
   if (!kind || !x || x->type.rank != 3) return "an input that is not of rank 3";
   cg_dtype t = x->type.dtype;
-  if (t != CG_F32 && t != CG_F64) return cg_format(p->s, "dtype %s", cg_dtypes[t].text);
+  if (!cg_is_float(t)) return cg_format(p->s, "dtype %s", cg_dtypes[t].text);
   for (size_t i = 0; i < sizeof literals / sizeof *literals; i++)
     if (!cg_arg_double(cg_node_arg(n, literals[i]), &v)) return cg_format(p->s, "%s is not a literal", literals[i]);
   if (flag(n, "train") && flag(n, "dropout")) return "dropout between layers";
@@ -86,11 +86,11 @@ typedef struct {
   bool biases;
 } writer;
 
-// w[gates * hidden][depth] (or a vector: depth 1) as panels [block][gate][depth][nr]; beyond `hidden` zeros.
-static char *panels(writer *w, const cg_value *value, int64_t depth, size_t *bytes) {
+// w[gates * hidden][depth] (or a vector: depth 1) as panels [block][gate][depth][nr] of t->kept; beyond `hidden` zeros.
+static char *panels(writer *w, const cg_tile *t, const cg_value *value, int64_t depth, size_t *bytes) {
   cg_kernel_input in = cg_kernel_peek(w->k, (cg_value *)value);
-  size_t size = cg_dtypes[w->tile.dtype].size;
-  int64_t nr = w->tile.nr;
+  size_t size = cg_dtypes[t->kept].size;
+  int64_t nr = t->nr;
   *bytes = (size_t)(w->blocks * w->kind->gates * depth * nr) * size;
   char *to = cg_alloc(w->s, *bytes);
   for (int64_t block = 0; block < w->blocks; block++)
@@ -98,16 +98,16 @@ static char *panels(writer *w, const cg_value *value, int64_t depth, size_t *byt
       for (int64_t j = 0; j < nr && block * nr + j < w->hidden; j++)
         for (int64_t i = 0; i < depth; i++) {
           int64_t at[2] = {gate * w->hidden + block * nr + j, i};
-          memcpy(to + (size_t)(((block * w->kind->gates + gate) * depth + i) * nr + j) * size, cg_kernel_constant_at(&in, at), size);
+          cg_tile_convert(t, in.dtype, cg_kernel_constant_at(&in, at), to + (size_t)(((block * w->kind->gates + gate) * depth + i) * nr + j) * size);
         }
   return to;
 }
 
 static const char *packed(writer *w, cg_value *v, int64_t depth) {
+  cg_tile t = cg_tile_keep(&w->tile, v->type.dtype);
   size_t bytes;
-  char *data = panels(w, v, depth, &bytes);
-  return cg_kernel_constant(w->k, cg_format(w->s, "%s_packed", v->constant->name), w->tile.dtype, 1, (int64_t[]){(int64_t)(bytes / cg_dtypes[w->tile.dtype].size)},
-                            data, bytes);
+  char *data = panels(w, &t, v, depth, &bytes);
+  return cg_kernel_constant(w->k, cg_format(w->s, "%s_packed", v->constant->name), t.kept, 1, (int64_t[]){(int64_t)(bytes / cg_dtypes[t.kept].size)}, data, bytes);
 }
 
 static double number(const writer *w, const char *at) {
@@ -124,7 +124,7 @@ static const char *bias(writer *w, int first, const char **inner) {
   *inner = "NULL";
   if (!w->biases) return "NULL";
   cg_value *b = parameter(w->n, first), *b2 = parameter(w->n, first + 1);
-  char *sum = panels(w, b, 1, &bytes), *other = panels(w, b2, 1, &bytes);
+  char *sum = panels(w, &w->tile, b, 1, &bytes), *other = panels(w, &w->tile, b2, 1, &bytes);
   int64_t all = (int64_t)(bytes / size), nr = w->tile.nr, q = w->kind->gates;
   bool split = q == 3;
   char *own = cg_alloc(w->s, (size_t)(w->blocks * nr) * size);
@@ -141,9 +141,9 @@ static const char *bias(writer *w, int first, const char **inner) {
 
 // ---------------------------------------------------------------- one layer in one direction, as a function
 
-static void emit_layer(writer *w) {
+static void emit_layer(writer *w, const cg_tile *t) {
   const cell *kind = w->kind;
-  const char *T = w->tile.ctype, *N = w->tile.name;
+  const char *T = t->ctype, *W = cg_kernel_ctype(t->kept), *N = cg_dtypes[t->kept].text, *product = cg_tile_stream(w->k, t, t->nr, false).call;
   bool d = w->tile.dtype == CG_F64;
   cg_str *o = cg_kernel_shared(w->k, cg_format(w->s, "recurrent_%s_%s", kind->name, N));
   cg_kernel_prelude(w->k, d ? "cg_sigmoid" : "cg_sigmoidf");
@@ -168,10 +168,10 @@ static void emit_layer(writer *w) {
               "      for (int j = 0; j < NR; j++) c[r * ldg + j] = bias ? bias[panel * NR + j] : 0;\n"
               "    for (int64_t k0 = 0; k0 < width; k0 += %d) {\n"
               "      const int64_t k = width - k0 < %d ? width - k0 : %d;\n"
-              "      block_%s(r1 - r0, 0, k, x + r0 * width + k0, width, wx + (panel * width + k0) * NR, NR, c, ldg, 1);\n"
+              "      %s(r1 - r0, k, x + r0 * width + k0, width, wx + (panel * width + k0) * NR, c, ldg, 1);\n"
               "    }\n"
               "  }\n",
-              kind->name, nr, kind->name, N, T, T, T, T, T, T, T, T, T, T, T, T, nr, q, ROWS, T, w->tile.kc, w->tile.kc, w->tile.kc, N);
+              kind->name, nr, kind->name, N, T, W, T, T, W, T, T, T, T, T, T, T, nr, q, ROWS, T, t->kc, t->kc, t->kc, product);
   cg_str_addf(o,
               "  // The steps; the state of even and odd ones lies in turn in state and behind it\n"
               "  %s *c_now = state + 2 * batch * hidden;\n"
@@ -193,14 +193,14 @@ static void emit_layer(writer *w) {
               "        const int64_t u0 = block * NR, units = hidden - u0 < NR ? hidden - u0 : NR;\n"
               "        %s y[ROWS * GATES * NR] __attribute__((aligned(64)));\n"
               "        for (int q = 0; q < GATES; q++)\n"
-              "          block_%s(n, 0, hidden, before + b0 * hidden, hidden, wh + (block * GATES + q) * hidden * NR, NR, y + q * NR, GATES * NR, 0);\n"
+              "          %s(n, hidden, before + b0 * hidden, hidden, wh + (block * GATES + q) * hidden * NR, y + q * NR, GATES * NR, 0);\n"
               "        for (int64_t r = 0; r < n; r++) {\n"
               "          const int64_t row = t * row_t + (b0 + r) * row_b, at = (b0 + r) * hidden + u0;\n"
               "          const %s *gx = g + row * ldg + block * GATES * NR, *gy = y + r * GATES * NR;\n"
               "          %s *to = out + row * ldo + u0;\n"
               "          #pragma omp simd\n"
               "          for (int64_t j = 0; j < units; j++) {\n",
-              T, has_c ? ", c_now[i] = c0[i]" : "", T, T, T, N, T, T);
+              T, has_c ? ", c_now[i] = c0[i]" : "", T, T, T, product, T, T);
   for (int i = 0; i < q; i++) cg_str_addf(o, "            const %s x%d = gx[%d * NR + j], y%d = gy[%d * NR + j];\n", T, i, i, i, i);
   if (q != 1) cg_str_addf(o, "            %s h = before[at + j];\n            (void)h;\n", T);
   else cg_str_addf(o, "            %s h;\n", T);
@@ -227,7 +227,26 @@ static void emit_layer(writer *w) {
 
 // ---------------------------------------------------------------- all of them
 
-static const char *output(writer *w, int i) { return i < w->n->nresults && cg_kernel_result_used(w->k, i) ? cg_kernel_output(w->k, i) : NULL; }
+// An argument in what is computed in.
+static const char *operand(writer *w, const cg_kernel_input *in, cg_str *o) {
+  if (in->dtype == w->tile.dtype) return in->name;
+  cg_expr_pool *pool = &cg_kernel_module(w->k)->exprs;
+  const cg_expr *n = cg_x_mul(pool, in->dim[0], cg_x_mul(pool, in->dim[1], in->dim[2]));
+  const char *to = cg_kernel_scratch(w->k, w->tile.dtype, n), *size = cg_kernel_size(w->k, n);
+  cg_str_addf(o, "  %s(1, %s, %s, 0, 1, %s, %s);\n", cg_tile_copy(w->k, in->dtype), size, in->name, to, size);
+  return to;
+}
+
+// Where result i is made, NULL: nobody reads it; and what follows when it is complete: it is rounded.
+static const char *result(writer *w, int i, const cg_expr *n, cg_str *after) {
+  if (i >= w->n->nresults || !cg_kernel_result_used(w->k, i)) return NULL;
+  const char *to = cg_kernel_output(w->k, i);
+  cg_dtype t = w->n->result[i]->type.dtype;
+  if (t == w->tile.dtype) return to;
+  const char *from = cg_kernel_scratch(w->k, w->tile.dtype, n);
+  cg_str_addf(after, "  #pragma omp simd\n  for (int64_t i = 0; i < %s; i++) %s[i] = %s;\n", cg_kernel_size(w->k, n), to, cg_kernel_convert(w->k, t, cg_format(w->s, "%s[i]", from)));
+  return from;
+}
 
 static void emit(cg_kernel *k, const cg_node *n) {
   writer w = {.k = k, .s = cg_kernel_session(k), .n = n, .kind = cell_of(n), .biases = flag(n, "has_biases")};
@@ -237,20 +256,23 @@ static void emit(cg_kernel *k, const cg_node *n) {
   if (lstm) c0 = cg_kernel_read(k, state(n, 1));
   w.tile = cg_tile_get(k, x.dtype);
   w.hidden = h0.dim[2]->value, w.blocks = (w.hidden + w.tile.nr - 1) / w.tile.nr;
-  emit_layer(&w);
+  cg_tile kept = cg_tile_keep(&w.tile, x.dtype);
+  emit_layer(&w, &kept);
+  if (kept.kept != kept.dtype) cg_kernel_note(k, cg_format(w.s, "weights %s", cg_dtypes[kept.kept].text));
 
   int64_t layers = count(n, "num_layers"), directions = 1 + flag(n, "bidirectional"), each = w.biases ? 4 : 2;
   const cg_expr *steps = x.dim[batch_first], *batch = x.dim[!batch_first], *rows = cg_x_mul(pool, steps, batch);
   const cg_expr *hidden = cg_x_int(pool, w.hidden), *wide = cg_x_int(pool, w.hidden * directions);
   const char *gates = cg_kernel_scratch(k, w.tile.dtype, cg_x_mul(pool, rows, cg_x_int(pool, w.blocks * w.kind->gates * w.tile.nr)));
-  const char *kept = cg_kernel_scratch(k, w.tile.dtype, cg_x_mul(pool, cg_x_int(pool, 3), cg_x_mul(pool, batch, hidden)));
-  const char *out = output(&w, 0), *hn = output(&w, 1), *cn = lstm ? output(&w, 2) : NULL, *between[2] = {NULL, NULL};
-  const cg_expr *all = cg_x_mul(pool, rows, wide);
+  const char *held = cg_kernel_scratch(k, w.tile.dtype, cg_x_mul(pool, cg_x_int(pool, 3), cg_x_mul(pool, batch, hidden)));
+  const cg_expr *all = cg_x_mul(pool, rows, wide), *last = cg_x_mul(pool, cg_x_int(pool, layers * directions), cg_x_mul(pool, batch, hidden));
+  cg_str *o = cg_kernel_body(k), after = cg_str_new(w.s);
+  const char *out = result(&w, 0, all, &after), *hn = result(&w, 1, last, &after), *cn = lstm ? result(&w, 2, last, &after) : NULL, *between[2] = {NULL, NULL};
   if (!out) out = cg_kernel_scratch(k, w.tile.dtype, all);
   if (layers > 1) between[0] = cg_kernel_scratch(k, w.tile.dtype, all);
   if (layers > 2) between[1] = cg_kernel_scratch(k, w.tile.dtype, all);
+  const char *in = operand(&w, &x, o), *h = operand(&w, &h0, o), *c = lstm ? operand(&w, &c0, o) : NULL;
 
-  cg_str *o = cg_kernel_body(k);
   cg_str_addf(o, "  const int64_t steps = %s, batch = %s, one = batch * %lld; // one: elements of a layer's state\n", cg_kernel_size(k, steps), cg_kernel_size(k, batch),
               (long long)w.hidden);
   cg_str_addf(o, "  const int64_t row_t = %s, row_b = %s;\n  (void)one;\n", batch_first ? "1" : "batch", batch_first ? "steps" : "1");
@@ -259,13 +281,14 @@ static void emit(cg_kernel *k, const cg_node *n) {
       int64_t i = l * directions + d, width = l ? w.hidden * directions : x.dim[2]->value;
       int first = (int)(i * each);
       const char *inner, *sum = bias(&w, first + 2, &inner), *wx = packed(&w, parameter(n, first), width), *wh = packed(&w, parameter(n, first + 1), w.hidden);
-      const char *from = l ? between[(l - 1) % 2] : x.name, *to = l + 1 < layers ? between[l % 2] : out;
+      const char *from = l ? between[(l - 1) % 2] : in, *to = l + 1 < layers ? between[l % 2] : out;
       const char *at = cg_format(w.s, "%lld * one", (long long)i);
       cg_str_addf(o, "  layer_%s_%s(threads, steps, batch, %lld, %lld, row_t, row_b, %s, %s, %s, %s, %s,\n    %s + %s, %s, %s, %s, %s + %lld, %lld, %s, %s, %d);\n",
-                  w.kind->name, w.tile.name, (long long)width, (long long)w.hidden, from, wx, sum, inner, wh, h0.name, at,
-                  lstm ? cg_format(w.s, "%s + %s", c0.name, at) : "NULL", gates, kept, to, (long long)(d * w.hidden), (long long)(w.hidden * directions),
+                  w.kind->name, cg_dtypes[kept.kept].text, (long long)width, (long long)w.hidden, from, wx, sum, inner, wh, h, at,
+                  lstm ? cg_format(w.s, "%s + %s", c, at) : "NULL", gates, held, to, (long long)(d * w.hidden), (long long)(w.hidden * directions),
                   hn ? cg_format(w.s, "%s + %s", hn, at) : "NULL", cn ? cg_format(w.s, "%s + %s", cn, at) : "NULL", (int)d);
     }
+  cg_str_add(o, cg_str_text(&after));
 }
 
 const cg_kernel_template cg_kernel_recurrent = {"recurrent", claim, false, false, emit};
