@@ -43,5 +43,16 @@ def test_weights_are_held_once():
     assert held - without < 2.3 * mb, f"compiling {mb:.0f} MB of weights holds {held - without:.0f} MB, those of the mapped model among them"
 
 
+def test_weights_read_often_are_packed_once():
+    n, size = 16, 1024
+    lines = [f"param @w: f32[{size}, {size}]", f"fn @main(%x: f32[4, {size}]) -> f32[4, {size}] {{"]
+    lines += [f"  %{i}: f32[4, {size}] = aten.linear({f'%{i - 1}' if i else '%x'}, @w)" for i in range(n)]
+    model = compile_time.save(SCRATCH / "often.cir", [*lines, f"  return %{n - 1}", "}"])
+    (few, _), mb = weights(1, 16), size * size * 4 / 2**20
+    without, held = (compile_time.measured(m, SCRATCH, compile_time.stub(SCRATCH))["mb"] for m in (few, model))
+    kept = (SCRATCH / "out.cierge").stat().st_size / 2**20
+    assert kept < 1.1 * mb and held - without < 4 * mb, f"{n} products of {mb:.0f} MB of weights: {kept:.0f} MB in the artifact, {held - without:.0f} MB held"
+
+
 if __name__ == "__main__":
     main(globals())

@@ -232,14 +232,24 @@ const void *cg_kernel_constant_at(const cg_kernel_input *in, const int64_t *idx)
   return in->constant->data + at * cg_dtypes[in->dtype].size;
 }
 
+// What several kernels pack alike is kept once: a weight that many products read, the steps of an unrolled net for instance.
 const char *cg_kernel_constant(cg_kernel *k, const char *name, cg_dtype t, int rank, const int64_t *dim, const void *data, size_t size) {
+  cg_session *s = k->c->s;
+  cg_c_state *state = cg_c_state_of(k->c->e);
+  const char *content = cg_format(s, "%s %zu", cg_hash_of(data, size).text, size);
+  const void *have = cg_map_get(&state->made, content);
+  if (have && !memcmp(have, data, size)) data = have;
+  else {
+    cg_map_set(s, &state->made, content, (void *)data);
+    if (data == state->spare) state->spare = NULL;
+  }
   return cg_kernel_point(k, cg_emit_constant(k->c->e, name, t, rank, dim, data, size), t, false);
 }
 
 void *cg_kernel_spare(cg_kernel *k, size_t size) {
   cg_c_state *state = cg_c_state_of(k->c->e);
-  if (size > state->spare_size || !state->spare) state->spare = cg_alloc(k->c->s, state->spare_size = size ? size : 1);
-  return memset(state->spare, 0, size);
+  if (state->spare && size <= state->spare_size) return memset(state->spare, 0, size);
+  return state->spare = cg_alloc(k->c->s, state->spare_size = size ? size : 1);
 }
 
 const char *cg_kernel_scratch(cg_kernel *k, cg_dtype t, const cg_expr *count) {

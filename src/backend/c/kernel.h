@@ -56,7 +56,8 @@ cg_kernel_input cg_kernel_peek(cg_kernel *k, cg_value *v);
 const void *cg_kernel_constant_at(const cg_kernel_input *in, const int64_t *idx);
 // A constant made now (packed weights): the C name of a `const ctype *restrict` pointer to it, 64-byte aligned.
 const char *cg_kernel_constant(cg_kernel *k, const char *name, cg_dtype t, int rank, const int64_t *dim, const void *data, size_t size);
-// Memory of the compiler's that the next who asks gets again: what is only on its way to a constant.
+// Zeroed memory of the compiler's for what becomes a constant, or is on its way to one: until a new constant keeps it, the next who asks
+// gets it again.
 void *cg_kernel_spare(cg_kernel *k, size_t size);
 // Scratch memory from the plan, 64-byte aligned, uninitialised; lives for this step: name of a `ctype *restrict` pointer.
 // rank 1, `count` elements; may be symbolic. To have one piece for each thread pass count = pieces * cg_kernel_threads().

@@ -90,7 +90,7 @@ static const char *pack_now(cg_conv *w, const cg_conv_phases *p) {
   int64_t idx[CG_MAX_RANK] = {0}, nr = w->tile.nr, n = 0;
   for (int64_t f = 0; f < p->count; f++) n += w->groups * cg_tile_packed(&w->tile, p->phase[f].taps * w->ic, w->oc);
   const char *src = n ? cg_kernel_constant_at(&w->w, idx) : NULL;
-  char *data = cg_alloc(w->s, (size_t)n * es + 1), *to = data;
+  char *data = cg_kernel_spare(w->k, (size_t)n * es), *to = data;
   for (int64_t g = 0; g < w->groups; g++)
     for (int64_t f = 0; f < p->count; f++)
       for (int64_t n0 = 0; n0 < w->oc; n0 += nr) {
@@ -162,7 +162,7 @@ const char *cg_conv_pack_depthwise(cg_conv *w, cg_str *o) {
     size_t es = cg_dtypes[w->tile.kept].size, ws = cg_dtypes[w->w.dtype].size;
     int64_t idx[CG_MAX_RANK] = {0};
     const char *src = n ? cg_kernel_constant_at(&w->w, idx) : NULL;
-    char *data = cg_alloc(w->s, (size_t)n * es + 1);
+    char *data = cg_kernel_spare(w->k, (size_t)n * es);
     for (int64_t t = 0; t < w->taps; t++)
       for (int64_t c = 0; c < rows; c++)
         cg_tile_convert(&w->tile, w->w.dtype, src + (size_t)place(w, c / w->oc, c % w->oc, 0, t) * ws, data + (size_t)(t * rows + c) * es);

@@ -51,7 +51,7 @@ static void transform(const double g[3][3], double u[IN][IN]) {
 // (panel, place of the tile, ic, nr)
 static const char *pack(cg_conv *w) {
   int64_t idx[CG_MAX_RANK] = {0}, nr = w->tile.nr, n = ALL * cg_tile_packed(&w->tile, w->ic, w->oc);
-  float *data = cg_alloc(w->s, (size_t)n * sizeof *data), *to = data;
+  float *data = cg_kernel_spare(w->k, (size_t)n * sizeof *data), *to = data;
   const float *src = cg_kernel_constant_at(&w->w, idx);
   int64_t s[4];
   for (int d = 0; d < 4; d++) s[d] = w->w.stride[d]->value;

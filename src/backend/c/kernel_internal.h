@@ -48,6 +48,7 @@ typedef struct {
   CG_VEC(int) kernel;
   cg_map by_text;                 // hash of the text with the name left out -> number + 1 of the function: equal kernels are one
   cg_map shared;                  // key -> cg_str *: text that kernels share
+  cg_map made;                    // content -> bytes of a constant that cg_kernel_constant was given
   void *spare;                    // [spare_size] cg_kernel_spare
   size_t spare_size;
   unsigned extras;                // of the target that some kernel uses

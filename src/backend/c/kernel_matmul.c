@@ -163,7 +163,7 @@ static const char *pack_constant(writer *w) {
   int64_t idx[CG_MAX_RANK] = {0}, at[CG_MAX_RANK] = {0};
   for (int d = 0; d < w->p.nz; d++) batches *= w->out->dim[d]->value;
   size_t element = cg_dtypes[w->tile.kept].size, bytes = (size_t)(batches * each) * element;
-  char *data = w->low.format ? cg_kernel_spare(w->k, bytes) : cg_alloc(w->s, bytes ? bytes : 1);
+  char *data = cg_kernel_spare(w->k, bytes);
   int n_dim = w->p.b.dim[w->p.rank - 1];
   for (int64_t z = 0; z < batches; z++) {
     int64_t rest = z;

@@ -92,7 +92,7 @@ static char *panels(writer *w, const cg_tile *t, const cg_value *value, int64_t 
   size_t size = cg_dtypes[t->kept].size;
   int64_t nr = t->nr;
   *bytes = (size_t)(w->blocks * w->kind->gates * depth * nr) * size;
-  char *to = cg_alloc(w->s, *bytes);
+  char *to = depth > 1 ? cg_kernel_spare(w->k, *bytes) : cg_alloc(w->s, *bytes);
   for (int64_t block = 0; block < w->blocks; block++)
     for (int64_t gate = 0; gate < w->kind->gates; gate++)
       for (int64_t j = 0; j < nr && block * nr + j < w->hidden; j++)
