@@ -86,13 +86,15 @@ typedef struct {
   bool biases;
 } writer;
 
-// w[gates * hidden][depth] (or a vector: depth 1) as panels [block][gate][depth][nr] of t->kept; beyond `hidden` zeros.
-static char *panels(writer *w, const cg_tile *t, const cg_value *value, int64_t depth, size_t *bytes) {
+static size_t panels_bytes(const writer *w, const cg_tile *t, int64_t depth) {
+  return (size_t)(w->blocks * w->kind->gates * depth * t->nr) * cg_dtypes[t->kept].size;
+}
+
+// w[gates * hidden][depth] (or a vector: depth 1) as panels [block][gate][depth][nr] of t->kept, into zeroed memory of panels_bytes.
+static void panels(writer *w, const cg_tile *t, const cg_value *value, int64_t depth, char *to) {
   cg_kernel_input in = cg_kernel_peek(w->k, (cg_value *)value);
   size_t size = cg_dtypes[t->kept].size;
   int64_t nr = t->nr;
-  *bytes = (size_t)(w->blocks * w->kind->gates * depth * nr) * size;
-  char *to = depth > 1 ? cg_kernel_spare(w->k, *bytes) : cg_alloc(w->s, *bytes);
   for (int64_t block = 0; block < w->blocks; block++)
     for (int64_t gate = 0; gate < w->kind->gates; gate++)
       for (int64_t j = 0; j < nr && block * nr + j < w->hidden; j++)
@@ -100,13 +102,13 @@ static char *panels(writer *w, const cg_tile *t, const cg_value *value, int64_t 
           int64_t at[2] = {gate * w->hidden + block * nr + j, i};
           cg_tile_convert(t, in.dtype, cg_kernel_constant_at(&in, at), to + (size_t)(((block * w->kind->gates + gate) * depth + i) * nr + j) * size);
         }
-  return to;
 }
 
 static const char *packed(writer *w, cg_value *v, int64_t depth) {
   cg_tile t = cg_tile_keep(&w->tile, v->type.dtype);
-  size_t bytes;
-  char *data = panels(w, &t, v, depth, &bytes);
+  size_t bytes = panels_bytes(w, &t, depth);
+  char *data = cg_kernel_spare(w->k, bytes);
+  panels(w, &t, v, depth, data);
   return cg_kernel_constant(w->k, cg_format(w->s, "%s_packed", v->constant->name), t.kept, 1, (int64_t[]){(int64_t)(bytes / cg_dtypes[t.kept].size)}, data, bytes);
 }
 
@@ -120,11 +122,12 @@ static double number(const writer *w, const char *at) {
 
 // Both biases as one, but for gru's last gate, where the state's own comes inside a product: *inner.
 static const char *bias(writer *w, int first, const char **inner) {
-  size_t bytes, size = cg_dtypes[w->tile.dtype].size;
+  size_t size = cg_dtypes[w->tile.dtype].size, bytes = panels_bytes(w, &w->tile, 1);
   *inner = "NULL";
   if (!w->biases) return "NULL";
   cg_value *b = parameter(w->n, first), *b2 = parameter(w->n, first + 1);
-  char *sum = panels(w, &w->tile, b, 1, &bytes), *other = panels(w, &w->tile, b2, 1, &bytes);
+  char *sum = cg_alloc(w->s, bytes), *other = cg_alloc(w->s, bytes);
+  panels(w, &w->tile, b, 1, sum), panels(w, &w->tile, b2, 1, other);
   int64_t all = (int64_t)(bytes / size), nr = w->tile.nr, q = w->kind->gates;
   bool split = q == 3;
   char *own = cg_alloc(w->s, (size_t)(w->blocks * nr) * size);
