@@ -1,11 +1,10 @@
 // cierge bench: how long a call takes; --against torch:MODEL.pt2 runs the same model whole in LibTorch, in turn with it.
-#include <getopt.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/cli.h"
+#include "cli/args.h"
 #include "cli/measure.h"
 #include "compile/feed.h"
 
@@ -59,8 +58,7 @@ static void report(const contender *x, int n) {
   cg_print(stdout, "%-10s median %9.4f ms   quartiles %9.4f … %9.4f   least %9.4f   (%d calls)\n", x->name, middle, x->ms[n / 4], x->ms[3 * n / 4], x->ms[0], n);
 }
 
-static void bench(cg_session *s, void *u) {
-  bench_args *a = u;
+static void bench(cg_session *s, const bench_args *a) {
   contender *all[2] = {load(s, a, "cierge", a->artifact), NULL};
   int n = 1;
   if (a->against) {
@@ -85,21 +83,15 @@ static void bench(cg_session *s, void *u) {
   cg_print(stdout, "ratio      median %.3f   95 %% interval %.3f … %.3f   (cierge's time in units of LibTorch's, round by round)\n", middle, ratio[low], ratio[high]);
 }
 
-int cg_cmd_bench(int argc, char **argv) {
-  static const struct option options[] = {{"inputs", 1, 0, 'i'}, {"against", 1, 0, 'a'}, {"threads", 1, 0, 't'},
-                                          {"rounds", 1, 0, 'r'}, {"libtorch", 1, 0, 'L'}, {0, 0, 0, 0}};
+void cg_cmd_bench(cg_session *s, int argc, char **argv) {
   bench_args a = {.rounds = 30};
-  opterr = 0;
-  for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-    if (c == 'i') a.inputs = optarg;
-    else if (c == 'a') a.against = optarg;
-    else if (c == 't') a.threads = atoi(optarg);
-    else if (c == 'r') a.rounds = atoi(optarg);
-    else if (c == 'L') a.libtorch = optarg;
-    else return cg_usage(argv[0], "what is '%s'?", argv[optind - 1]);
-  }
-  if (optind + 1 != argc) return cg_usage(argv[0], "one artifact is expected");
-  if (a.rounds < 1 || a.rounds > 1000000 || a.threads < 0) return cg_usage(argv[0], "--rounds and --threads take numbers above 0");
-  a.artifact = argv[optind];
-  return cg_in_session(bench, &a);
+  const cg_cli_option table[] = {{"inputs", "FILE.npz|FILE.safetensors", "what to call it with (zeros, of typical sizes)", .text = &a.inputs},
+                                 {"against", "torch:MODEL.pt2", "the model, whole in LibTorch, in turn with it", .text = &a.against},
+                                 {"threads", "N", "threads (all processors)", .number = &a.threads},
+                                 {"rounds", "N", "calls that are timed (30)", .number = &a.rounds},
+                                 {"libtorch", "DIR", "where LibTorch is", .text = &a.libtorch}};
+  const cg_words *words = cg_cli_read(s, argc, argv, table, sizeof table / sizeof *table, NULL, 1, 1);
+  if (!words) return;
+  a.artifact = words->at[0];
+  bench(s, &a);
 }

@@ -1,6 +1,7 @@
 // cierge blob: what a text program says of an archive of TorchScript, and the archive where the program looks for it.
 #include <ctype.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -8,13 +9,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/script_check.h"
-#include "cli/cli.h"
-
-typedef struct {
-  const char *folder;
-  char **path;
-  int n;
-} job;
+#include "cli/args.h"
 
 static void add(cg_session *s, const char *folder, const char *path) {
   char why[512];
@@ -33,15 +28,11 @@ static void add(cg_session *s, const char *folder, const char *path) {
   cg_print(stdout, "blob @%s = \"%s\" size %zu\n", *word ? word : "_", h.text, f.size);
 }
 
-static void run(cg_session *s, void *u) {
-  const job *j = u;
-  if (j->folder && mkdir(j->folder, 0777) && errno != EEXIST) cg_fail(s, CIERGE_IO, "%s: %s", j->folder, strerror(errno));
-  for (int i = 0; i < j->n; i++) add(s, j->folder, j->path[i]);
-}
-
-int cg_cmd_blob(int argc, char **argv) {
-  job j = {.path = argv + 1, .n = argc - 1};
-  if (argc > 2 && !strcmp(argv[1], "-d")) j = (job){argv[2], argv + 3, argc - 3};
-  if (!j.n || *j.path[0] == '-') return cg_usage(argv[0], "archives of TorchScript are expected");
-  return cg_in_session(run, &j);
+void cg_cmd_blob(cg_session *s, int argc, char **argv) {
+  const char *folder = NULL;
+  const cg_cli_option table[] = {{"directory", "PROGRAM.blobs", "copy the archives into this folder, where PROGRAM.cir looks for them", .text = &folder, .letter = 'd'}};
+  const cg_words *words = cg_cli_read(s, argc, argv, table, 1, NULL, 1, INT_MAX);
+  if (!words) return;
+  if (folder && mkdir(folder, 0777) && errno != EEXIST) cg_fail(s, CIERGE_IO, "%s: %s", folder, strerror(errno));
+  for (int i = 0; i < words->n; i++) add(s, folder, words->at[i]);
 }

@@ -1,62 +1,33 @@
-// cierge compile, inspect, verify, ops; and the options of compiling, for whoever takes them.
-#include <getopt.h>
+// cierge compile, inspect, verify, ops.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/cli.h"
+#include "cli/args.h"
+#include "compile/call.h"
 #include "compile/report.h"
 #include "ops/op.h"
 
-static void help(const char *command, int n, const cg_cli_option *more) {
-  cg_print(stdout, "cierge %s: its options are\n", command);
-  for (int i = 0; i < n; i++) cg_print(stdout, "  --%s%s%s\n        %s\n", more[i].name, more[i].argument ? " " : "", more[i].argument ? more[i].argument : "", more[i].help);
-  for (int i = 0; i < cg_option_count; i++) {
-    const cg_option_row *r = &cg_option_rows[i];
-    cg_print(stdout, "  --%s%s%s\n        %s\n", r->name, r->argument ? " " : "", r->argument ? r->argument : "", r->help);
-  }
-}
+static void drop_options(void *o) { cierge_options_free(o); }
 
-static int parse_with(const struct option *all, int argc, char **argv, cierge_options *o, int n, const cg_cli_option *more) {
-  opterr = 0;
-  int index, c;
-  while ((c = getopt_long(argc, argv, "o:h", all, &index)) != -1) {
-    if (c == 'o')
-      for (index = 0; index < n && strcmp(more[index].name, "output");) index++;
-    if (c == 'h') return help(argv[0], n, more), 0;
-    if (c == '?' || (c == 'o' && index == n)) return cg_usage(argv[0], "what is '%s'?", argv[optind - 1]);
-    if (index < n) *more[index].value = more[index].argument ? optarg : "";
-    else {
-      cierge_status *s = cierge_options_add(o, all[index].name, optarg);
-      if (s) return cg_finish(s);
-    }
-  }
-  return optind + 1 == argc ? -1 : cg_usage(argv[0], "one MODEL is expected");
-}
-
-int cg_compile_args(int argc, char **argv, cierge_options *o, int n, const cg_cli_option *more) {
-  struct option *all = calloc((size_t)(cg_option_count + n) + 2, sizeof *all);
-  if (!all) return cg_print(stderr, "cierge: out of memory\n"), 4;
-  int count = 0;
-  for (int i = 0; i < n; i++) all[count++] = (struct option){more[i].name, !!more[i].argument, NULL, 0};
-  for (int i = 0; i < cg_option_count; i++) all[count++] = (struct option){cg_option_rows[i].name, !!cg_option_rows[i].argument, NULL, 0};
-  all[count] = (struct option){"help", 0, NULL, 'h'};
-  int code = parse_with(all, argc, argv, o, n, more);
-  free(all);
-  return code;
-}
-
-typedef struct {
+cierge_options *cg_cli_options(cg_session *s) {
   cierge_options *o;
-  cg_model model;
-  const char *out;
-} job;
+  cg_check(s, cierge_options_new(&o));
+  cg_defer(s, drop_options, o);
+  return o;
+}
 
 // As cierge_compile, and it says on stderr what stays in LibTorch.
-static void compile(cg_session *s, void *u) {
-  job *j = u;
-  j->o->opt.progress = cg_progress;
-  cg_compilation c = cg_compile_to(s, j->o, &j->model, j->out);
+void cg_cmd_compile(cg_session *s, int argc, char **argv) {
+  const char *out = NULL;
+  cierge_options *o = cg_cli_options(s);
+  const cg_cli_option table[] = {{"output", "OUT.cierge", "the file to write", .text = &out, .letter = 'o'}};
+  const cg_words *words = cg_cli_read(s, argc, argv, table, 1, o, 1, 1);
+  if (!words) return;
+  if (!out) cg_fail(s, CIERGE_USAGE, "compile: -o OUT.cierge is missing");
+  o->opt.progress = cg_progress;
+  const cg_model model = {.path = words->at[0]};
+  cg_compilation c = cg_compile_to(s, o, &model, out);
   cg_progress(NULL);
   const cg_tuning *tuning = c.pipeline->opt->tuning;
   for (int i = 0; tuning && i < tuning->said.n; i++) cg_print(stderr, "cierge: tune: %s\n", tuning->said.at[i]);
@@ -65,45 +36,33 @@ static void compile(cg_session *s, void *u) {
   for (int i = 0; i < c.pipeline->notes.n; i++) cg_print(stderr, "cierge: note: %s\n", c.pipeline->notes.at[i]);
 }
 
-int cg_cmd_compile(int argc, char **argv) {
-  job j = {0};
-  const cg_cli_option more[] = {{"output", "OUT.cierge", &j.out, "(-o) the artifact to write"}};
-  cierge_status *s = cierge_options_new(&j.o);
-  if (s) return cg_finish(s);
-  int code = cg_compile_args(argc, argv, j.o, 1, more);
-  if (code < 0 && !j.out) code = cg_usage(argv[0], "-o OUT.cierge is missing");
-  if (code < 0) {
-    j.model.path = argv[optind];
-    code = cg_in_session(compile, &j);
-  }
-  cierge_options_free(j.o);
-  return code;
-}
-
 static bool is_model(const char *path) {
   const char *dot = strrchr(path, '.');
   return dot && (!strcmp(dot, ".pt2") || !strcmp(dot, ".pt") || !strcmp(dot, ".cir"));
 }
 
-int cg_cmd_inspect(int argc, char **argv) {
-  if (argc == 2 && is_model(argv[1])) return cg_cmd_explain(argc, argv);
-  if (argc != 2) return cg_usage(argv[0], "one artifact or model is expected");
-  char *text = NULL;
-  int code = cg_finish(cierge_inspect(argv[1], &text));
-  if (text) cg_print(stdout, "%s", text);
+void cg_cmd_inspect(cg_session *s, int argc, char **argv) {
+  const cg_words *words = cg_cli_read(s, argc, argv, NULL, 0, NULL, 1, 1);
+  if (!words) return;
+  if (is_model(words->at[0])) {
+    cg_cmd_explain(s, 2, (char *[]){argv[0], (char *)words->at[0], NULL});
+    return;
+  }
+  char *text;
+  cg_check(s, cierge_inspect(words->at[0], &text));
+  cg_print(stdout, "%s", text);
   cierge_text_free(text);
-  return code;
 }
 
-int cg_cmd_verify(int argc, char **argv) {
-  if (argc != 2) return cg_usage(argv[0], "one artifact is expected");
-  int code = cg_finish(cierge_verify(argv[1]));
-  if (!code) cg_print(stdout, "%s: all checksums hold\n", argv[1]);
-  return code;
+void cg_cmd_verify(cg_session *s, int argc, char **argv) {
+  const cg_words *words = cg_cli_read(s, argc, argv, NULL, 0, NULL, 1, 1);
+  if (!words) return;
+  cg_check(s, cierge_verify(words->at[0]));
+  cg_print(stdout, "%s: all checksums hold\n", words->at[0]);
 }
 
-int cg_cmd_ops(int argc, char **argv) {
-  if (argc != 1) return cg_usage(argv[0], "it takes no arguments");
+void cg_cmd_ops(cg_session *s, int argc, char **argv) {
+  if (!cg_cli_read(s, argc, argv, NULL, 0, NULL, 0, 0)) return;
   static const struct { unsigned trait; const char *name; } traits[] = {
       {CG_OP_POINTWISE, "pointwise"}, {CG_OP_REDUCTION, "reduction"}, {CG_OP_VIEW, "view"}, {CG_OP_ANCHOR, "anchor"},
       {CG_OP_RANDOM, "random"}, {CG_OP_EFFECT, "effect"}, {CG_OP_STRIDE_SENSITIVE, "stride-sensitive"}, {CG_OP_COMPOSITE, "composite"},
@@ -116,5 +75,4 @@ int cg_cmd_ops(int argc, char **argv) {
       if (op->traits & traits[k].trait) cg_print(stdout, " %s", traits[k].name);
     putchar('\n');
   }
-  return 0;
 }

@@ -1,11 +1,10 @@
 // cierge explain: where every node would go, why, and what it costs; --measure runs the program and says what it took.
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "arrays/arrays.h"
-#include "cli/cli.h"
+#include "cli/args.h"
 #include "cli/measure.h"
 #include "compile/feed.h"
 #include "compile/report.h"
@@ -13,7 +12,8 @@
 
 typedef struct {
   cierge_options *o;
-  const char *model, *measure, *rounds_text, *threads_text, *json, *html;
+  const char *model, *measure, *json, *html;
+  int rounds, threads;
 } explain_args;
 
 // ---------------------------------------------------------------- measuring
@@ -63,9 +63,9 @@ static void run_rounds(meter *m, cg_feed *feed) {
 
 static void measure(cg_session *s, const explain_args *a, const char *artifact, const cg_emitter *e, cg_report *r) {
   const cg_options *opt = &a->o->opt;
-  meter m = {.s = s, .e = e, .rounds = cg_count_option(s, "explain", "rounds", a->rounds_text, 20)};
+  meter m = {.s = s, .e = e, .rounds = a->rounds ? a->rounds : 20};
   cierge_program *p;
-  cg_open_artifact(s, opt, artifact, cg_count_option(s, "explain", "threads", a->threads_text, 0), true, &p, &m.c);
+  cg_open_artifact(s, opt, artifact, a->threads, true, &p, &m.c);
   cg_array_vec arrays = {0};
   if (opt->inputs) arrays = cg_arrays_read(s, opt->inputs);
   cg_feed *feed = cg_feed_new(s, p, opt->inputs ? opt->inputs : "no --inputs", &arrays);
@@ -85,8 +85,7 @@ static void measure(cg_session *s, const explain_args *a, const char *artifact, 
 
 // ---------------------------------------------------------------- the command
 
-static void explain(cg_session *s, void *u) {
-  explain_args *a = u;
+static void explain(cg_session *s, const explain_args *a) {
   const char *out = a->measure ? cg_temporary(s, "explain") : NULL, *slash = strrchr(a->model, '/');
   const cg_model model = {.path = a->model};
   cg_compilation c = out ? cg_compile_to(s, a->o, &model, out) : cg_compile_model(s, a->o, &model, true);
@@ -103,21 +102,16 @@ static void explain(cg_session *s, void *u) {
   cg_print(stdout, "%s", a->json ? cg_str_text(&json) : cg_str_text(&b));
 }
 
-int cg_cmd_explain(int argc, char **argv) {
-  explain_args a = {0};
-  const cg_cli_option more[] = {{"measure", NULL, &a.measure, "compile, run and time it; --inputs gives the arrays"},
-                                {"rounds", "N", &a.rounds_text, "calls that --measure takes the medians of (20)"},
-                                {"threads", "N", &a.threads_text, "threads for --measure (all processors)"},
-                                {"json", NULL, &a.json, "print the report as JSON"},
-                                {"html", "OUT.html", &a.html, "write it as one page with the graph drawn"}};
-  cierge_status *s = cierge_options_new(&a.o);
-  if (s) return cg_finish(s);
-  int code = cg_compile_args(argc, argv, a.o, sizeof more / sizeof *more, more);
-  if (code < 0 && (a.rounds_text || a.threads_text) && !a.measure) code = cg_usage(argv[0], "--rounds and --threads are for --measure");
-  if (code < 0) {
-    a.model = argv[optind];
-    code = cg_in_session(explain, &a);
-  }
-  cierge_options_free(a.o);
-  return code;
+void cg_cmd_explain(cg_session *s, int argc, char **argv) {
+  explain_args a = {.o = cg_cli_options(s)};
+  const cg_cli_option table[] = {{"measure", NULL, "compile, run and time it; --inputs gives the arrays", .text = &a.measure},
+                                 {"rounds", "N", "calls that --measure takes the medians of (20)", .number = &a.rounds},
+                                 {"threads", "N", "threads for --measure (all processors)", .number = &a.threads},
+                                 {"json", NULL, "print the report as JSON", .text = &a.json},
+                                 {"html", "OUT.html", "write it as one page with the graph drawn", .text = &a.html}};
+  const cg_words *words = cg_cli_read(s, argc, argv, table, sizeof table / sizeof *table, a.o, 1, 1);
+  if (!words) return;
+  if ((a.rounds || a.threads) && !a.measure) cg_fail(s, CIERGE_USAGE, "explain: --rounds and --threads are for --measure");
+  a.model = words->at[0];
+  explain(s, &a);
 }

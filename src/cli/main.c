@@ -8,28 +8,30 @@
 #include <string.h>
 
 #include "backend/c/cc.h"
-#include "cli/cli.h"
+#include "cli/args.h"
 
-static const struct {
-  const char *name;
-  int (*run)(int argc, char **argv);
-  const char *usage;
-} commands[] = {
-    {"compile", cg_cmd_compile,
-     "MODEL -o OUT.cierge [options: see cierge compile --help]   MODEL: .pt2, .pt or .cir"},
-    {"run", cg_cmd_run,
-     "OUT.cierge [--inputs in.npz|in.safetensors] [--outputs out.npz|out.safetensors] [--threads N] [--repeat N]\n"
-     "      [--reset-between] [--sequence a.npz b.npz …] [--seed S] [--profile TRACE.json] [--lazy] [--libtorch DIR] [--torch-library LIB.so]…"},
-    {"verify", cg_cmd_verify, "OUT.cierge"},
-    {"inspect", cg_cmd_inspect, "OUT.cierge|MODEL"},
-    {"explain", cg_cmd_explain, "MODEL [--measure --inputs in.npz] [--json] [--html OUT.html] [options of compile: see cierge explain --help]"},
-    {"bench", cg_cmd_bench, "OUT.cierge [--inputs in.npz] [--against torch:MODEL.pt2] [--threads N] [--rounds N]"},
-    {"study", cg_cmd_study,
-     "MODEL --inputs in.npz [--points N] [--rounds N] [--json OUT.json] [--html OUT.html] [--svg OUT.svg] [options of compile: see cierge study --help]"},
-    {"blob", cg_cmd_blob, "[-d PROGRAM.blobs] SCRIPT.pt…   the line of a text program for an archive of TorchScript; copies it there"},
-    {"ops", cg_cmd_ops, ""},
+static const cg_command commands[] = {
+    {"compile", "MODEL -o OUT.cierge [options]", "compiles a model (.pt2 of torch.export, .pt of TorchScript, .cir) into one file",
+     "cierge compile model.pt2 -o model.cierge --dim 's0=1..64'", cg_cmd_compile},
+    {"run", "OUT.cierge [options]", "runs a compiled model on arrays, and writes or lists what it gives",
+     "cierge run model.cierge --inputs in.npz --outputs out.npz", cg_cmd_run},
+    {"verify", "OUT.cierge", "checks every byte of a compiled model against its checksums", "cierge verify model.cierge", cg_cmd_verify},
+    {"inspect", "OUT.cierge|MODEL", "says what a compiled model, or a model, holds, takes and gives", "cierge inspect model.cierge", cg_cmd_inspect},
+    {"explain", "MODEL [options]", "says which nodes are native, which stay in LibTorch, why, from which line of the model, and what that costs",
+     "cierge explain model.pt2 --measure --inputs in.npz", cg_cmd_explain},
+    {"bench", "OUT.cierge [options]", "times a compiled model, alone or in turn with the model in LibTorch", "cierge bench model.cierge --inputs in.npz --against torch:model.pt2", cg_cmd_bench},
+    {"study", "MODEL --inputs FILE [options]", "measures what regions of LibTorch cost in a model: growing sets of its nodes are left to it",
+     "cierge study model.pt2 --inputs in.npz --html study.html", cg_cmd_study},
+    {"blob", "SCRIPT.pt… [options]", "prints the lines by which a text program names archives of TorchScript", "cierge blob -d program.blobs script.pt", cg_cmd_blob},
+    {"ops", "", "lists the operators that the compiler knows, and how", "cierge ops", cg_cmd_ops},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
+
+const cg_command *cg_command_of(const char *name) {
+  for (int i = 0; i < COMMANDS; i++)
+    if (!strcmp(commands[i].name, name)) return &commands[i];
+  return NULL;
+}
 
 // Of a file's text, what would steer the terminal stands as \x1b. Also the control characters that UTF-8 has above ASCII.
 static void put(FILE *to, const char *text) {
@@ -57,65 +59,55 @@ void cg_print(FILE *to, const char *fmt, ...) {
 
 static void usage(FILE *out) {
   cg_print(out, "cierge " CIERGE_VERSION ": compiles PyTorch programs to one file that a C program runs\n\n");
-  for (int i = 0; i < COMMANDS; i++) cg_print(out, "  cierge %s %s\n", commands[i].name, commands[i].usage);
+  for (int i = 0; i < COMMANDS; i++) cg_print(out, "  cierge %s%s%s\n        %s\n", commands[i].name, *commands[i].takes ? " " : "", commands[i].takes, commands[i].purpose);
+  cg_print(out, "\ncierge COMMAND --help says more.\n");
 }
 
-int cg_usage(const char *command, const char *fmt, ...) {
-  va_list ap;
-  va_start(ap, fmt);
-  cg_print(stderr, "cierge: %s: ", command);
-  print_list(stderr, fmt, ap);
-  putc('\n', stderr);
-  va_end(ap);
-  for (int i = 0; i < COMMANDS; i++)
-    if (!strcmp(commands[i].name, command)) cg_print(stderr, "usage: cierge %s %s\n", command, commands[i].usage);
-  return 2;
+typedef struct {
+  int argc;
+  char **argv;
+} line;
+
+static void run_command(cg_session *s, void *u) {
+  line *l = u;
+  const cg_command *c = cg_command_of(l->argv[0]);
+  if (c) {
+    c->run(s, l->argc, l->argv);
+    return;
+  }
+  const char *names[COMMANDS];
+  for (int i = 0; i < COMMANDS; i++) names[i] = commands[i].name;
+  cg_fail(s, CIERGE_USAGE, "there is no command '%s'%s (cierge --help lists them)", l->argv[0], cg_cli_near(s, l->argv[0], names, COMMANDS));
 }
 
-int cg_finish(cierge_status *status) {
-  if (!status) return 0;
-  cg_print(stderr, "cierge: %s\n", cierge_status_message(status));
-  int code = cierge_status_exit_code(status);
-  cierge_status_free(status);
-  return code;
-}
-
-int cg_in_session(void (*f)(cg_session *, void *), void *u) {
+static int run(int argc, char **argv) {
   static const int exit_codes[] = {
 #define XX(name, exit_code, text) exit_code,
       CIERGE_CODE_MAP(XX)
 #undef XX
   };
+  const char *first = argc > 1 ? argv[1] : "";
+  bool help = !strcmp(first, "help") || !strcmp(first, "--help") || !strcmp(first, "-h");
+  if (argc < 2 || (help && argc == 2)) {
+    usage(argc < 2 ? stderr : stdout);
+    return argc < 2 ? 2 : 0;
+  }
+  if (!strcmp(first, "--version")) {
+    cg_print(stdout, "cierge %s\n", CIERGE_VERSION);
+    return 0;
+  }
+  char *asked[] = {argv[argc > 2 ? 2 : 1], "--help", NULL}; // cierge help COMMAND
+  line l = help ? (line){2, asked} : (line){argc - 1, argv + 1};
   cg_session s;
   cg_session_init(&s);
   int code = 0;
-  if (cg_try(&s, f, u) != CIERGE_OK) {
+  if (cg_try(&s, run_command, &l) != CIERGE_OK) {
     cg_progress(NULL);
     cg_print(stderr, "cierge: %s\n", s.message);
     code = exit_codes[s.code];
   }
   cg_session_end(&s);
   return code;
-}
-
-static int run(int argc, char **argv) {
-  if (argc < 2) {
-    usage(stderr);
-    return 2;
-  }
-  if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
-    usage(stdout);
-    return 0;
-  }
-  if (!strcmp(argv[1], "--version")) {
-    cg_print(stdout, "cierge %s\n", CIERGE_VERSION);
-    return 0;
-  }
-  for (int i = 0; i < COMMANDS; i++)
-    if (!strcmp(commands[i].name, argv[1])) return commands[i].run(argc - 1, argv + 1);
-  cg_print(stderr, "cierge: there is no command '%s'\n", argv[1]);
-  usage(stderr);
-  return 2;
 }
 
 // A signal that would end the program ends its C compilers first, and their files.

@@ -5,14 +5,13 @@
 // latency is the native program's median times the median of the rounds' ratios to it.
 #include "cli/study.h"
 
-#include <getopt.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "cli/cli.h"
+#include "cli/args.h"
 #include "compile/report.h"
 #include "runtime/runtime.h"
 
@@ -20,7 +19,8 @@ const char *const cg_study_kinds[CG_STUDY_KINDS] = {"native", "whole", "alone", 
 
 typedef struct {
   cierge_options *o;
-  const char *model, *points, *rounds, *threads, *beside, *json, *html, *svg;
+  const char *model, *beside, *json, *html, *svg;
+  int points, rounds, threads;
 } study_args;
 
 // ---------------------------------------------------------------- one program
@@ -65,7 +65,7 @@ static int add_point(cg_session *s, const study_args *a, cg_study *y, const cg_a
 
 static void add_points(cg_session *s, const study_args *a, cg_study *y) {
   static const char *const modes[] = {"ops", "script"};
-  int points = cg_count_option(s, "study", "points", a->points, 8);
+  int points = a->points;
   cg_array_vec arrays = {0};
   if (a->o->opt.inputs) arrays = cg_arrays_read(s, a->o->opt.inputs);
   y->total = add_point(s, a, y, &arrays, CG_STUDY_NATIVE, "", 0);
@@ -173,11 +173,9 @@ static void read_lines(cg_session *s, const char *text, cg_study *y) {
   }
 }
 
-static void study(cg_session *s, void *u) {
-  study_args *a = u;
+static void study(cg_session *s, const study_args *a) {
   const char *slash = strrchr(a->model, '/');
-  cg_study y = {.model = slash ? slash + 1 : a->model, .rounds = cg_count_option(s, "study", "rounds", a->rounds, 15),
-                .threads = cg_count_option(s, "study", "threads", a->threads, 0)};
+  cg_study y = {.model = slash ? slash + 1 : a->model, .rounds = a->rounds, .threads = a->threads};
   read_lines(s, a->beside, &y);
   add_points(s, a, &y);
   first_calls(s, &y);
@@ -198,22 +196,17 @@ static void study(cg_session *s, void *u) {
   }
 }
 
-int cg_cmd_study(int argc, char **argv) {
-  study_args a = {0};
-  const cg_cli_option more[] = {{"points", "N", &a.points, "sizes of the sets of nodes, evenly up to all of them (8)"},
-                                {"rounds", "N", &a.rounds, "rounds that the medians are of (15)"},
-                                {"threads", "N", &a.threads, "threads (all processors)"},
-                                {"beside", "NAME=TIMES,…", &a.beside, "lines to draw too, in multiples of the native program's time ('eager PyTorch=1.4')"},
-                                {"json", "OUT.json", &a.json, "write all of it as JSON"},
-                                {"html", "OUT.html", &a.html, "write a page with the plot and the tables"},
-                                {"svg", "OUT.svg", &a.svg, "write the plot"}};
-  cierge_status *s = cierge_options_new(&a.o);
-  if (s) return cg_finish(s);
-  int code = cg_compile_args(argc, argv, a.o, sizeof more / sizeof *more, more);
-  if (code < 0) {
-    a.model = argv[optind];
-    code = cg_in_session(study, &a);
-  }
-  cierge_options_free(a.o);
-  return code;
+void cg_cmd_study(cg_session *s, int argc, char **argv) {
+  study_args a = {.o = cg_cli_options(s), .points = 8, .rounds = 15};
+  const cg_cli_option table[] = {{"points", "N", "sizes of the sets of nodes, evenly up to all of them (8)", .number = &a.points},
+                                 {"rounds", "N", "rounds that the medians are of (15)", .number = &a.rounds},
+                                 {"threads", "N", "threads (all processors)", .number = &a.threads},
+                                 {"beside", "NAME=TIMES,…", "lines to draw too, in multiples of the native program's time ('eager PyTorch=1.4')", .text = &a.beside},
+                                 {"json", "OUT.json", "write all of it as JSON", .text = &a.json},
+                                 {"html", "OUT.html", "write a page with the plot and the tables", .text = &a.html},
+                                 {"svg", "OUT.svg", "write the plot", .text = &a.svg}};
+  const cg_words *words = cg_cli_read(s, argc, argv, table, sizeof table / sizeof *table, a.o, 1, 1);
+  if (!words) return;
+  a.model = words->at[0];
+  study(s, &a);
 }

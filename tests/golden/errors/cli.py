@@ -16,6 +16,8 @@ USAGE = [
     ["run", "mul.cierge", "--inputs", "x.csv"], ["run", "mul.cierge", "--inputs", "x.npz", "--outputs", "y.csv"],
     ["run", "mul.cierge", "--inputs", "x.npz", "--outputs", "no/where.npz"], ["run", "mul.cierge", "--inputs", "nowhere.npz"],
     ["run", "strange.cierge", "--inputs", "strange.npz", "--outputs", "y.safetensors"],
+    *([command, "--help"] for command in ("verify", "inspect", "bench", "blob", "ops")), ["help", "run"], ["help", "fly"], ["complie", "mul.cir"],
+    ["compile", "mul.cir", "--targt", "native"], ["explain", "mul.cir", "--mesure"], ["run", "mul.cierge", "--inptus=x.npz"], ["run", "mul.cierge", "--threads"],
 ]
 NPY = [
     ("no .npy file", b"neither"),
@@ -76,7 +78,7 @@ def cases(files):
     yield Case("a call that goes well", ["run", "mul.cierge", "--inputs", "x.npz"], out=True)
     yield Case("a measurement", ["bench", "mul.cierge", "--rounds", "1"], out=True)
     for args in USAGE:
-        yield Case("cierge " + " ".join(args), args, out=args in (["help"], ["--version"], ["compile", "--help"], ["explain", "--help"], ["study", "--help"]))
+        yield Case("cierge " + " ".join(args), args, out=args == ["--version"] or args[:1] == ["help"] or "--help" in args)
     yield Case("no archive of TorchScript", ["blob", "x.npz"])
     files.put("one two.pt", archive([("m/data.pkl", b""), ("m/constants.pkl", b"")]))
     yield Case("the line of a blob, and a copy", ["blob", "-d", "m.blobs", "one two.pt"], out=True)
