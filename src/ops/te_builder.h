@@ -29,6 +29,7 @@ bool te_sum_of(te *t, te_expr *e, te_sum *out);      // false: too many terms
 te_expr *te_of_sum(te *t, te_sum *s);                // canonical, simplified
 // Bounds from the ranges of loop variables; NULL: not known.
 void te_bounds(te *t, te_expr *e, const cg_expr **lo, const cg_expr **hi);
+bool te_below_twice(te *t, const te_expr *mod); // a < 2b is known of a % b
 bool te_in_range(te *t, te_expr *e, const cg_expr *size); // proven 0 <= e < size
 bool te_may_raise(const te_expr *e);                  // this expression itself: an index check, or a body that raises
 bool te_has(const te_expr *e, te_kind k);

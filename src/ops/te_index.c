@@ -188,6 +188,16 @@ void te_bounds(te *t, te_expr *e, const cg_expr **lo, const cg_expr **hi) {
   }
 }
 
+bool te_below_twice(te *t, const te_expr *mod) {
+  const cg_expr *lo, *hi, *least, *most;
+  int64_t a, b;
+  te_bounds(t, mod->arg[0], &lo, &hi);
+  te_bounds(t, mod->arg[1], &least, &most);
+  if (!hi || !least) return false;
+  cg_x_range(cg_x_sub(pool(t), cg_x_mul(pool(t), int_expr(t, 2), least), hi), &a, &b);
+  return a > 0;
+}
+
 bool te_in_range(te *t, te_expr *e, const cg_expr *size) {
   const cg_expr *lo, *hi;
   te_bounds(t, e, &lo, &hi);

@@ -24,7 +24,7 @@ static void look(cg_cuts *c, te *t, const te_expr *e, const te_expr *var, int *b
   if (--*budget < 0) return;
   if (e->kind == TE_LT) compared(c, t, e->arg[0], e->arg[1], 0, var);
   if (e->kind == TE_LE) compared(c, t, e->arg[0], e->arg[1], 1, var);
-  if (e->kind == TE_MOD) compared(c, t, e->arg[0], e->arg[1], 0, var);
+  if (e->kind == TE_MOD && te_below_twice(t, e)) compared(c, t, e->arg[0], e->arg[1], 0, var);
   for (int i = 0; i < e->nargs; i++) look(c, t, e->arg[i], var, budget);
 }
 

@@ -69,6 +69,7 @@ typedef CG_VEC(cg_keep) cg_keeps;
 cg_keeps cg_c_keep(cg_loops *l);
 // places.c: whether each place of the innermost loop is written out: where they are too few for vectors, or few and computed with.
 bool cg_c_unrolls(cg_loops *l, int level);
+bool cg_c_calls(cg_loops *l, int level);    // whether they are computed by functions of the prelude
 bool cg_c_one_by_one(cg_loops *l, int level, const te_expr *var); // whether it is no loop of vectors: f16 is read where none lies
 void cg_c_columns(cg_loops *l); // what every row of the loops would compute again becomes a table, before them
 // Adds where comparisons in e cut the loop (cuts.c).

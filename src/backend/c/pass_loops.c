@@ -203,8 +203,8 @@ static void rows_of_block(cg_pass_loops *q, cg_str *out, int in, const char *lo,
     if (!after) cg_indent(out, in), cg_str_addf(out, "float %s[%d] __attribute__((aligned(64)));\n", r->name, most);
     if (r->stored != after) continue;
     cg_indent(out, in);
-    if (after) cg_str_addf(out, "cg_f16_of_floats(%s + %s, %s, %s);\n", r->memory, lo, r->name, count);
-    else cg_str_addf(out, "cg_floats_of_f16(%s, %s + %s, %s);\n", r->name, r->memory, lo, count);
+    if (after) cg_str_addf(out, "%s(%s + %s, %s, %s);\n", r->convert, r->memory, lo, r->name, count);
+    else cg_str_addf(out, "%s(%s, %s + %s, %s);\n", r->convert, r->name, r->memory, lo, count);
   }
 }
 

@@ -147,8 +147,8 @@ static void flush_outer(cg_loops *l) {
 static void store(cg_loops *l, cg_info *x, int depth) {
   cg_dtype t = x->value->type.dtype;
   te_expr *place = cg_c_offset(l->c, x->value, x->idx), *bits = te_bits(l->c->t, x->final);
-  const char *unrounded = t == CG_F16 && !bits ? cg_print_unrounded(&l->p, x->final, t) : NULL;
-  const char *in_row = unrounded ? cg_print_in_row(&l->p, cg_kernel_point(l->k, x->plan, t, true), place, true) : NULL;
+  const char *unrounded = (t == CG_F16 || t == CG_BF16) && !bits ? cg_print_unrounded(&l->p, x->final, t) : NULL;
+  const char *in_row = unrounded ? cg_print_stored_in_row(&l->p, t, cg_kernel_point(l->k, x->plan, t, true), place, x->final) : NULL;
   if (in_row) {
     cg_print_line(&l->p, depth, "%s = %s;", in_row, unrounded);
     return;
@@ -251,6 +251,7 @@ static void one_pass(cg_loops *l, int level, const cg_keeps *keeps) {
     if (x->member == CG_MEMBER_FULL && x->stored && x->level == level) cg_c_cuts_by_row(l, x->final, last, &ps.cuts);
   }
   if (ps.cuts.n > CG_MOST_CUTS && ps.cuts.from) ps.cuts = (cg_cuts){0};
+  l->p.bf16_rows = ps.simd && !ps.unrolled && !ps.red.n && !l->lanes && !ps.cuts.n && cg_kernel_vector_bytes(l->k) >= 32 && !cg_c_calls(l, level);
   if (ps.cuts.from) ps.from = cg_print_expr(&l->p, ps.cuts.from);
   for (int i = 0; i < ps.cuts.ncompared; i++) cg_print_name(&l->p, ps.cuts.compared[i].e, ps.cuts.compared[i].name);
   for (int i = 0; i < l->g->member.n; i++) {

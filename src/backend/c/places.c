@@ -23,7 +23,7 @@ static bool calls(cg_sched *c, const te_expr *e) {
   return false;
 }
 
-static bool level_calls(cg_loops *l, int level) {
+bool cg_c_calls(cg_loops *l, int level) {
   cg_c_begin(l->c);
   for (int i = 0; i < l->g->member.n; i++) {
     const cg_info *x = l->g->member.at[i];
@@ -50,7 +50,7 @@ bool cg_c_unrolls(cg_loops *l, int level) {
   const cg_loop *in = l->inner.n ? &l->inner.at[l->inner.n - 1] : NULL;
   if (!in || l->lanes || !cg_x_is_int(in->extent) || in->extent->value > CG_UNROLLED || in->var->kind != TE_VAR) return false;
   if (l->inner.n == 1 && (l->direct || l->chunked || l->split)) return false;
-  if (level_calls(l, level)) return false;
+  if (cg_c_calls(l, level)) return false;
   if (in->extent->value < VECTOR) return true;
   cg_c_begin(l->c);
   for (int i = 0; i < l->g->member.n; i++) {
@@ -139,7 +139,7 @@ static bool gathers(cg_sched *c, const te_expr *e, const te_expr *var) {
 }
 
 bool cg_c_one_by_one(cg_loops *l, int level, const te_expr *var) {
-  if (level_calls(l, level)) return false;
+  if (cg_c_calls(l, level)) return false;
   cg_c_begin(l->c);
   for (int i = 0; i < l->g->member.n; i++) {
     const cg_info *x = l->g->member.at[i];

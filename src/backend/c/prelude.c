@@ -44,6 +44,13 @@ static const function functions[] = {
                        "  for (; i + 8 <= n; i += 8) {\n    floats f;\n    __builtin_memcpy(&f, from + i, 32);\n"
                        "    const halves h = (halves)__builtin_ia32_vcvtps2ph256(f, 0);\n    __builtin_memcpy(to + i, &h, 16);\n  }\n#endif\n"
                        "  for (; i < n; i++) to[i] = cg_one_to_f16(from[i]);\n}\n", true},
+#define BLOCK(name, to_type, from_type, convert) \
+  {#name, "static inline void " #name "(" #to_type " *restrict to, const " #from_type " *restrict from, int64_t n) {\n" \
+          "#pragma omp simd\n  for (int64_t i = 0; i < n; i++) to[i] = " #convert "(from[i]);\n}\n", true},
+  BLOCK(cg_floats_of_bf16, float, uint16_t, cg_from_bf16)
+  BLOCK(cg_bf16_of_floats, uint16_t, float, cg_to_bf16)
+  BLOCK(cg_bf16_cut_of_floats, uint16_t, float, cg_cut_bf16)
+#undef BLOCK
 #define PRELUDE(name, ...) {#name, #__VA_ARGS__, false},
 #include "backend/c/prelude.def"
 #include "backend/c/math.def"

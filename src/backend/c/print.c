@@ -11,6 +11,7 @@
 #include "artifact/scalar.h"
 #include "backend/c/kernel_internal.h"
 #include "backend/c/prelude.h"
+#include "base/half.h"
 
 static bool is_half(cg_dtype t) { return t == CG_F16 || t == CG_BF16; }
 
@@ -309,11 +310,12 @@ static const char *cast(cg_printer *p, te_expr *e) {
   return define(p, e, cg_print_cast(p->c->s, x, from, to));
 }
 
-const char *cg_print_in_row(cg_printer *p, const char *name, te_expr *at, bool stored) {
+// convert: the prelude's function, of floats where it stores.
+static const char *in_row(cg_printer *p, cg_dtype t, const char *name, te_expr *at, const char *convert, bool stored) {
   cg_session *s = p->c->s;
   te_sum sum;
   bool moves = false;
-  if (!p->row_var || p->block || !te_sum_of(p->c->t, at, &sum)) return NULL;
+  if (!(t == CG_F16 || (t == CG_BF16 && p->bf16_rows)) || !p->row_var || p->block || !te_sum_of(p->c->t, at, &sum)) return NULL;
   for (int i = 0; i < sum.n; i++) {
     if (sum.atom[i] == p->row_var) moves = cg_x_is(sum.coef[i], 1);
     else if (te_uses_var(sum.atom[i], p->row_var->var)) return NULL;
@@ -326,9 +328,13 @@ const char *cg_print_in_row(cg_printer *p, const char *name, te_expr *at, bool s
     if (!stored && !p->row.at[i].stored && !strcmp(p->row.at[i].memory, memory))
       return cg_format(s, "%s[%s - %s]", p->row.at[i].name, var, p->row_start);
   if (!p->row_start) p->row_start = cg_kernel_local(p->k, "c0");
-  cg_print_row row = {cg_kernel_local(p->k, "h"), memory, stored};
+  cg_print_row row = {cg_kernel_local(p->k, "h"), memory, convert, stored};
   CG_PUSH(s, &p->row, row);
   return cg_format(s, "%s[%s - %s]", row.name, var, p->row_start);
+}
+
+const char *cg_print_in_row(cg_printer *p, cg_dtype t, const char *name, te_expr *at) {
+  return in_row(p, t, name, at, cg_format(p->c->s, "cg_floats_of_%s", cg_dtypes[t].text), false);
 }
 
 // Of a state, at the place that is written now: through the pointer by which it is written.
@@ -348,8 +354,8 @@ static const char *load(cg_printer *p, te_expr *e) {
     if (p->k->start.at[i].value == e->value && p->k->start.at[i].start) start = p->k->start.at[i].start;
   const char *name = cg_kernel_point_at(p->k, e->value, start, e->value->type.dtype);
   te_expr *place = te_op(p->c->t, TE_SUB, cg_c_offset(p->c, e->value, e->arg), te_size(p->c->t, start));
-  const char *in_row = e->dtype == CG_F16 ? cg_print_in_row(p, name, place, false) : NULL;
-  if (in_row) return define(p, e, in_row);
+  const char *row = cg_print_in_row(p, e->dtype, name, place);
+  if (row) return define(p, e, row);
   const char *at = cg_print_expr(p, place);
   at_depth(p, cg_print_depth(p, e));
   return define(p, e, cg_kernel_load(p->k, e->dtype, name, at));
@@ -388,23 +394,11 @@ static bool nonneg(cg_printer *p, te_expr *e) {
   return a >= 0;
 }
 
-// a < 2b, for a % b: no division.
-static bool below_twice(cg_printer *p, te_expr *e) {
-  cg_expr_pool *pool = &p->c->m->exprs;
-  const cg_expr *lo, *hi, *least, *most;
-  int64_t a, b;
-  te_bounds(p->c->t, e->arg[0], &lo, &hi);
-  te_bounds(p->c->t, e->arg[1], &least, &most);
-  if (!hi || !least) return false;
-  cg_x_range(cg_x_sub(pool, cg_x_mul(pool, cg_x_int(pool, 2), least), hi), &a, &b);
-  return a > 0;
-}
-
 // Python's // and %: C's where nothing is negative.
 static const char *division(cg_printer *p, te_expr *e) {
   bool plain = nonneg(p, e->arg[0]) && nonneg(p, e->arg[1]), div = e->kind == TE_FLOORDIV;
   const char *a = cg_print_expr(p, e->arg[0]), *b = cg_print_expr(p, e->arg[1]);
-  if (plain && !div && below_twice(p, e)) return define(p, e, cg_format(p->c->s, "%s < %s ? %s : %s - %s", a, b, a, a, b));
+  if (plain && !div && te_below_twice(p->c->t, e)) return define(p, e, cg_format(p->c->s, "%s < %s ? %s : %s - %s", a, b, a, a, b));
   if (plain) return define(p, e, cg_format(p->c->s, "%s %s %s", a, div ? "/" : "%", b));
   return define(p, e, cg_format(p->c->s, "%s(%s, %s)", div ? "cg_idiv" : "cg_imod", a, b));
 }
@@ -431,6 +425,10 @@ const char *cg_print_expr(cg_printer *p, te_expr *e) {
   }
   case TE_CAST: return cast(p, e);
   case TE_ROUND: {
+    if (e->arg[0]->kind == TE_CONST && !p->c->e->pipeline->opt->fuse_f32) {
+      const float x = (float)e->arg[0]->number; // a function's result would hide from the C compiler what is computed with it
+      return cg_print_number(s, e->dtype == CG_F16 ? cg_float_of_f16(cg_f16_of_float(x)) : cg_float_of_bf16(cg_bf16_of_float(x)), CG_F32);
+    }
     if (p->c->e->pipeline->opt->fuse_f32) return cg_print_expr(p, e->arg[0]);
     const char *x = cg_print_expr(p, e->arg[0]);
     at_depth(p, cg_print_depth(p, e));
@@ -465,6 +463,12 @@ const char *cg_print_unrounded(cg_printer *p, te_expr *e, cg_dtype t) {
 static bool exact(cg_printer *p, const te_expr *e, cg_dtype t) {
   if (e->dtype != t || p->c->e->pipeline->opt->fuse_f32) return false;
   return e->kind == TE_LOAD || e->kind == TE_BODY || (e->kind == TE_ROUND && known(p, e)->name);
+}
+
+const char *cg_print_stored_in_row(cg_printer *p, cg_dtype t, const char *name, te_expr *at, te_expr *e) {
+  const bool cut = t == CG_BF16 && exact(p, e, t);
+  const char *convert = cut ? "cg_bf16_cut_of_floats" : cg_format(p->c->s, "cg_%s_of_floats", cg_dtypes[t].text);
+  return in_row(p, t, name, at, convert, true);
 }
 
 const char *cg_print_stored(cg_printer *p, te_expr *e, cg_dtype t, int depth) {

@@ -8,6 +8,7 @@ enum { CG_PRINT_DEPTHS = 2 * CG_MAX_RANK + 4 };
 // A row of half precision that the innermost loop moves through: converted before it, or after it, by the block.
 typedef struct {
   const char *name, *memory; // a block of floats; where the row begins, but for the loop's variable
+  const char *convert;       // the prelude's function
   bool stored;
 } cg_print_row;
 
@@ -37,6 +38,7 @@ typedef struct cg_printer {
   const char *temp;         // what its variables are called: t0 in loops, e0 in a template's epilogue
   bool checks;              // some statement may leave the loop body early
   te_expr *row_var;         // not NULL: the innermost loop's variable, and rows are wanted
+  bool bf16_rows;           // of bf16 too
   const char *row_start;    // where a block of that loop begins; NULL: not named yet
   CG_VEC(cg_print_row) row;
 } cg_printer;
@@ -52,8 +54,9 @@ int cg_print_depth(cg_printer *p, const te_expr *e);
 bool cg_print_narrow(cg_printer *p, te_expr *e);                      // e is an index that 32 bits hold
 // Text of an index expression, e.g. the offset in memory.
 void cg_print_line(cg_printer *p, int depth, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-// Element `at` of memory `name` as a place in such a row: C text; NULL: it is in none.
-const char *cg_print_in_row(cg_printer *p, const char *name, te_expr *at, bool stored);
+// Element `at` of memory `name`, of dtype t, as a place in such a row: C text; NULL: it is in none.
+const char *cg_print_in_row(cg_printer *p, cg_dtype t, const char *name, te_expr *at);
+const char *cg_print_stored_in_row(cg_printer *p, cg_dtype t, const char *name, te_expr *at, te_expr *e); // where e is stored
 // C text that stores `text`, e's value, as dtype: conversions of half precision happen once.
 const char *cg_print_stored(cg_printer *p, te_expr *e, cg_dtype t, int depth);
 const char *cg_print_unrounded(cg_printer *p, te_expr *e, cg_dtype t); // before that conversion
