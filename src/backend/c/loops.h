@@ -55,6 +55,7 @@ typedef struct {
 } cg_cuts;
 
 enum { CG_LANES = 64, CG_CHUNK = 4096, CG_TILE = 32, CG_SUM_BLOCK = 512, CG_SPLIT = 8192 };
+enum { CG_LONGEST_GATHERED = 1024 }; // elements of a row that becomes floats before a loop reads it here and there
 enum { CG_UNROLLED = 16, CG_STACK_ROW = 4096 }; // places that are written out, elements of an array on the stack, at most
 
 void cg_c_make_loops(cg_loops *l);   // from the group's dims: merged where memory allows

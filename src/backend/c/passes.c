@@ -236,7 +236,7 @@ static void one_pass(cg_loops *l, int level, const cg_keeps *keeps) {
   const cg_loop *last = l->lanes ? &l->lane : l->inner.n ? &l->inner.at[l->inner.n - 1] : NULL;
   l->p.row_var = last && last->var->kind == TE_VAR && cg_x_hint(last->extent) >= SHORT_ROW ? last->var : NULL;
   l->p.row_start = l->lanes ? "lo" : NULL;
-  l->p.row.n = 0;
+  l->p.row.n = l->p.gathered.n = 0;
   ps.unrolled = ps.simd && cg_c_unrolls(l, level);
   if (last && !ps.unrolled && last->var->kind == TE_VAR && cg_c_one_by_one(l, level, last->var)) ps.simd = false;
   if (ps.unrolled) l->p.row_var = NULL;

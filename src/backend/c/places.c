@@ -124,11 +124,23 @@ void cg_c_columns(cg_loops *l) {
 
 // ---------------------------------------------------------------- no loop of vectors
 
+te_expr *cg_c_gathered(cg_sched *c, te_expr *load, const te_expr *var) {
+  const cg_expr *last = load->nargs ? load->value->type.dim[load->nargs - 1] : NULL, *least, *most;
+  te_expr *at = last ? load->arg[load->nargs - 1] : NULL, *place;
+  if ((load->dtype != CG_F16 && load->dtype != CG_BF16) || !at || at == var || !te_uses_var(at, var->var)) return NULL;
+  if (te_has(at, TE_LOAD) || te_has(at, TE_INDEX) || !cg_x_is_int(last) || !te_in_range(c->t, at, last)) return NULL;
+  te_sum s;
+  place = te_op(c->t, TE_SUB, cg_c_offset(c, load->value, load->arg), at);
+  te_bounds(c->t, (te_expr *)var, &least, &most);
+  if (te_uses_var(place, var->var) || last->value > CG_LONGEST_GATHERED || !most || last->value > 2 * cg_x_hint(most) + 2) return NULL;
+  return te_sum_of(c->t, at, &s) && s.n == 1 && s.atom[0] == var ? NULL : at; // strides stay as they are
+}
+
 // Whether e reads f16 at places that no vector of them has.
 static bool gathers(cg_sched *c, const te_expr *e, const te_expr *var) {
   te_sum s;
   if (!cg_c_first(c, e) || !te_uses_var(e, var->var)) return false;
-  if (e->kind == TE_LOAD && e->dtype == CG_F16) {
+  if (e->kind == TE_LOAD && e->dtype == CG_F16 && !cg_c_gathered(c, (te_expr *)e, var)) {
     if (!te_sum_of(c->t, cg_c_offset(c, e->value, e->arg), &s)) return true;
     for (int i = 0; i < s.n; i++)
       if (s.atom[i] == var ? !cg_x_is(s.coef[i], 1) : te_uses_var(s.atom[i], var->var)) return true;

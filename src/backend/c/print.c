@@ -337,6 +337,26 @@ const char *cg_print_in_row(cg_printer *p, cg_dtype t, const char *name, te_expr
   return in_row(p, t, name, at, cg_format(p->c->s, "cg_floats_of_%s", cg_dtypes[t].text), false);
 }
 
+// Of a row that the innermost loop reads here and there: all of it becomes floats before that loop.
+static const char *gathered(cg_printer *p, te_expr *e, const char *name, te_expr *place) {
+  cg_session *s = p->c->s;
+  te_expr *at = p->row_var && !p->row_start && !p->block ? cg_c_gathered(p->c, e, p->row_var) : NULL, *rest = at ? te_op(p->c->t, TE_SUB, place, at) : NULL;
+  if (!at || te_uses_var(rest, p->row_var->var)) return NULL;
+  const char *memory = cg_format(s, "%s + %s", name, cg_print_expr(p, rest)), *block = NULL;
+  for (int i = 0; i < p->gathered.n; i++)
+    if (!strcmp(p->gathered.at[i].memory, memory)) block = p->gathered.at[i].name;
+  if (!block) {
+    const int64_t n = e->value->type.dim[e->nargs - 1]->value;
+    const int d = cg_print_depth(p, rest);
+    block = cg_kernel_local(p->k, "h");
+    cg_print_line(p, d, "float %s[%lld] __attribute__((aligned(64)));", block, (long long)n);
+    cg_print_line(p, d, "cg_floats_of_%s(%s, %s, %lld);", cg_dtypes[e->dtype].text, block, memory, (long long)n);
+    cg_print_row row = {.name = block, .memory = memory};
+    CG_PUSH(s, &p->gathered, row);
+  }
+  return cg_format(s, "%s[%s]", block, cg_c_bare(s, cg_print_expr(p, at)));
+}
+
 // Of a state, at the place that is written now: through the pointer by which it is written.
 static const char *load_again(cg_printer *p, te_expr *e) {
   const cg_info *x = p->k->g->over;
@@ -356,6 +376,7 @@ static const char *load(cg_printer *p, te_expr *e) {
   te_expr *place = te_op(p->c->t, TE_SUB, cg_c_offset(p->c, e->value, e->arg), te_size(p->c->t, start));
   const char *row = cg_print_in_row(p, e->dtype, name, place);
   if (row) return define(p, e, row);
+  if ((row = gathered(p, e, name, place))) return define(p, e, row);
   const char *at = cg_print_expr(p, place);
   at_depth(p, cg_print_depth(p, e));
   return define(p, e, cg_kernel_load(p->k, e->dtype, name, at));

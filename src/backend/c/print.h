@@ -40,7 +40,7 @@ typedef struct cg_printer {
   te_expr *row_var;         // not NULL: the innermost loop's variable, and rows are wanted
   bool bf16_rows;           // of bf16 too
   const char *row_start;    // where a block of that loop begins; NULL: not named yet
-  CG_VEC(cg_print_row) row;
+  CG_VEC(cg_print_row) row, gathered; // gathered: of them the loop reads here and there
 } cg_printer;
 
 void cg_print_begin(cg_printer *p, cg_sched *c, cg_kernel *k);

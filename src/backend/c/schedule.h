@@ -151,6 +151,8 @@ int cg_c_plan_value(cg_sched *c, cg_value *v);
 int cg_c_plan_result(cg_sched *c, cg_info *x);
 // Strides in which a stored value lies (constants and pieces of a concatenation may be strided), in elements.
 const cg_expr *cg_c_stride(cg_sched *c, const cg_value *v, int dim);
+// Where in a short row of half precision the loop over var reads, here and there; NULL: `load` is none of that.
+te_expr *cg_c_gathered(cg_sched *c, te_expr *load, const te_expr *var);
 te_expr *cg_c_offset(cg_sched *c, const cg_value *v, te_expr *const *idx); // place of an element in v's memory, in elements
 
 // How much is inlined in one value, and computed in one kernel, at most (cg_c_cost): the C compiler's time grows faster than a function.
