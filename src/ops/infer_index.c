@@ -148,11 +148,11 @@ const char *cg_infer_one_hot(cg_module *m, cg_node *n) {
   return NULL;
 }
 
-// bucketize, searchsorted: the shape of what is looked for.
+// bucketize, searchsorted: the shape of what is looked for; rows of sorted numbers are as many as rows of those.
 const char *cg_infer_search(cg_module *m, cg_node *n) {
-  const cg_type *x = cg_r_type(n, "self");
-  (void)m;
+  const cg_type *x = cg_r_type(n, "self"), *sorted = cg_r_type(n, "sorted_sequence");
   if (!x) return NULL;
+  for (int d = 0; sorted && sorted->rank == x->rank && d < x->rank - 1; d++) CG_RULE(cg_r_equal(m, n, sorted->dim[d], x->dim[d]));
   cg_r_set_like(n, 0, x, cg_r_bool(n, "out_int32", false) ? CG_I32 : CG_I64);
   return NULL;
 }

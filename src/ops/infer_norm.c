@@ -33,8 +33,11 @@ const char *cg_infer_group_norm(cg_module *m, cg_node *n) {
   if (!x || x->rank < 2) return "group_norm: an input of 2 dimensions or more is expected";
   cg_r_set_like(n, 0, x, x->dtype);
   if (n->nresults < 3) return NULL;
-  const cg_expr **dim = cg_r_new_dims(m, 2);
-  if (!cg_r_int(n, "N", &dim[0]) || !cg_r_int(n, "group", &dim[1])) return NULL;
+  const cg_expr **dim = cg_r_new_dims(m, 2), *c, *pixels;
+  if (!cg_r_int(n, "N", &dim[0]) || !cg_r_int(n, "group", &dim[1]) || !cg_r_int(n, "C", &c) || !cg_r_int(n, "HxW", &pixels)) return NULL;
+  CG_RULE(cg_r_equal(m, n, x->dim[0], dim[0]));
+  CG_RULE(cg_r_equal(m, n, x->dim[1], c));
+  CG_RULE(cg_r_equal(m, n, cg_x_product(m, x->rank - 2, x->dim + 2), pixels));
   cg_r_set(n, 1, statistics(n, x), 2, dim);
   cg_r_set(n, 2, statistics(n, x), 2, dim);
   return NULL;

@@ -186,6 +186,8 @@ const char *cg_infer_attention(cg_module *m, cg_node *n) {
   if (n->nresults > 1) { // _scaled_dot_product_flash_attention_for_cpu: (batch, heads, queries) of logarithms
     const cg_expr **sums = cg_r_new_dims(m, 3);
     if (q->rank != 4) return "4-D query expected";
+    CG_RULE(cg_r_equal(m, n, k->dim[1], v->dim[1]));
+    CG_RULE(cg_r_equal(m, n, q->dim[3], v->dim[3]));
     for (int i = 0; i < 3; i++) sums[i] = q->dim[i];
     cg_r_set(n, 1, cg_r_wide(q->dtype), 3, sums);
   }

@@ -343,19 +343,22 @@ const char *cg_v_slice(cg_module *m, const cg_node *n, const cg_type *x, cg_slic
 // An argument that is not known leaves the type to what the model records.
 static bool unknown(const char *why) { return why && (strstr(why, "not known") || strstr(why, "no tensor")); }
 
+// select takes a place that is there, narrow a range; slice's ends are brought inside.
+static const char *inside(cg_module *m, const cg_node *n, const cg_type *x, const cg_slice *s) {
+  const cg_expr *zero = cg_xi(m, 0);
+  if (cg_node_arg(n, "step")) return NULL;
+  CG_RULE(cg_r_require(m, n, CG_X_LE, zero, s->start, s->drops ? "an index in range" : "a range inside the dimension"));
+  if (s->drops) return cg_r_require(m, n, CG_X_LT, s->start, x->dim[s->dim], "an index in range");
+  return cg_r_require(m, n, CG_X_LE, cg_xadd(m, s->start, s->length), x->dim[s->dim], "a range inside the dimension");
+}
+
 const char *cg_infer_slice(cg_module *m, cg_node *n) {
   const cg_type *x;
   cg_slice s;
   CG_RULE(cg_r_self(n, &x));
   const char *why = cg_v_slice(m, n, x, &s);
   if (why) return unknown(why) ? NULL : why;
-  if (s.drops) {
-    CG_RULE(cg_r_require(m, n, CG_X_LE, cg_xi(m, 0), s.start, "an index in range"));
-    CG_RULE(cg_r_require(m, n, CG_X_LT, s.start, x->dim[s.dim], "an index in range"));
-  } else if (!cg_node_arg(n, "step")) { // narrow
-    CG_RULE(cg_r_require(m, n, CG_X_LE, cg_xi(m, 0), s.start, "a range inside the dimension"));
-    CG_RULE(cg_r_require(m, n, CG_X_LE, cg_xadd(m, s.start, s.length), x->dim[s.dim], "a range inside the dimension"));
-  }
+  CG_RULE(inside(m, n, x, &s));
   const cg_expr **dim = cg_r_new_dims(m, x->rank);
   int r = 0;
   for (int i = 0; i < x->rank; i++)
@@ -376,7 +379,7 @@ const char *cg_infer_slice_scatter(cg_module *m, cg_node *n) {
     if (i == s.dim && s.drops) continue;
     CG_RULE(cg_r_equal(m, n, src->dim[r++], i == s.dim ? s.length : x->dim[i]));
   }
-  return NULL;
+  return inside(m, n, x, &s);
 }
 
 // ---------------------------------------------------------------- pieces

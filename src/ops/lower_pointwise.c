@@ -113,17 +113,14 @@ static te_expr *nan_to_num_element(te *t, const cg_node *n, int k, te_expr **idx
   return te_body(t, n, d, "self != self ? nan : self == INFINITY ? high : self == -INFINITY ? low : self", 4, names, arg);
 }
 
-// A slope for each channel (dimension 1), or one for all.
+// A slope for each channel (dimension 1), or one for all; _prelu_kernel's are of shapes that broadcast.
 static te_expr *prelu_element(te *t, const cg_node *n, int k, te_expr **idx) {
   static const char *const names[] = {"self", "weight"};
   (void)k;
   cg_value *w = cg_r_tensor(n, "weight");
   int rank = n->result[0]->type.rank;
-  te_expr *slope = w->type.rank == rank && rank != 1 ? te_at_broadcast(t, w, rank, idx) : NULL;
-  if (!slope) {
-    te_expr *at = w->type.rank && !cg_x_is(w->type.dim[0], 1) ? idx[rank > 1 ? 1 : 0] : te_int(t, 0);
-    slope = te_at(t, w, &at);
-  }
+  te_expr *channel = rank > 1 && w->type.rank && !cg_x_is(w->type.dim[0], 1) ? idx[1] : te_int(t, 0);
+  te_expr *slope = cg_node_is_op(n, "aten::prelu") ? te_at(t, w, &channel) : te_at_broadcast(t, w, rank, idx);
   te_expr *arg[] = {te_at(t, cg_r_tensor(n, "self"), idx), te_cast(t, slope, dtype_of(n))};
   return te_body(t, n, dtype_of(n), "self > 0 ? self : weight * self", 2, names, arg);
 }

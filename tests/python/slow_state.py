@@ -204,6 +204,13 @@ WRITES = """
 {k}.scatter_(1, i.view(1, 1, 1).expand(2, 1, 4), x)
 {k}.scatter_add_(1, i.view(1, 1, 1).expand(2, 1, 4), x)
 {k}.scatter_reduce_(1, i.view(1, 1, 1).expand(2, 1, 4), x, 'amax', include_self=False)
+{k}.scatter_reduce_(1, torch.cat([i, i]).view(1, 2, 1).expand(2, 2, 4), {o}[:, :2] + 0, 'mean')
+{k}.index_reduce_(1, torch.cat([i, j, i]), {o}[:, 1:4] + 0, 'mean', include_self=False)
+{k}.index_reduce_(2, torch.cat([j, j]), x.transpose(1, 2)[:, :1].expand(2, 6, 2), 'mean')
+{k}.put_(i * 4 + j, x[0, 0, :1], accumulate=True)
+{k}.put_(torch.cat([i, j - 2, i]), {o}[0, 0, :3] + 0)
+{k}.masked_scatter_(m > 0, {o} * 1)
+{k}.masked_scatter_({k} > {o}, m.exp())
 {k}.copy_(x.expand(2, 6, 4))
 {k}.copy_({o} + 1)
 {k}[:, 1:3] = x
@@ -220,7 +227,7 @@ WRITES = """
 {k}.transpose(1, 2)[:, 3].add_(1)
 {k}.transpose(0, 2)[3, 1:4] = x[:, 0, 0]
 {k}.diagonal(0, 1, 2).copy_({k}[:, 5])
-{k}.as_strided((2, 3), (7, 2), 5).add_({o}[:, 1, :3])
+{k}.as_strided((2, 3), (7, 2), 5).add_({o}[:, 1, :3] * 2)
 {k}.copy_({k}.roll(1, 1))
 {k}.copy_({k}.softmax(-1))
 {k}.copy_({o})
@@ -280,6 +287,10 @@ k.index_copy_(1, i, x); k.index_add_(1, i, x, alpha=2)
 k[:, i] = x; k.index_put_((j, i), x[0], accumulate=True)
 k[:, 1:3] = x; k[:, ::3].neg_(); k.view(-1)[:3].neg_()
 k[1, 2:5].mul_(x[0]); k.transpose(1, 2)[:, 3].add_(1); k.diagonal(0, 1, 2).zero_()
+k.put_(i * 64 + 3, x[0, 0, :1]); k.put_(torch.cat([i, j]), x[0, 0, :2], accumulate=True)
+k.masked_scatter_(x[:, :, :1] > 0, o); k.put_(i, x[0, 0, :1])
+k.index_reduce_(1, torch.cat([i, j, i]), o[:, :3], 'mean'); k.index_reduce_(1, i, x, 'amax', include_self=False)
+k.index_reduce_(2, torch.cat([i, j, i]), o[:, :, :3], 'mean', include_self=False)
 k.mul_(0.5).add_(x)
 k.copy_(o + 1)
 k.mul_(0.9); k[:, 2] = 3.; k.index_copy_(1, i, x)
@@ -294,7 +305,7 @@ def test_nothing_as_large_as_the_state_is_made():
     x = (torch.tensor([3]), torch.tensor([1]), torch.randn(2, 1, 64), state(), state())
     for line in IN_PLACE.split("\n")[1:-1]:
         for name, dialect in (("s.k", True), ("k", False)):
-            scope, body = {}, re.sub(r"(?<!\w)k(?=[.[])", name, line)
+            scope, body = {"torch": torch}, re.sub(r"(?<!\w)k(?=[.[])", name, line)
             exec(f"def f(s, i, j, x, k, o):\n    {body}\n    return x + 1, {name}[:, 1:3] * 2\n", scope)
             artifact, _ = compile(export(Model({"k": state()}, scope["f"]), x, "in_place", functional=dialect), "--require-native")
             needed = int(re.search(r"at least (\d+) are needed", cierge.inspect(artifact))[1])
@@ -349,6 +360,20 @@ def test_indices_are_looked_at_before_anything_is_written():
     def scattered(s, i, x):
         s.k.scatter_add_(1, i, x)
         return s.k + 1
+    def flat(s, i, x):
+        s.k.put_(i, x, accumulate=True)
+        return s.k - 1
+    state_errors(flat, [(torch.tensor([i, -3, i]), torch.randn(3)) for i in (30, 0)], (torch.tensor([1, 2, 48]), torch.ones(3)))
+
+    def masked(s, m, x):
+        s.k.masked_scatter_(m, x)
+        return s.k - 1
+    state_errors(masked, [(torch.arange(6).view(6, 1) < i, torch.randn(36)) for i in (2, 4)], (torch.arange(6).view(6, 1) < 5, torch.ones(36)))
+
+    def mean(s, i, x):
+        s.k.index_reduce_(1, i, x, "mean")
+        return s.k - 1
+    state_errors(mean, [(torch.tensor([i, 0, i]), torch.randn(2, 3, 4)) for i in (3, 1)], (torch.tensor([1, 2, 6]), torch.ones(2, 3, 4)))
     many = [(torch.randint(0, 6, (2, 3, 4)), torch.randn(2, 3, 4)) for _ in range(2)]
     wrong = many[0][0].clone()
     wrong[1, 2, 3] = 6

@@ -21,6 +21,7 @@ typedef struct cg_kernel_template {
   bool epilogue;               // calls cg_kernel_store for every element of result 0, each once, so pointwise consumers can be fused.
                                // false: it may still use cg_kernel_store to store, but nothing is fused
   void (*emit)(cg_kernel *k, const cg_node *n);
+  bool over;                   // result 0 begins as `self`: where cg_kernel_over says so, it is written where that lies
 } cg_kernel_template;
 
 extern const cg_kernel_template *const cg_kernel_templates[]; // NULL-terminated; kernel_table.c

@@ -17,7 +17,7 @@ typedef struct {
 
 static const cell cells[] = {
   {"aten::lstm.input", "lstm", 4, "c = SIG(x1 + y1) * c + SIG(x0 + y0) * TANH(x2 + y2);\n            h = SIG(x3 + y3) * TANH(c);"},
-  {"aten::gru.input", "gru", 3, "const T n = TANH(x2 + SIG(x0 + y0) * (y2 + bn));\n            h = (h - n) * SIG(x1 + y1) + n;"},
+  {"aten::gru.input", "gru", 3, "const T fresh = TANH(x2 + SIG(x0 + y0) * (y2 + bn));\n            h = (h - fresh) * SIG(x1 + y1) + fresh;"},
   {"aten::rnn_tanh.input", "rnn_tanh", 1, "h = TANH(x0 + y0);"},
   {"aten::rnn_relu.input", "rnn_relu", 1, "h = x0 + y0 < 0 ? 0 : x0 + y0;"},
 };

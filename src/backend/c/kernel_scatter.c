@@ -8,7 +8,9 @@
 
 enum { BLOCK = 256, COPY_BLOCK = 16384 };
 
-typedef enum { CLEAR, WRITE, LOOK } visit; // what is done at the places: the neutral element, the value, a look at what is there now
+// What is done at the places: a look at the index alone, the neutral element, the value, the mean of what came there, a look at what is
+// there now.
+typedef enum { CHECK, CLEAR, WRITE, DIVIDE, LOOK } visit;
 typedef enum { SET, ADD, MUL, AMAX, AMIN, MEAN } combine;
 
 // One indexed dimension of the result.
@@ -43,7 +45,8 @@ typedef struct {
   combine how;
   bool include_self;
   const char *wild;                                      // LOOK: the word that is set
-  const char *count;                                     // MEAN: how many came to each place
+  const char *count;                                     // MEAN: how many came to each place, or to each index of the dimension
+  const char *last;                                      // and then which of them is the last one
 } writer;
 
 static bool is(const cg_node *n, const char *key) { return cg_node_is_op(n, key); }
@@ -249,11 +252,13 @@ static void check_indices(writer *w) {
   cg_str_add(w->o, "    if (err[0]) return cg_raised(err, detail);\n  }\n");
 }
 
+static void read_place(writer *w, int indent, const indexed *x) {
+  read_index(w, indent, w->name[x->dim], cg_format(w->s, "%s[%s]", x->in.name, x->at), cg_kernel_size(w->k, w->dim[x->dim]));
+}
+
 static void read_indices(writer *w, int indent, bool inner) {
-  for (int i = 0; i < w->nindexed; i++) {
-    const indexed *x = &w->ix[i];
-    if (x->inner == inner) read_index(w, indent, w->name[x->dim], cg_format(w->s, "%s[%s]", x->in.name, x->at), cg_kernel_size(w->k, w->dim[x->dim]));
-  }
+  for (int i = 0; i < w->nindexed; i++)
+    if (w->ix[i].inner == inner) read_place(w, indent, &w->ix[i]);
 }
 
 static const char *combined(writer *w, const char *old) {
@@ -281,6 +286,16 @@ static const char *neutral(writer *w) {
   return most ? "INFINITY" : "-INFINITY";
 }
 
+// A sum becomes a mean, once; whole numbers are rounded down.
+static void divide(writer *w, int indent, const char *to) {
+  const char *n = cg_format(w->s, "%s[%s]", w->count, w->last ? w->name[w->ix[0].dim] : "to");
+  const char *old = cg_kernel_load(w->k, w->t, w->out, "to"), *T = cg_kernel_computed(w->t);
+  const char *mean = cg_is_float(w->t) ? cg_format(w->s, "%s / (%s)%s", old, T, n) : cg_format(w->s, "(%s)cg_idiv(%s, %s)", T, old, n);
+  const char *once = w->last ? cg_format(w->s, " && %s[%s] == p0", w->last, w->name[w->ix[0].dim]) : "";
+  cg_str_addf(w->o, "%*sif (%s > 1%s) %s = %s%s;\n", indent, "", n, once, to, cg_kernel_convert(w->k, w->t, mean),
+              w->last ? "" : cg_format(w->s, ", %s = 1", n));
+}
+
 // What is done at out[to].
 static void write_element(writer *w, int indent, visit how) {
   const char *place = cg_rows_place(w->k, w->rank, w->dim, w->name), *to = cg_format(w->s, "%s[to]", w->out);
@@ -290,8 +305,12 @@ static void write_element(writer *w, int indent, visit how) {
     return;
   }
   if (how == CLEAR) {
-    cg_str_addf(w->o, "%*s%s = %s;\n", indent, "", to, cg_kernel_convert(w->k, w->t, neutral(w)));
-    if (w->count) cg_str_addf(w->o, "%*s%s[to] = 0;\n", indent, "", w->count);
+    if (!w->include_self) cg_str_addf(w->o, "%*s%s = %s;\n", indent, "", to, cg_kernel_convert(w->k, w->t, neutral(w)));
+    if (w->count && !w->last) cg_str_addf(w->o, "%*s%s[to] = %d;\n", indent, "", w->count, w->include_self);
+    return;
+  }
+  if (how == DIVIDE) {
+    divide(w, indent, to);
     return;
   }
   if (w->how == SET && w->copied) {
@@ -301,7 +320,7 @@ static void write_element(writer *w, int indent, visit how) {
   if (w->how == AMAX || w->how == AMIN) cg_str_addf(w->o, "%*sconst %s new = %s;\n", indent, "", cg_kernel_computed(w->t), w->value);
   const char *old = cg_format(w->s, "(%s)", cg_kernel_load(w->k, w->t, w->out, "to"));
   cg_str_addf(w->o, "%*s%s = %s;\n", indent, "", to, cg_kernel_convert(w->k, w->t, combined(w, old)));
-  if (w->count) cg_str_addf(w->o, "%*s%s[to]++;\n", indent, "", w->count);
+  if (w->count && !w->last) cg_str_addf(w->o, "%*s%s[to]++;\n", indent, "", w->count);
 }
 
 // Follows all indices once.
@@ -331,14 +350,6 @@ static void follow(writer *w, visit how) {
   cg_str_add(w->o, "  }\n");
 }
 
-// Sums become means; whole numbers are rounded down.
-static void divide(writer *w) {
-  const char *n = cg_kernel_size(w->k, cg_rows_product(w->k, w->rank, w->dim, NULL));
-  const char *old = cg_kernel_load(w->k, w->t, w->out, "i"), *T = cg_kernel_computed(w->t);
-  const char *mean = cg_is_float(w->t) ? cg_format(w->s, "%s / (%s)%s[i]", old, T, w->count) : cg_format(w->s, "(%s)cg_idiv(%s, %s[i])", T, old, w->count);
-  cg_str_addf(w->o, "  for (int64_t i = 0; i < %s; i++)\n    if (%s[i] > 1) %s[i] = %s;\n", n, w->count, w->out, cg_kernel_convert(w->k, w->t, mean));
-}
-
 static writer begin(cg_kernel *k, const cg_node *n) {
   writer w = {.k = k, .s = cg_kernel_session(k), .m = cg_kernel_module(k), .n = n, .o = cg_kernel_body(k), .t = n->result[0]->type.dtype};
   const cg_type *t = &n->result[0]->type;
@@ -351,6 +362,30 @@ static writer begin(cg_kernel *k, const cg_node *n) {
   return w;
 }
 
+// How many come to a place: counted at the place, or before all, where whole slices go to the indices of one dimension.
+static void begin_mean(writer *w) {
+  if (!along_dim(w->n)) {
+    w->count = cg_kernel_scratch(w->k, CG_I64, cg_rows_product(w->k, w->rank, w->dim, NULL));
+    return;
+  }
+  const indexed *x = &w->ix[0];
+  const char *size = cg_kernel_size(w->k, w->dim[x->dim]), *name = w->name[x->dim];
+  w->count = cg_kernel_scratch(w->k, CG_I64, w->dim[x->dim]), w->last = cg_kernel_scratch(w->k, CG_I64, w->dim[x->dim]);
+  cg_str_addf(w->o, "  for (int64_t i = 0; i < %s; i++) %s[i] = %d;\n", size, w->count, w->include_self);
+  int loops = cg_rows_loops(w->k, w->o, 2, 1, w->space, NULL, w->p);
+  read_place(w, 4, x);
+  cg_str_addf(w->o, "    %s[%s]++, %s[%s] = p0;\n", w->count, name, w->last, name);
+  cg_rows_loops_close(w->o, 2, loops);
+}
+
+static void look(writer *w, void (*all)(writer *, visit)) {
+  w->wild = cg_kernel_wild(w->k, w->out, true);
+  cg_str_addf(w->o, "  if (%s)\n", w->wild);
+  all(w, LOOK);
+}
+
+static bool is_looked_at(const writer *w) { return cg_kernel_over(w->k) && cg_is_float(w->t) && cg_c_attended(w->n->result[0]); }
+
 static void emit(cg_kernel *k, const cg_node *n) {
   cg_kernel_one_by_one(k);
   writer w = begin(k, n);
@@ -358,26 +393,19 @@ static void emit(cg_kernel *k, const cg_node *n) {
   w.include_self = flag(n, "include_self", true);
   if (puts_by_tensors(n)) read_put(&w);
   else read_scatter(&w);
-  const cg_expr *numel = cg_rows_product(k, w.rank, w.dim, NULL);
   bool over = cg_kernel_over(k);
   cg_str_add(w.o, "  int64_t err[4] = {0};\n");
   if (over) check_indices(&w);
   else copy_self(&w);
-  if (w.how == MEAN) {
-    w.count = cg_kernel_scratch(k, CG_I64, numel);
-    cg_str_addf(w.o, "  for (int64_t i = 0; i < %s; i++) %s[i] = 1;\n", cg_kernel_size(k, numel), w.count);
-  }
-  if (!w.include_self && w.how != SET) follow(&w, CLEAR);
+  if (w.how == MEAN) begin_mean(&w);
+  if (w.how == MEAN ? !w.include_self || !w.last : !w.include_self && w.how != SET) follow(&w, CLEAR);
   follow(&w, WRITE);
-  if (w.how == MEAN) divide(&w);
+  if (w.how == MEAN) follow(&w, DIVIDE);
   cg_str_add(w.o, "  if (err[0]) return cg_raised(err, detail);\n");
-  if (!over || !cg_is_float(w.t) || !cg_c_attended(n->result[0])) return;
-  w.wild = cg_kernel_wild(k, w.out, true);
-  cg_str_addf(w.o, "  if (%s)\n", w.wild);
-  follow(&w, LOOK);
+  if (is_looked_at(&w)) look(&w, follow);
 }
 
-const cg_kernel_template cg_kernel_scatter = {"scatter", claim, true, false, emit};
+const cg_kernel_template cg_kernel_scatter = {"scatter", claim, true, false, emit, .over = true};
 
 // ---------------------------------------------------------------- put, masked_scatter: places in C order, sources one after the other
 
@@ -400,38 +428,59 @@ static void take(writer *w, int indent) {
   set_value(w, &in, at);
 }
 
-static void emit_put(writer *w) {
-  cg_kernel_input index = cg_rows_read(w->k, tensor(w->n, "index"));
-  const cg_expr *one = w->rank ? cg_rows_product(w->k, w->rank, w->dim, NULL) : NULL;
-  const char *numel = cg_kernel_size(w->k, one);
-  int loops = cg_rows_loops(w->k, w->o, 2, index.rank, index.dim, NULL, w->p), indent = 2 + 2 * loops;
-  w->wraps = true, w->how = flag(w->n, "accumulate", false) ? ADD : SET;
-  cg_str_addf(w->o, "%*sconst int64_t taken = next++;\n", indent, "");
-  read_index(w, indent, "t0", cg_format(w->s, "%s[%s]", index.name, cg_rows_at(w->k, &index, w->p)), numel);
-  take(w, indent);
-  w->rank = 1, w->dim = &one, w->name[0] = "t0";
-  write_element(w, indent, WRITE);
-  cg_rows_loops_close(w->o, 2, loops);
+static void follow_put(writer *w, visit how) {
+  const cg_kernel_input *index = &w->ix[0].in;
+  cg_str_add(w->o, "  {\n    int64_t next = 0;\n");
+  int loops = cg_rows_loops(w->k, w->o, 4, index->rank, index->dim, NULL, w->p), indent = 4 + 2 * loops;
+  cg_str_addf(w->o, "%*sconst int64_t taken = next++;\n%*s(void)taken;\n", indent, "", indent, "");
+  read_place(w, indent, &w->ix[0]);
+  if (how == WRITE) take(w, indent);
+  if (how != CHECK) write_element(w, indent, how);
+  cg_rows_loops_close(w->o, 4, loops);
+  cg_str_add(w->o, "  }\n");
 }
 
-static void emit_masked(writer *w) {
-  cg_kernel_input mask = cg_rows_read(w->k, tensor(w->n, "mask"));
-  const cg_expr *size = cg_type_numel(w->m, &source(w->n)->type);
-  int loops = cg_rows_loops(w->k, w->o, 2, w->rank, w->dim, NULL, w->name), indent = 2 + 2 * loops;
-  cg_str_addf(w->o, "%*sif (!%s[%s]) continue;\n", indent, "", mask.name, cg_rows_at(w->k, &mask, w->name + w->rank - mask.rank));
-  read_index(w, indent, "taken", "next++", cg_kernel_size(w->k, size));
-  take(w, indent);
-  write_element(w, indent, WRITE);
-  cg_rows_loops_close(w->o, 2, loops);
+static void follow_mask(writer *w, visit how) {
+  const cg_kernel_input *mask = &w->ix[0].in;
+  const char *size = cg_kernel_size(w->k, cg_type_numel(w->m, &source(w->n)->type));
+  cg_str_add(w->o, "  {\n    int64_t next = 0;\n");
+  int loops = cg_rows_loops(w->k, w->o, 4, w->rank, w->dim, NULL, w->name), indent = 4 + 2 * loops;
+  cg_str_addf(w->o, "%*sif (!%s[%s]) continue;\n", indent, "", mask->name, w->ix[0].at);
+  read_index(w, indent, "taken", "next++", size);
+  if (how == WRITE) take(w, indent);
+  if (how != CHECK) write_element(w, indent, how);
+  cg_rows_loops_close(w->o, 4, loops);
+  cg_str_add(w->o, "  }\n");
+}
+
+// The result as one dimension, of which each index names a place.
+static void read_flat(writer *w) {
+  const cg_expr *numel = cg_rows_product(w->k, w->rank, w->dim, NULL);
+  cg_kernel_input in = cg_rows_read(w->k, tensor(w->n, "index"));
+  w->rank = 1, w->dim = cg_memdup(w->s, &numel, sizeof numel);
+  index_dim(w, 0, &in);
+  w->ix[0].at = cg_rows_at(w->k, &in, w->p);
+  w->wraps = true, w->how = flag(w->n, "accumulate", false) ? ADD : SET;
 }
 
 static void emit_serial(cg_kernel *k, const cg_node *n) {
   writer w = begin(k, n);
-  cg_str_add(w.o, "  int64_t err[4] = {0}, next = 0;\n");
-  copy_self(&w);
-  if (is(n, "aten::put")) emit_put(&w);
-  else emit_masked(&w);
+  bool puts = is(n, "aten::put");
+  void (*all)(writer *, visit) = puts ? follow_put : follow_mask;
+  cg_str_add(w.o, "  int64_t err[4] = {0};\n");
+  if (!cg_kernel_over(k)) copy_self(&w);
+  if (puts) read_flat(&w);
+  else {
+    cg_kernel_input mask = cg_rows_read(k, tensor(n, "mask"));
+    w.ix[0] = (indexed){.in = mask, .at = cg_rows_at(k, &mask, w.name + w.rank - mask.rank)};
+  }
+  if (cg_kernel_over(k)) {
+    all(&w, CHECK);
+    cg_str_add(w.o, "  if (err[0]) return cg_raised(err, detail);\n");
+  }
+  all(&w, WRITE);
   cg_str_add(w.o, "  if (err[0]) return cg_raised(err, detail);\n");
+  if (is_looked_at(&w)) look(&w, all);
 }
 
-const cg_kernel_template cg_kernel_scatter_serial = {"scatter_serial", claim_serial, true, false, emit_serial};
+const cg_kernel_template cg_kernel_scatter_serial = {"scatter_serial", claim_serial, true, false, emit_serial, .over = true};

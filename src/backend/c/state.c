@@ -127,9 +127,17 @@ static cg_value *over_part(finder *x, cg_value *v, cg_state_write *out, cg_value
   return p;
 }
 
-static bool computes(finder *x, const cg_value *v, int kind, const char *kernel) {
+static bool is_computed(finder *x, const cg_value *v, te_compute *how) { return v->def && !cg_c_compute(x->c->t, v->def, how); }
+
+static bool is_map(finder *x, const cg_value *v) {
   te_compute how = {0};
-  return v->def && !cg_c_compute(x->c->t, v->def, &how) && (int)how.kind == kind && (!kernel || !strcmp(how.kernel, kernel));
+  return is_computed(x, v, &how) && how.kind == TE_MAP;
+}
+
+static bool writes_over_self(finder *x, const cg_value *v) {
+  te_compute how = {0};
+  if (!is_computed(x, v, &how) || how.kind != TE_KERNEL || !cg_kernel_template_find(how.kernel)->over) return false;
+  return cg_type_equal(&cg_arg_tensor(cg_node_arg(v->def, "self"))->type, &v->type);
 }
 
 // ---------------------------------------------------------------- all of them
@@ -153,11 +161,11 @@ static bool trace(finder *x, cg_state *s, cg_value *v, cg_value **src, bool *tem
     src[s->write.n] = NULL;
     x->nmade = 0;
     if (v->mark || !v->def) return false;
-    if (computes(x, v, TE_KERNEL, "scatter")) of = cg_arg_tensor(cg_node_arg(v->def, "self")), *templates = true;
+    if (writes_over_self(x, v)) of = cg_arg_tensor(cg_node_arg(v->def, "self")), *templates = true;
     else of = over_part(x, v, &w, &src[s->write.n]);
     for (int i = x->nmade; i-- > 0;) cg_node_remove(x->made[i]);
     if (!of) {
-      if (!*templates || !computes(x, v, TE_MAP, NULL)) return false;
+      if (!*templates || !is_map(x, v)) return false;
       CG_PUSH(x->c->s, &s->write, w); // it is made whole, in the state's memory
       return true;
     }
@@ -179,7 +187,7 @@ static void find(finder *x, const cg_emit_over *o) {
   if (!trace(x, s, v, src, &templates)) {
     s->write.n = 0;
     cg_state_write all = {.made = v};
-    if (!v->def || !computes(x, v, TE_MAP, NULL)) *result = cg_a_value(all.made = copy(x, NULL, v, v->type.dtype));
+    if (!v->def || !is_map(x, v)) *result = cg_a_value(all.made = copy(x, NULL, v, v->type.dtype));
     CG_PUSH(c->s, &s->write, all);
     src[0] = NULL;
   }
