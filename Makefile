@@ -115,6 +115,11 @@ install: all
 	$(call filled,tools/install/cierge-config-version.cmake,$(LIBDIR)/cmake/cierge/cierge-config-version.cmake)
 	if [ -e $(B)/libcierge_torch.so ]; then install -s -m 644 $(B)/libcierge_torch.so $(DESTDIR)$(PRIVATE); fi
 	if [ -e $(B)/libcierge_torch.path ] && [ -z "$(DESTDIR)" ]; then install -m 644 $(B)/libcierge_torch.path $(PRIVATE); fi
+# Python's package, without what is Python (CMakeLists.txt calls this): LibTorch is the package beside it.
+package: all
+	install -d $(PACKAGE)
+	install -s $(B)/cierge $(PACKAGE)
+	install -s -m 644 $(B)/libcierge.so $(if $(TORCH),$(B)/libcierge_torch.so) $(PACKAGE)
 uninstall:
 	rm -f $(addprefix $(DESTDIR),$(FILES))
 	-rmdir $(addprefix $(DESTDIR),$(INCDIR)/cierge/dlpack $(INCDIR)/cierge $(LIBDIR)/cmake/cierge $(PRIVATE)) 2>/dev/null
@@ -210,7 +215,7 @@ conformance: all
 	$(PY) tests/conformance/run.py $(ARGS)
 
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
-.PHONY: all install uninstall clean fuzz fuzzers nnsmith plugin custom-op examples setup run test check unit bench study bench-boundary conformance
+.PHONY: all install package uninstall clean fuzz fuzzers nnsmith plugin custom-op examples setup run test check unit bench study bench-boundary conformance
 .SECONDARY:
 clean:
 	rm -rf $(B)

@@ -66,7 +66,7 @@ def _find(name):
     for folder in (os.environ.get("CIERGE_LIB_DIR"), here, here.parent.parent / "build"):
         if folder and (pathlib.Path(folder) / name).exists():
             return str(pathlib.Path(folder) / name)
-    raise ImportError(f"{name} is not beside the package, in CIERGE_LIB_DIR or in build/: run make first")
+    raise ImportError(f"{name} is neither in the package (pip install . puts it there) nor in CIERGE_LIB_DIR or build/ (make does)")
 
 
 _lib = None
@@ -78,7 +78,7 @@ def _library():
         _lib = C.CDLL(_find("libcierge.so"))
         p = C.c_void_p
         for name, result, args in (
-            ("cierge_status_code", C.c_int, [p]), ("cierge_status_message", C.c_char_p, [p]),
+            ("cierge_version", C.c_char_p, []), ("cierge_status_code", C.c_int, [p]), ("cierge_status_message", C.c_char_p, [p]),
             ("cierge_status_exit_code", C.c_int, [p]), ("cierge_status_free", None, [p]),
             ("cierge_load", p, [C.c_char_p, C.POINTER(_LoadOptions), C.POINTER(p)]), ("cierge_program_free", None, [p]),
             ("cierge_input_count", C.c_size_t, [p]), ("cierge_output_count", C.c_size_t, [p]),
@@ -354,3 +354,9 @@ class Program:
 
 def load(path, **options):
     return Program(path, **options)
+
+
+def __getattr__(name):
+    if name == "__version__":
+        return _library().cierge_version().decode()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
