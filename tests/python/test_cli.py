@@ -472,20 +472,32 @@ def test_found_by_path():
     common.close(np.load(SCRATCH / "svd-out.npz")["output_0"], np.ones(2, np.float32))
 
 
+def on_terminal(*words):
+    """(exit code, what is read from the terminal that stderr is)."""
+    main, terminal = os.openpty()
+    r = subprocess.run([CIERGE, *words], stderr=terminal, stdout=subprocess.PIPE, env={**os.environ, "CIERGE_CACHE": "none"})
+    os.close(terminal)
+    text = b""
+    try:
+        while piece := os.read(main, 65536):
+            text += piece
+    except OSError:  # so ends a terminal that nobody has open any more
+        pass
+    os.close(main)
+    return r.returncode, text.decode()
+
+
 def test_a_terminal_shows_what_is_done():
     """One line, which is gone in the end, and before an error; nothing of it where stderr is no terminal."""
     path = common.export(models.MLP(), (torch.randn(2, 37),), "progress")
-    main, terminal = os.openpty()
     for model, code in ((path, 0), (SCRATCH / "nowhere.pt2", 4)):
-        r = subprocess.run([CIERGE, "compile", model, "-o", SCRATCH / "progress.cierge"], stderr=terminal, stdout=subprocess.PIPE, env={**os.environ, "CIERGE_CACHE": "none"})
-        text = os.read(main, 65536).decode()
-        assert r.returncode == code, text
+        got, text = on_terminal("compile", model, "-o", SCRATCH / "progress.cierge")
+        assert got == code, text
         assert "\rcierge: reading the model" in text, text
         if not code:
             assert "pass 13 of 13: partition" in text and "kB of C, by" in text and text.rstrip(" \r\n").endswith("writing the artifact"), text
         last = text.replace("\r\n", "\n").split("\r")[-1]
         assert last == ("" if not code else f"cierge: {model}: No such file or directory\n"), repr(text)
-    os.close(main), os.close(terminal)
     assert cli("compile", path, "-o", SCRATCH / "progress.cierge", check=0).stderr == ""
 
 
