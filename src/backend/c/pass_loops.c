@@ -73,6 +73,7 @@ static void parts(cg_pass_loops *q, cg_str *out, int in, bool open) {
 // The innermost loop from lo to hi over `body`, which is for `copies` places at a time.
 static void innermost(cg_pass_loops *q, cg_str *out, int in, const char *name, const char *lo, const char *hi, const char *body, int copies,
                       const cg_map *own) {
+  if (!*body) return; // rows alone
   if (q->unrolled) cg_str_addf(out, "#pragma GCC unroll %d\n", CG_UNROLLED);
   else if (q->simd) {
     cg_str_add(out, "#pragma omp simd");
@@ -200,7 +201,7 @@ static void interleaved(cg_pass_loops *q, cg_str *out, int in, const char *name,
 static void rows_of_block(cg_pass_loops *q, cg_str *out, int in, const char *lo, const char *count, int most, bool after) {
   for (int i = 0; i < q->l->p.row.n; i++) {
     const cg_print_row *r = &q->l->p.row.at[i];
-    if (!after) cg_indent(out, in), cg_str_addf(out, "float %s[%d] __attribute__((aligned(64)));\n", r->name, most);
+    if (!after && !r->direct) cg_indent(out, in), cg_str_addf(out, "float %s[%d] __attribute__((aligned(64)));\n", r->name, most);
     if (r->stored != after) continue;
     cg_indent(out, in);
     if (after) cg_str_addf(out, "%s(%s + %s, %s, %s);\n", r->convert, r->memory, lo, r->name, count);
@@ -270,13 +271,15 @@ static void in_registers(cg_pass_loops *q, cg_str *out, int in, const char *name
   cg_indent(out, in);
   cg_str_addf(out, "for (; %s + %s <= %s; %s += %s) {\n", c, n, hi, c, n);
   rows_of_block(q, out, in + 1, c, n, q->held, false);
-  cg_str_add(out, "#pragma omp simd\n");
-  cg_indent(out, in + 1);
-  cg_str_addf(out, "for (int %s = 0; %s < %s; %s++) {\n", at, at, n, at);
-  cg_indent(out, in + 2);
-  cg_str_addf(out, "const int64_t %s = %s + %s;\n%s", name, c, at, cg_c_renamed(s, body, 0, &own));
-  cg_indent(out, in + 1);
-  cg_str_add(out, "}\n");
+  if (*body) {
+    cg_str_add(out, "#pragma omp simd\n");
+    cg_indent(out, in + 1);
+    cg_str_addf(out, "for (int %s = 0; %s < %s; %s++) {\n", at, at, n, at);
+    cg_indent(out, in + 2);
+    cg_str_addf(out, "const int64_t %s = %s + %s;\n%s", name, c, at, cg_c_renamed(s, body, 0, &own));
+    cg_indent(out, in + 1);
+    cg_str_add(out, "}\n");
+  }
   rows_of_block(q, out, in + 1, c, n, q->held, true);
   cg_indent(out, in);
   cg_str_add(out, "}\n");
@@ -382,7 +385,7 @@ static void rows_together(cg_pass_loops *q, cg_str *out, int in, const char **fr
   if (!q->red.n || cg_x_hint(l->inner.at[n - 1].extent) < ROWS_TOGETHER || lines > TOGETHER_LINES || !cg_c_plain_statements(row) || !cg_c_plain_statements(body)) return;
   cg_map own = {0};
   const char *c = cg_kernel_local(l->k, "c0"), *const *place = cg_c_copies(l->k, &own, l->inner.at[n - 1].name, ROWS_TOGETHER);
-  for (int i = 0; i < l->p.row.n; i++) cg_c_copies(l->k, &own, l->p.row.at[i].name, ROWS_TOGETHER);
+  for (int i = 0; i < l->p.row.n; i++) if (!l->p.row.at[i].direct) cg_c_copies(l->k, &own, l->p.row.at[i].name, ROWS_TOGETHER);
   cg_str_add(&rows, row);
   rows_of_block(q, &rows, in + 1, "lo", "hi - lo", CG_LANES, false);
   cg_indent(&places, in + 1);

@@ -147,10 +147,10 @@ static void flush_outer(cg_loops *l) {
 static void store(cg_loops *l, cg_info *x, int depth) {
   cg_dtype t = x->value->type.dtype;
   te_expr *place = cg_c_offset(l->c, x->value, x->idx), *bits = te_bits(l->c->t, x->final);
-  const char *unrounded = (t == CG_F16 || t == CG_BF16) && !bits ? cg_print_unrounded(&l->p, x->final, t) : NULL;
-  const char *in_row = unrounded ? cg_print_stored_in_row(&l->p, t, cg_kernel_point(l->k, x->plan, t, true), place, x->final) : NULL;
+  const bool half = (t == CG_F16 || t == CG_BF16) && !bits;
+  const char *in_row = half ? cg_print_stored_in_row(&l->p, t, cg_kernel_point(l->k, x->plan, t, true), place, x->final) : NULL;
   if (in_row) {
-    cg_print_line(&l->p, depth, "%s = %s;", in_row, unrounded);
+    if (*in_row) cg_print_line(&l->p, depth, "%s", in_row);
     return;
   }
   const char *text = bits ? cg_print_expr(&l->p, bits) : cg_print_stored(&l->p, x->final, t, depth);

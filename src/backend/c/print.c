@@ -310,25 +310,32 @@ static const char *cast(cg_printer *p, te_expr *e) {
   return define(p, e, cg_print_cast(p->c->s, x, from, to));
 }
 
-// convert: the prelude's function, of floats where it stores.
-static const char *in_row(cg_printer *p, cg_dtype t, const char *name, te_expr *at, const char *convert, bool stored) {
-  cg_session *s = p->c->s;
+// Where the row begins in which the innermost loop moves through memory `name` by `at`, but for the loop's variable; NULL: in none.
+static const char *row_memory(cg_printer *p, const char *name, te_expr *at) {
   te_sum sum;
   bool moves = false;
-  if (!(t == CG_F16 || (t == CG_BF16 && p->bf16_rows)) || !p->row_var || p->block || !te_sum_of(p->c->t, at, &sum)) return NULL;
+  if (!p->row_var || p->block || !te_sum_of(p->c->t, at, &sum)) return NULL;
   for (int i = 0; i < sum.n; i++) {
     if (sum.atom[i] == p->row_var) moves = cg_x_is(sum.coef[i], 1);
     else if (te_uses_var(sum.atom[i], p->row_var->var)) return NULL;
   }
   te_expr *rest = moves ? te_op(p->c->t, TE_SUB, at, p->row_var) : NULL;
-  if (!moves || te_uses_var(rest, p->row_var->var)) return NULL;
-  const char *memory = cg_format(s, "%s + %s", name, cg_print_expr(p, rest));
+  return moves && !te_uses_var(rest, p->row_var->var) ? cg_format(p->c->s, "%s + %s", name, cg_print_expr(p, rest)) : NULL;
+}
+
+static bool has_rows(const cg_printer *p, cg_dtype t) { return t == CG_F16 || (t == CG_BF16 && p->bf16_rows); }
+
+// convert: the prelude's function, of floats where it stores.
+static const char *in_row(cg_printer *p, cg_dtype t, const char *name, te_expr *at, const char *convert, bool stored) {
+  cg_session *s = p->c->s;
+  const char *memory = has_rows(p, t) ? row_memory(p, name, at) : NULL;
+  if (!memory) return NULL;
   const char *var = known(p, p->row_var)->var_name;
   for (int i = 0; i < p->row.n; i++)
     if (!stored && !p->row.at[i].stored && !strcmp(p->row.at[i].memory, memory))
       return cg_format(s, "%s[%s - %s]", p->row.at[i].name, var, p->row_start);
   if (!p->row_start) p->row_start = cg_kernel_local(p->k, "c0");
-  cg_print_row row = {cg_kernel_local(p->k, "h"), memory, convert, stored};
+  cg_print_row row = {cg_kernel_local(p->k, "h"), memory, convert, stored, false};
   CG_PUSH(s, &p->row, row);
   return cg_format(s, "%s[%s - %s]", row.name, var, p->row_start);
 }
@@ -366,14 +373,20 @@ static const char *load_again(cg_printer *p, te_expr *e) {
   return cg_kernel_load(p->k, e->dtype, cg_kernel_point(p->k, x->plan, x->value->type.dtype, true), at);
 }
 
-static const char *load(cg_printer *p, te_expr *e) {
-  const char *again = load_again(p, e);
-  if (again) return define(p, e, again);
+// The memory that e loads, as a pointer, and the place in it.
+static te_expr *read_at(cg_printer *p, te_expr *e, const char **name) {
   const cg_expr *start = cg_x_int(&p->c->m->exprs, 0);
   for (int i = 0; i < p->k->start.n; i++)
     if (p->k->start.at[i].value == e->value && p->k->start.at[i].start) start = p->k->start.at[i].start;
-  const char *name = cg_kernel_point_at(p->k, e->value, start, e->value->type.dtype);
-  te_expr *place = te_op(p->c->t, TE_SUB, cg_c_offset(p->c, e->value, e->arg), te_size(p->c->t, start));
+  *name = cg_kernel_point_at(p->k, e->value, start, e->value->type.dtype);
+  return te_op(p->c->t, TE_SUB, cg_c_offset(p->c, e->value, e->arg), te_size(p->c->t, start));
+}
+
+static const char *load(cg_printer *p, te_expr *e) {
+  const char *again = load_again(p, e);
+  if (again) return define(p, e, again);
+  const char *name;
+  te_expr *place = read_at(p, e, &name);
   const char *row = cg_print_in_row(p, e->dtype, name, place);
   if (row) return define(p, e, row);
   if ((row = gathered(p, e, name, place))) return define(p, e, row);
@@ -475,9 +488,9 @@ const char *cg_print_expr(cg_printer *p, te_expr *e) {
   cg_fail(s, CIERGE_INTERNAL, "printer: an expression of an unknown kind");
 }
 
-const char *cg_print_unrounded(cg_printer *p, te_expr *e, cg_dtype t) {
-  if (is_half(t) && e->kind == TE_ROUND && e->dtype == t && !known(p, e)->name) e = e->arg[0];
-  return cg_print_expr(p, e);
+// What is rounded once, when it is stored as t.
+static te_expr *unrounded(cg_printer *p, te_expr *e, cg_dtype t) {
+  return is_half(t) && e->kind == TE_ROUND && e->dtype == t && !known(p, e)->name ? e->arg[0] : e;
 }
 
 // Whether e's value, as it is computed, is one of t's numbers.
@@ -487,14 +500,27 @@ static bool exact(cg_printer *p, const te_expr *e, cg_dtype t) {
 }
 
 const char *cg_print_stored_in_row(cg_printer *p, cg_dtype t, const char *name, te_expr *at, te_expr *e) {
+  cg_session *s = p->c->s;
   const bool cut = t == CG_BF16 && exact(p, e, t);
-  const char *convert = cut ? "cg_bf16_cut_of_floats" : cg_format(p->c->s, "cg_%s_of_floats", cg_dtypes[t].text);
-  return in_row(p, t, name, at, convert, true);
+  const char *convert = cut ? "cg_bf16_cut_of_floats" : cg_format(s, "cg_%s_of_floats", cg_dtypes[t].text), *read;
+  te_expr *x = unrounded(p, e, t);
+  if (has_rows(p, t) && x->kind == TE_LOAD && x->dtype == CG_F32 && !known(p, x)->name && !p->row_start && !p->k->g->over) {
+    te_expr *place = read_at(p, x, &read);
+    const char *from = row_memory(p, read, place), *memory = from ? row_memory(p, name, at) : NULL;
+    if (memory) {
+      p->row_start = cg_kernel_local(p->k, "c0");
+      cg_print_row row = {cg_format(s, "%s + %s", from, p->row_start), memory, convert, true, true};
+      CG_PUSH(s, &p->row, row);
+      return "";
+    }
+  }
+  const char *text = cg_print_expr(p, x), *row = in_row(p, t, name, at, convert, true);
+  return row ? cg_format(s, "%s = %s;", row, text) : NULL;
 }
 
 const char *cg_print_stored(cg_printer *p, te_expr *e, cg_dtype t, int depth) {
   if (t == CG_BF16 && exact(p, e, t)) return cg_format(p->c->s, "cg_cut_bf16(%s)", cg_print_expr(p, e));
-  const char *text = cg_print_unrounded(p, e, t);
+  const char *text = cg_print_expr(p, unrounded(p, e, t));
   at_depth(p, depth);
   return cg_kernel_convert(p->k, t, text);
 }

@@ -9,7 +9,7 @@ enum { CG_PRINT_DEPTHS = 2 * CG_MAX_RANK + 4 };
 typedef struct {
   const char *name, *memory; // a block of floats; where the row begins, but for the loop's variable
   const char *convert;       // the prelude's function
-  bool stored;
+  bool stored, direct;       // direct: `name` is memory that is floats already
 } cg_print_row;
 
 // What a printer knows of an expression.
@@ -56,10 +56,10 @@ bool cg_print_narrow(cg_printer *p, te_expr *e);                      // e is an
 void cg_print_line(cg_printer *p, int depth, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 // Element `at` of memory `name`, of dtype t, as a place in such a row: C text; NULL: it is in none.
 const char *cg_print_in_row(cg_printer *p, cg_dtype t, const char *name, te_expr *at);
-const char *cg_print_stored_in_row(cg_printer *p, cg_dtype t, const char *name, te_expr *at, te_expr *e); // where e is stored
+// The statement that stores e there, "": none is needed. NULL: it is in no row.
+const char *cg_print_stored_in_row(cg_printer *p, cg_dtype t, const char *name, te_expr *at, te_expr *e);
 // C text that stores `text`, e's value, as dtype: conversions of half precision happen once.
 const char *cg_print_stored(cg_printer *p, te_expr *e, cg_dtype t, int depth);
-const char *cg_print_unrounded(cg_printer *p, te_expr *e, cg_dtype t); // before that conversion
 cg_dtype cg_print_body_type(const te_expr *body); // the type a body computes in
 // What `name$` is called for a type; NULL: there is no such function.
 const char *cg_print_function(cg_session *s, const char *name, cg_dtype t);
