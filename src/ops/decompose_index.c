@@ -114,6 +114,7 @@ const char *cg_infer_im2col(cg_module *m, cg_node *n) {
   const cg_expr *place[2];
   CG_RULE(cg_r_self(n, &x));
   CG_RULE(im2col_places(m, n, x, &w, place));
+  for (int i = x->rank - 3; i < x->rank; i++) CG_RULE(cg_r_not_empty(m, n, x->dim[i]));
   const cg_expr **dim = cg_r_new_dims(m, x->rank - 1);
   if (x->rank == 4) dim[0] = x->dim[0];
   dim[x->rank - 3] = cg_xmul(m, x->dim[x->rank - 3], cg_xi(m, w.k[0] * w.k[1]));
@@ -145,16 +146,21 @@ bool cg_decompose_im2col(cg_module *m, cg_node *n) {
 
 const char *cg_infer_col2im(cg_module *m, cg_node *n) {
   const cg_type *x;
-  int64_t k[2];
-  const cg_expr *size[2];
+  cg_window w;
+  const cg_expr *size[2], *places = cg_xi(m, 1);
   CG_RULE(cg_r_self(n, &x));
-  CG_RULE(cg_r_ints(m, n, "kernel_size", 2, 1, k));
+  CG_RULE(cg_r_window(m, n, &w));
   CG_RULE(cg_r_sizes(m, n, "output_size", 2, size));
   if (x->rank != 2 && x->rank != 3) return "col2im: a tensor of 2 or 3 dimensions is expected";
-  if (k[0] < 1 || k[1] < 1) return "col2im: windows are positive";
+  for (int i = 0; i < 2; i++) {
+    if (w.k[i] < 1 || w.d[i] < 1 || w.p[i] < 0 || w.s[i] < 1) return "col2im: windows, dilation and stride are positive";
+    places = cg_xmul(m, places, cg_r_conv_size(m, size[i], cg_xi(m, w.k[i]), w.s[i], cg_xi(m, 2 * w.p[i]), w.d[i]));
+  }
+  CG_RULE(cg_r_divides(m, n, x->dim[x->rank - 2], w.k[0] * w.k[1]));
+  CG_RULE(cg_r_equal(m, n, x->dim[x->rank - 1], places));
   const cg_expr **dim = cg_r_new_dims(m, x->rank + 1);
   if (x->rank == 3) dim[0] = x->dim[0];
-  dim[x->rank - 2] = cg_xdiv(m, x->dim[x->rank - 2], cg_xi(m, k[0] * k[1]));
+  dim[x->rank - 2] = cg_xdiv(m, x->dim[x->rank - 2], cg_xi(m, w.k[0] * w.k[1]));
   dim[x->rank - 1] = size[0], dim[x->rank] = size[1];
   cg_r_set(n, 0, x->dtype, x->rank + 1, dim);
   return NULL;

@@ -13,7 +13,7 @@ static cg_dtype statistics(const cg_node *n, const cg_type *x) {
   return x->dtype;
 }
 
-const char *cg_infer_layer_norm(cg_module *m, cg_node *n) {
+const char *cg_infer_rms_norm(cg_module *m, cg_node *n) {
   const cg_type *x = cg_r_type(n, "input");
   int count = cg_arg_list_len(cg_node_arg(n, "normalized_shape"));
   if (!x || count < 1 || count > x->rank) return "normalized_shape does not fit the input";
@@ -21,6 +21,13 @@ const char *cg_infer_layer_norm(cg_module *m, cg_node *n) {
   if (!cg_r_sizes(m, n, "normalized_shape", count, shape))
     for (int i = 0; i < count; i++) CG_RULE(cg_r_equal(m, n, shape[i], x->dim[x->rank - count + i]));
   cg_r_set_like(n, 0, x, x->dtype);
+  return NULL;
+}
+
+const char *cg_infer_layer_norm(cg_module *m, cg_node *n) {
+  const cg_type *x = cg_r_type(n, "input");
+  int count = cg_arg_list_len(cg_node_arg(n, "normalized_shape"));
+  CG_RULE(cg_infer_rms_norm(m, n));
   const cg_expr **dim = cg_r_copy_dims(m, x);
   for (int i = x->rank - count; i < x->rank; i++) dim[i] = cg_xi(m, 1);
   cg_r_set(n, 1, statistics(n, x), x->rank, dim);

@@ -386,6 +386,13 @@ const char *cg_infer_slice_scatter(cg_module *m, cg_node *n) {
 
 static const cg_expr *ceil_div(cg_module *m, const cg_expr *a, const cg_expr *b) { return cg_xdiv(m, cg_xadd(m, a, cg_xsub(m, b, cg_xi(m, 1))), b); }
 
+// How long pieces of equal size are; NULL: they are not, or it is not known.
+static const cg_expr *each_of(cg_module *m, const cg_node *n, const cg_expr *size) {
+  const cg_expr *v;
+  if (cg_r_int(n, "chunks", &v)) return cg_xmax(m, ceil_div(m, size, v), cg_xi(m, 0));
+  return cg_r_int(n, "split_size", &v) ? v : NULL;
+}
+
 // Sizes of pieces of `each`, the last one what is left.
 static void equal_pieces(cg_module *m, const cg_expr *size, const cg_expr *each, cg_pieces *p) {
   for (int i = 0; i < p->n; i++) {
@@ -404,15 +411,14 @@ static void even_pieces(cg_module *m, const cg_expr *size, cg_pieces *p) {
 }
 
 static const char *sizes_of(cg_module *m, const cg_node *n, const cg_type *x, cg_pieces *p) {
-  const cg_expr *size = x->dim[p->dim], *v, *one = cg_xi(m, 1);
+  const cg_expr *size = x->dim[p->dim], *each = each_of(m, n, size), *one = cg_xi(m, 1);
   const char *list = cg_node_arg(n, "split_sizes") ? "split_sizes" : cg_node_arg(n, "split_size") ? "split_size" : "indices";
   const cg_arg *a = cg_node_arg(n, list);
   if (p->drops) {
     if (cg_x_is_int(size) && size->value != p->n) return "unbind: a size that does not fit the number of results";
     for (int i = 0; i < p->n; i++) p->size[i] = one;
-  } else if (cg_node_arg(n, "chunks")) {
-    if (!cg_r_int(n, "chunks", &v)) return "chunks is not known";
-    equal_pieces(m, size, cg_xmax(m, ceil_div(m, size, v), cg_xi(m, 0)), p);
+  } else if (each) {
+    equal_pieces(m, size, each, p);
   } else if (cg_node_arg(n, "sections")) {
     even_pieces(m, size, p);
   } else if (a && a->kind == CG_A_LIST && !strcmp(list, "indices")) {
@@ -428,10 +434,7 @@ static const char *sizes_of(cg_module *m, const cg_node *n, const cg_type *x, cg
     if (a->list.n != p->n) return "split: the number of sizes does not fit the number of results";
     for (int i = 0; i < p->n; i++)
       if (!cg_arg_int(&a->list.at[i], &p->size[i])) return "a size is not known";
-  } else {
-    if (!cg_arg_int(a, &v)) return "split_size is not known";
-    equal_pieces(m, size, v, p);
-  }
+  } else return "the size of a piece is not known";
   return NULL;
 }
 
@@ -451,12 +454,22 @@ const char *cg_v_pieces(cg_module *m, const cg_node *n, const cg_type *x, cg_pie
   return NULL;
 }
 
+// The program has as many results as the size gives pieces: the last one is not empty, and no longer than the others.
+static const char *as_many(cg_module *m, const cg_node *n, const cg_expr *size, const cg_pieces *p) {
+  static const char what[] = "a size that gives this number of pieces";
+  const cg_expr *each = each_of(m, n, size), *least = cg_xi(m, cg_node_arg(n, "chunks") != NULL); // nothing in chunks: all are empty
+  if (!each) return cg_node_arg(n, "sections") && !is(n, "aten::tensor_split") ? cg_r_divides(m, n, size, p->n) : NULL;
+  if (p->n > 1) CG_RULE(cg_r_require(m, n, CG_X_LT, p->start[p->n - 1], cg_xmax(m, size, least), what));
+  return cg_r_require(m, n, CG_X_LE, size, cg_xmul(m, each, cg_xi(m, p->n)), what);
+}
+
 const char *cg_infer_pieces(cg_module *m, cg_node *n) {
   const cg_type *x;
   cg_pieces p;
   CG_RULE(cg_r_self(n, &x));
   const char *why = cg_v_pieces(m, n, x, &p);
   if (why) return unknown(why) ? NULL : why;
+  CG_RULE(as_many(m, n, x->dim[p.dim], &p));
   const cg_expr *sum = cg_xi(m, 0);
   for (int k = 0; k < p.n; k++) sum = cg_xadd(m, sum, p.size[k]);
   CG_RULE(cg_r_require(m, n, CG_X_EQ, sum, x->dim[p.dim], "pieces that make up the whole"));
@@ -581,13 +594,24 @@ const char *cg_infer_pixel_shuffle(cg_module *m, cg_node *n) {
   if (x->rank < 3 || f <= 0) return "pixel_shuffle: a tensor of 3 dimensions or more and a positive factor are expected";
   const cg_expr **dim = cg_r_copy_dims(m, x), *by = cg_xi(m, f), *square = cg_xi(m, f * f);
   int c = x->rank - 3;
+  for (int i = c; i < x->rank; i++)
+    if (up == (i == c)) CG_RULE(cg_r_divides(m, n, dim[i], up ? f * f : f));
   dim[c] = up ? cg_xdiv(m, dim[c], square) : cg_xmul(m, dim[c], square);
   for (int i = c + 1; i < x->rank; i++) dim[i] = up ? cg_xmul(m, dim[i], by) : cg_xdiv(m, dim[i], by);
   cg_r_set(n, 0, x->dtype, x->rank, dim);
   return NULL;
 }
 
-// flip, roll, channel_shuffle, …: the shape stays. rot90 may swap two dims.
+const char *cg_infer_channel_shuffle(cg_module *m, cg_node *n) {
+  const cg_type *x;
+  int64_t groups = cg_r_int_or(n, "groups", 0);
+  CG_RULE(cg_r_self(n, &x));
+  if (x->rank < 3 || groups < 1) return "channel_shuffle: a tensor of 3 dimensions or more and a positive number of groups are expected";
+  CG_RULE(cg_r_divides(m, n, x->dim[1], groups));
+  return cg_infer_same(m, n);
+}
+
+// flip, roll, …: the shape stays. rot90 may swap two dims.
 const char *cg_infer_rot90(cg_module *m, cg_node *n) {
   const cg_type *x;
   CG_RULE(cg_r_self(n, &x));

@@ -190,6 +190,10 @@ const char *cg_r_not_empty(cg_module *m, const cg_node *n, const cg_expr *size) 
   return cg_r_require(m, n, CG_X_NE, size, cg_xi(m, 0), "a size that is not 0");
 }
 
+const char *cg_r_divides(cg_module *m, const cg_node *n, const cg_expr *size, int64_t by) {
+  return cg_r_require(m, n, CG_X_EQ, cg_x_mod(&m->exprs, size, cg_xi(m, by)), cg_xi(m, 0), "a size that divides evenly");
+}
+
 // ---------------------------------------------------------------- results
 
 const cg_expr **cg_r_new_dims(cg_module *m, int rank) { return CG_NEW_ARRAY(m->s, const cg_expr *, (size_t)rank + 1); }

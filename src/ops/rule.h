@@ -66,6 +66,7 @@ const char *cg_r_equal(cg_module *m, const cg_node *n, const cg_expr *a, const c
 // x must broadcast to these sizes.
 const char *cg_r_stretches(cg_module *m, const cg_node *n, const cg_type *x, int rank, const cg_expr *const *dim);
 const char *cg_r_not_empty(cg_module *m, const cg_node *n, const cg_expr *size);            // a size that must not be 0
+const char *cg_r_divides(cg_module *m, const cg_node *n, const cg_expr *size, int64_t by);  // a size that must be a multiple
 
 // ---------------------------------------------------------------- results
 

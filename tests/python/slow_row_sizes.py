@@ -147,7 +147,7 @@ def units_of(rows, names):
         calls = CALLS.get(row) or made_from_schema(operator(row)._schema, not rows[row] & {"pointwise"}) or []
         for k, c in enumerate(calls):
             u = Unit(row, c, f"u{i}_{k}")
-            if len(u.x) > 1 and u.places and u.fits():
+            if u.places and u.fits():
                 yield u
 
 
