@@ -1,16 +1,20 @@
 """Every native row of the operator table beside eager PyTorch, one thread:
 
-    python bench/operators.py [--only NAME,…] [--dtypes f32,…] [--sizes N,…] [--quick] [--minutes N] [--out FILE]
+    python bench/operators.py [--only NAME,…] [--dtypes f32,…] [--sizes N,…] [--quick] [--minutes N] [--times FILE] [--out FILE]
 
 A case is one call of a row (`cierge ops`) in one dtype, with as many elements as --sizes says in its largest tensor: as one would use
 it (USUAL), else the first call that tests/python/row_calls.py has of it. Eager calls the operator, cierge a context whose inputs are
 bound, both from Python, in turn; times are CPU time, the least of the rounds. Where eager's result is a view, it copies it, as
-cierge does. --quick: 10^5 elements alone. --minutes: rows, whose order is drawn by chance, until the time is up. Which cases are left out, and why, stands under the table."""
+cierge does. --quick: 10^5 elements alone. --minutes: rows, whose order is drawn by chance, until the time is up. --times: all of it takes
+hours; what was measured before is read from that file, and what is measured now is added. Which cases are left out, and why, stands
+under the table."""
 import argparse
+import collections
 import concurrent.futures
 import datetime
 import functools
 import itertools
+import json
 import os
 import pathlib
 import random
@@ -221,8 +225,9 @@ def prepared(case, folder):
 
 
 def measured(only, dtypes, sizes, rounds, minutes):
-    """({(row, number of its call, dtype, elements): (eager, cierge, label)}, {reason: [case]})"""
+    """({(row, number of its call, dtype, elements): (eager, cierge, label, commit)}, {reason: [case]})"""
     times, left, at_a_time, end = {}, {}, 12, time.monotonic() + 60 * minutes
+    commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         waiting = cases(only, dtypes, sizes)
         while time.monotonic() < end and (now := list(itertools.islice(waiting, at_a_time))):
@@ -232,18 +237,23 @@ def measured(only, dtypes, sizes, rounds, minutes):
                     left.setdefault(ready, []).append(f"{case.row} {dtype}")
                     continue
                 t = least(ready, rounds)
-                times[case.row, case.number, dtype, case.elements] = t["eager"], t["cierge"], case.label()
+                times[case.row, case.number, dtype, case.elements] = t["eager"], t["cierge"], case.label(), commit
                 print(f"{case.label()} {dtype}: eager {t['eager'] * 1e6:.4g} us, cierge ÷ eager {t['cierge'] / t['eager']:.2f}", flush=True)
     return times, left
 
 
+def cell(ratio, other):
+    mark = "**" * (ratio > SLOWER) + "*" * other
+    return f"{mark}{ratio:.2f}{mark}"
+
+
 def page(times, left, rounds):
-    ratios = {k: b / a for k, (a, b, _) in times.items()}
+    ratios = {k: b / a for k, (a, b, *_) in times.items()}
     slower = {k: r for k, r in ratios.items() if r > SLOWER}
-    cpu, commit = limits.cpu(), subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    cpu, commits = limits.cpu(), collections.Counter(t[3] for t in times.values()).most_common()
     sizes, dtypes = sorted({k[3] for k in times}), [d for d in DTYPES if any(k[2] == d for k in times)]
     lines = ["# Native operators beside eager PyTorch", "",
-             f"`bench/operators.py`, {datetime.date.today()}, cierge at commit {commit}, PyTorch {torch.__version__}, {cpu['name']} ({', '.join(cpu['has'])}), one thread. "
+             f"`bench/operators.py`, {datetime.date.today()}, cierge at commit {', '.join(f'{c} ({n} cases)' for c, n in commits)}, PyTorch {torch.__version__}, {cpu['name']} ({', '.join(cpu['has'])}), one thread. "
              f"Each call of a row of `cierge ops` from Python: the operator by eager PyTorch, and a context of cierge whose inputs are bound, in turn, {rounds} rounds, the least CPU "
              "time of each. Where eager's result is a view it is copied, as cierge's is. Numbers are the time of **cierge ÷ eager**: below 1 cierge is faster.", "",
              f"{len({k[0] for k in times})} of {len(native_rows())} rows, {len(times)} cases (row × dtype × size); {len(slower)} take more than {SLOWER} times eager's time. The geometric mean:", "",
@@ -252,14 +262,15 @@ def page(times, left, rounds):
         cells = [[r for k, r in ratios.items() if k[2:] == (d, n)] for d in dtypes]
         lines.append(f"| {n:.0e} | " + " | ".join(f"{stats.geometric_mean(c):.2f}, {sum(r > SLOWER for r in c)} of {len(c)} slower" if c else "–" for c in cells) + " |")
     columns = [(d, n) for d in dtypes for n in sizes]
-    lines += ["", "## Every row", "", "By the largest number of a row. Shapes are those of the largest size.", "",
+    lines += ["", "## Every row", "", "By the largest number of a row. Shapes are those of the largest size." + " In italics: measured at another commit than most." * (len(commits) > 1), "",
               "| call | " + " | ".join(f"{d} {n:.0e}" for d, n in columns) + " |", "|---" * (len(columns) + 1) + "|"]
     calls = {}
     for (row, number, d, n), r in sorted(ratios.items(), key=lambda i: i[0][3]):
         calls.setdefault((row, number), {})[d, n] = r
+        calls[row, number]["commit", (d, n)] = times[row, number, d, n][3]
         calls[row, number]["label"] = times[row, number, d, n][2].replace("|", "\\|")
-    for c in sorted(calls.values(), key=lambda c: -max(v for k, v in c.items() if k != "label")):
-        lines.append(f"| {c['label']} | " + " | ".join(f"{'**' * (c[k] > SLOWER)}{c[k]:.2f}{'**' * (c[k] > SLOWER)}" if k in c else "–" for k in columns) + " |")
+    for c in sorted(calls.values(), key=lambda c: -max(c[k] for k in columns if k in c)):
+        lines.append(f"| {c['label']} | " + " | ".join(cell(c[k], c["commit", k] != commits[0][0]) if k in c else "–" for k in columns) + " |")
     if not left:
         return "\n".join(lines) + "\n"
     lines += ["", "## Left out", "", "Cases that PyTorch has no kernel for in that dtype or at that size, or that are not native there:", ""]
@@ -275,12 +286,18 @@ def main():
     p.add_argument("--quick", action="store_true")
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--minutes", type=float, default=1e9)
+    p.add_argument("--times")
     p.add_argument("--out")
     a = p.parse_args()
     torch.set_grad_enabled(False)
     torch.set_num_threads(1)
     sizes = [10**5] if a.quick else [int(float(n)) for n in a.sizes.split(",")]
     times, left = measured(set(filter(None, a.only.split(","))), a.dtypes.split(","), sizes, a.rounds, a.minutes)
+    if a.times:
+        file = pathlib.Path(a.times)
+        before = {tuple(k): t for k, t in json.loads(file.read_text())} if file.exists() else {}
+        times = before | times
+        file.write_text(json.dumps([[k, t] for k, t in times.items()]))
     text = page(times, left, a.rounds)
     if a.out:
         pathlib.Path(a.out).write_text(text)

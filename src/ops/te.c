@@ -254,9 +254,14 @@ static te_expr *bits(te *t, te_expr *e, cg_dtype half, int *budget) {
     return b ? te_select(t, e->arg[0], a, b) : NULL;
   }
   case TE_BODY: {
-    const bool negated = !strcmp(e->text, "-self"), positive = !strcmp(e->text, "fabs$(self)"); // the sign is a bit
-    te_expr *x = e->dtype == half && (negated || positive) ? bits(t, e->arg[0], half, budget) : NULL;
-    return x ? te_body(t, e->node, CG_I16, negated ? "self ^ -32768" : "self & 32767", 1, e->names, &x) : NULL;
+    static const char *const of_sign[][2] = { // which is a bit
+      {"-self", "self ^ -32768"}, {"fabs$(self)", "self & 32767"}, {"copysign$(self, other)", "(self & 32767) | (other & -32768)"}};
+    for (size_t i = 0; i < sizeof of_sign / sizeof *of_sign && e->dtype == half; i++) {
+      if (strcmp(e->text, of_sign[i][0])) continue;
+      te_expr *x[2] = {bits(t, e->arg[0], half, budget), e->nargs > 1 ? bits(t, e->arg[1], half, budget) : NULL};
+      return x[0] && (x[1] || e->nargs == 1) ? te_body(t, e->node, CG_I16, of_sign[i][1], e->nargs, e->names, x) : NULL;
+    }
+    return NULL;
   }
   default: return NULL;
   }

@@ -5,7 +5,7 @@ import time
 from common import compile, export, main, torch
 
 F = torch.nn.functional
-MOST = 3.0
+MOST = 2.0
 KINDS = {
     "sine": (torch.sin, torch.float32), "expm1": (torch.expm1, torch.float32), "atan2": (lambda x: torch.atan2(x, x), torch.float64), "softplus": (F.softplus, torch.float32),
     "remainder": (lambda x: torch.remainder(x, 0.7), torch.float32), "lgamma": (torch.lgamma, torch.float32), "exp of f64": (torch.exp, torch.float64),
@@ -17,6 +17,10 @@ KINDS = {
     "cosine of f16": (torch.cos, torch.float16), "transposed f16": (lambda x: x.t().contiguous(), torch.float16),
     "bilinear of f16": (lambda x: F.interpolate(x[None, None], scale_factor=2.0, mode="bilinear"), torch.float16),
     "cumsum of f16": (lambda x: x.cumsum(-1), torch.float16), "dot of f16": (lambda x: x.flatten().dot(x.flatten()), torch.float16),
+    "bilinear of bf16": (lambda x: F.interpolate(x[None, None], scale_factor=2.0, mode="bilinear"), torch.bfloat16),
+    "power of a constant in f16": (lambda x: 2.0 ** x, torch.float16), "remainder of a constant": (lambda x: torch.remainder(2.0, x), torch.float32),
+    "selu": (lambda x: F.selu(x - 1), torch.float32), "choices of bf16": (lambda x: F.hardsigmoid(x), torch.bfloat16), "f32 to f16": (lambda x: x.half(), torch.float32),
+    "batch_norm of f16": (lambda x: F.batch_norm(x.view(5, 6, 100, 100), *[x[0, :6]] * 2), torch.float16),
     "sum over rows of f16": (lambda x: x.sum(0), torch.float16), "short rows of f16": (lambda x: F.interpolate(x.view(1, -1, 3, 4), size=(6, 8), mode="bilinear"), torch.float16),
 }
 
