@@ -36,3 +36,11 @@ uint64_t cg_array_bytes(cg_session *s, const char *file, const cg_array *a) {
   if (!cg_array_fits(a, &bytes)) cg_fail(s, CIERGE_BAD_INPUT, "%s: array %s is too large", file, a->name);
   return bytes;
 }
+
+const char *cg_array_type(cg_session *s, const cg_array *a) {
+  cg_str o = cg_str_new(s);
+  cg_str_addf(&o, "%s[", cg_dtypes[a->dtype].text);
+  for (int k = 0; k < a->rank; k++) cg_str_addf(&o, "%s%lld", k ? ", " : "", (long long)a->size[k]);
+  cg_str_add(&o, "]");
+  return cg_str_text(&o);
+}

@@ -38,4 +38,5 @@ void cg_safetensors_write(cg_session *s, const char *path, const cg_array_vec *a
 // size[0] * … * element size; false: more than there can be.
 bool cg_array_fits(const cg_array *a, uint64_t *bytes);
 uint64_t cg_array_bytes(cg_session *s, const char *file, const cg_array *a); // the same; throws CIERGE_BAD_INPUT
+const char *cg_array_type(cg_session *s, const cg_array *a); // "f32[2, 3]"
 #endif

@@ -76,16 +76,6 @@ static void calls(cg_session *s, cierge_program *p, cierge_context *c, const run
   cg_feed_collect(feed, c, prefix, out);
 }
 
-// One line each.
-static void print_arrays(const cg_array_vec *arrays) {
-  for (int i = 0; i < arrays->n; i++) {
-    const cg_array *a = &arrays->at[i];
-    cg_print(stdout, "%s: %s[", a->name, cg_dtypes[a->dtype].text);
-    for (int k = 0; k < a->rank; k++) cg_print(stdout, "%s%lld", k ? ", " : "", (long long)a->size[k]);
-    cg_print(stdout, "]\n");
-  }
-}
-
 void cg_cmd_run(cg_session *s, int argc, char **argv) {
   run_args a = {0};
   if (!parse(s, argc, argv, &a)) return;
@@ -106,5 +96,5 @@ void cg_cmd_run(cg_session *s, int argc, char **argv) {
   }
   if (a.profile) cg_profile_write(s, c, a.profile);
   if (a.outputs) cg_arrays_write(s, a.outputs, &out);
-  else print_arrays(&out);
+  for (int i = 0; !a.outputs && i < out.n; i++) cg_print(stdout, "%s: %s\n", out.at[i].name, cg_array_type(s, &out.at[i]));
 }

@@ -21,10 +21,12 @@ struct cg_feed {
   size_t n;
 };
 
-static long numbered(const char *name) { // input_7 -> 7; -1: another name
-  if (strncmp(name, "input_", 6) || !name[6]) return -1;
+// input_7, and NumPy's arr_7 for an array without a name -> 7; -1: another name
+static long numbered(const char *name) {
+  size_t prefix = !strncmp(name, "input_", 6) ? 6 : !strncmp(name, "arr_", 4) ? 4 : 0;
+  if (!prefix || !name[prefix]) return -1;
   char *end;
-  long v = strtol(name + 6, &end, 10);
+  long v = strtol(name + prefix, &end, 10);
   return *end || v < 0 || v > 1000000 ? -1 : v;
 }
 
@@ -32,6 +34,15 @@ static long by_name(const cierge_program *p, const char *name) {
   for (size_t i = 0; i < cierge_input_count(p); i++)
     if (!strcmp(cierge_input_spec(p, i)->name, name)) return (long)i;
   return -1;
+}
+
+// "x, y, …"
+static const char *names(cg_session *s, const cierge_program *p) {
+  cg_str o = cg_str_new(s);
+  size_t n = cierge_input_count(p), i = 0;
+  for (; i < n && o.n < 200; i++) cg_str_addf(&o, "%s%s", i ? ", " : "", cierge_input_spec(p, i)->name);
+  if (i < n) cg_str_add(&o, ", …");
+  return n ? cg_str_text(&o) : "none";
 }
 
 static DLTensor tensor_of(cg_array *a, void *data) {
@@ -66,7 +77,7 @@ cg_feed *cg_feed_new(cg_session *s, const cierge_program *p, const char *file, c
   for (int i = 0; i < arrays->n; i++) {
     cg_array *a = &arrays->at[i];
     long k = by_number ? numbered(a->name) : by_name(p, a->name);
-    if (k < 0 || (size_t)k >= f->n) cg_fail(s, CIERGE_BAD_INPUT, "%s: the program has no input %s (it has %zu inputs)", file, a->name, f->n);
+    if (k < 0 || (size_t)k >= f->n) cg_fail(s, CIERGE_BAD_INPUT, "%s: the program has no input %s; it has: %s", file, a->name, names(s, p));
     feed_input *in = &f->input[k];
     const cierge_spec *spec = cierge_input_spec(p, (size_t)k);
     if (in->given) cg_fail(s, CIERGE_BAD_INPUT, "%s: input %s is there twice", file, a->name);
@@ -106,6 +117,13 @@ static cg_array_vec zeros(cg_session *s, const cierge_program *p) {
 cg_feed *cg_feed_or_zeros(cg_session *s, const cierge_program *p, const char *file) {
   cg_array_vec arrays = file ? cg_arrays_read(s, file) : zeros(s, p);
   return cg_feed_new(s, p, file ? file : "zeros", &arrays);
+}
+
+const char *cg_feed_text(const cg_feed *f) {
+  cg_str o = cg_str_new(f->s);
+  for (size_t i = 0; i < f->n; i++)
+    if (f->input[i].given) cg_str_addf(&o, "%s%s %s", o.n ? ", " : "", cierge_input_spec(f->p, i)->name, cg_array_type(f->s, &f->input[i].array));
+  return o.n ? cg_str_text(&o) : "none";
 }
 
 void cg_feed_set(cg_feed *f, cierge_context *c) {

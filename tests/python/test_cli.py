@@ -461,6 +461,25 @@ def test_finding_libtorch():
     assert r.returncode == 4 and "--libtorch" in r.stderr, r.stderr
 
 
+def test_bench_times_what_gives_the_same():
+    x, artifact = torch.randn(3, 4), SCRATCH / "b.cierge"
+    relu, other, wider = (common.export(common.module(f), (x,), n) for n, f in (("relu", torch.relu), ("gelu", torch.nn.functional.gelu), ("wider", lambda x: x.relu().sum(0))))
+    negative = common.export(common.module(lambda x: -x), (x,), "negative")
+    dropout = common.export(torch.nn.Dropout(0.5).train(), (x,), "dropout")
+    np.savez(SCRATCH / "b.npz", x.numpy())
+    cli("compile", relu, "-o", artifact, check=0)
+    words = "bench", artifact, "--rounds", "3", "--inputs", SCRATCH / "b.npz", "--against"
+    said = cli(*words, f"torch:{relu}", check=0).stdout
+    assert "f32[3, 4]; threads: all processors\n" in said and "results    differ by at most 0.0e+00 of their size\n" in said and "95 % interval" in said, said
+    assert "made up" in cli("bench", artifact, "--rounds", "2", check=0).stdout
+    cli(*words, f"torch:{other}", check=0)  # near enough for a model of few bits
+    for model, text in (negative, "differ by "), (wider, "is f32[3, 4], of "):
+        r = cli(*words, f"torch:{model}", check=5)
+        assert text in r.stderr and "they are not one model" in r.stderr and "median" not in r.stdout, r.stderr
+    cli("compile", dropout, "-o", artifact, check=0)  # random, from one seed
+    assert "0.0e+00" in cli(*words, f"torch:{dropout}", check=0).stdout
+
+
 def test_found_by_path():
     """The plugin lies beside the program, however that was found."""
     (SCRATCH / "svd.cir").write_text("fn @main(%x: f32[3, 2]) {\n  %0: f32[2] = aten.linalg_svdvals(%x)\n  return %0\n}\n")
