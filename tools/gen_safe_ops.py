@@ -17,7 +17,9 @@ import torch
 
 TABLE = pathlib.Path(__file__).resolve().parent.parent / "src/artifact/safe_ops.inc"
 BELIEVED = {"indices", "index", "targets", "input_lengths", "target_lengths", "lengths", "offsets", "batch_sizes", "offset2bag", "bag_size", "is_target", "maximum_indices", "argmaxes"}
-CHECKED = {"_ctc_loss", "linalg_lu_solve", "linalg_ldl_solve", "lu_unpack", "segment_reduce", "native_batch_norm_backward"}
+CHECKED = {"_ctc_loss", "linalg_lu_solve", "linalg_ldl_solve", "lu_unpack", "segment_reduce", "native_batch_norm_backward", "max_pool2d_with_indices_backward",
+           "max_pool3d_with_indices_backward", "adaptive_max_pool2d_backward", "adaptive_max_pool3d_backward", "fractional_max_pool2d_backward", "fractional_max_pool3d_backward",
+           "embedding_dense_backward"}
 OUT = {
     "from_file": "files", "save": "files", "to_here": "processes", "dist_backward": "processes", "owner*": "processes", "is_owner": "processes",
     "confirmed_by_owner": "processes", "local_value": "processes",

@@ -110,6 +110,21 @@ void channels(const c10::OperatorHandle &op, const Stack &stack) {
     for (const char *name : {"save_mean", "save_invstd"}) each(name, true);
 }
 
+// Where in its plane the largest number of each window lay, as the call that is differentiated said; -1: nowhere.
+void places(const c10::OperatorHandle &op, const Stack &stack) {
+  const at::Tensor *self = tensor(op, stack, "self"), *grad = tensor(op, stack, "grad_output"), *indices = tensor(op, stack, "indices");
+  int64_t spatial = op.schema().name().find("3d") == std::string::npos ? 2 : 3, plane = 1;
+  shaped(self && grad && indices && self->dim() > spatial && grad->sizes() == indices->sizes() && grad->dim() == self->dim(), "a derivative of pooling for another shape");
+  shaped(grad->sizes().slice(0, (size_t)(grad->dim() - spatial)) == self->sizes().slice(0, (size_t)(self->dim() - spatial)), "a derivative of pooling for other planes");
+  for (int64_t d = 1; d <= spatial; d++) plane *= self->size(-d);
+  within(op, stack, "indices", -1, plane);
+}
+
+void embedded(const c10::OperatorHandle &op, const Stack &stack) {
+  const IValue &n = argument(op, stack, "num_weights");
+  within(op, stack, "indices", 0, n.isInt() ? n.toInt() : 0);
+}
+
 // The flash kernel divides by its numbers of heads and of blocks.
 void attention(const c10::OperatorHandle &op, const Stack &stack) {
   for (const char *name : {"query", "key"})
@@ -150,6 +165,10 @@ TORCH_LIBRARY_IMPL(aten, TESTING_ONLY_GenericWrapper, m) {
                            "_native_batch_norm_legit_no_training", "_batch_norm_with_update", "native_batch_norm_backward"})
     m.impl(name, torch::CppFunction::makeFromBoxedFunction<&checked<channels>>());
   for (const char *name : {"_pdist_forward", "_pdist_forward.out"}) m.impl(name, torch::CppFunction::makeFromBoxedFunction<&checked<rows>>());
+  for (const char *name : {"max_pool2d_with_indices_backward", "max_pool3d_with_indices_backward", "adaptive_max_pool2d_backward", "adaptive_max_pool3d_backward",
+                           "fractional_max_pool2d_backward", "fractional_max_pool3d_backward"})
+    for (const char *overload : {"", ".grad_input"}) m.impl((std::string(name) + overload).c_str(), torch::CppFunction::makeFromBoxedFunction<&checked<places>>());
+  for (const char *name : {"embedding_dense_backward", "embedding_dense_backward.out"}) m.impl(name, torch::CppFunction::makeFromBoxedFunction<&checked<embedded>>());
   m.impl("_scaled_dot_product_flash_attention_for_cpu", torch::CppFunction::makeFromBoxedFunction<&checked<attention>>());
   for (const char *name : {"lstm.data", "gru.data", "rnn_tanh.data", "rnn_relu.data"}) m.impl(name, torch::CppFunction::makeFromBoxedFunction<&checked<packed>>());
   for (const char *name : {"linalg_lu_solve", "linalg_ldl_solve", "lu_unpack"}) m.impl(name, torch::CppFunction::makeFromBoxedFunction<&checked<pivots>>());

@@ -103,16 +103,23 @@ static bool all_known(const cg_node *n) {
   return true;
 }
 
-// What is recorded of the running statistics that functional batch_norm gives comes from PyTorch's Python decomposition,
-// which computes half precision in f32; its CPU kernel keeps the dtype of those it is given.
+// What is recorded of the statistics that batch_norm gives comes from PyTorch's Python decomposition or its Meta kernel, which compute half
+// precision in f32. Its CPU kernel keeps the dtype of running statistics; those that are saved have the input's, or f32 where the parameters'
+// is another (is_mixed_type and param_scalar_type of ATen/native/cpu/mixed_data_type.h).
 static void correct_statistics(cg_node *n) {
-  bool updates = cg_node_is_op(n, "aten::_batch_norm_with_update_functional");
+  bool updates = cg_node_is_op(n, "aten::_batch_norm_with_update_functional") || cg_node_is_op(n, "aten::_batch_norm_with_update");
   if (!updates && !cg_node_is_op(n, "aten::_native_batch_norm_legit_functional")) return;
-  static const char *const names[] = {"running_mean", "running_var"};
+  static const char *const names[] = {"running_mean", "running_var", "weight", "bias"};
+  const cg_value *x = cg_self(n), *given[4];
+  bool mixed = false;
+  for (int i = 0; i < 4; i++) {
+    given[i] = cg_arg_tensor(cg_node_arg(n, names[i]));
+    mixed |= given[i] && x && given[i]->type.dtype != x->type.dtype;
+  }
   for (int i = 0; i < 2; i++) {
-    const cg_value *given = cg_arg_tensor(cg_node_arg(n, names[i]));
-    int k = i + (updates ? 4 : 3);
-    if (given && k < n->nresults && n->result[k]->type.kind == CG_T_TENSOR) n->result[k]->type.dtype = given->type.dtype;
+    int running = i + (updates ? 4 : 3);
+    if (given[i] && running < n->nresults && n->result[running]->type.kind == CG_T_TENSOR) n->result[running]->type.dtype = given[i]->type.dtype;
+    if (updates && x && cg_r_half(x->type.dtype) && n->result[1 + i]->type.kind == CG_T_TENSOR) n->result[1 + i]->type.dtype = mixed ? CG_F32 : x->type.dtype;
   }
 }
 

@@ -293,11 +293,33 @@ class Packed(torch.nn.Module):
         return torch.lstm(x, n, [h, h], [torch.ones(12, 3), torch.ones(12, 3), torch.ones(12), torch.ones(12)], True, 1, 0.0, False, False)[0].sum()
 
 
+class Pools(torch.nn.Module):
+    """Derivatives of pooling: the first number says where the largest of the last window lay."""
+
+    def __init__(self, volume: bool):
+        super().__init__()
+        self.volume = volume
+
+    def forward(self, x, n):
+        at = torch.cat([torch.tensor([0]), n]).view(1, 1, 2)
+        g = x[:1, :2].view(1, 1, 2)
+        if self.volume:
+            return torch.ops.aten.max_pool3d_with_indices_backward(g[None], x.view(1, 1, 4, 3), [1, 4, 1], [1, 4, 2], [0, 0, 0], [1, 1, 1], False, at[None]).sum()
+        a = torch.ops.aten.max_pool2d_with_indices_backward(g, x.view(1, 4, 3), [4, 1], [4, 2], [0, 0], [1, 1], False, at)
+        return a.sum() + torch.ops.aten.adaptive_max_pool2d_backward(g, x.view(1, 4, 3), at)[0, 3, 2] * 2
+
+
+class Embedded(torch.nn.Module):
+    def forward(self, x, n):
+        return torch.ops.aten.embedding_dense_backward(x[:1], n, 5, -1, False)[4].sum()
+
+
 def test_arguments_that_kernels_believe():
     """Each with an argument that its kernel takes, and with one that would lead it beyond its memory."""
     for module, good, bad in ((Fft(), [1], [1 << 20]), (Fft(), [0], [-2]), (Norm(), [3], [1]), (Norm(), [3], [0]), (Untrained(), [3], [1]), (Distances(), [1], [2]), (Attention(), [4], [0]),
-                              (Packed(), [2, 2], [1 << 40, 2]), (Packed(), [2, 2], [-5, 9]), (Packed(), [2, 1, 1], [2, 1])):
-        name = f"{type(module).__name__}{len(good)}{bad[0]}"
+                              (Packed(), [2, 2], [1 << 40, 2]), (Packed(), [2, 2], [-5, 9]), (Packed(), [2, 1, 1], [2, 1]),
+                              (Pools(False), [11], [12]), (Pools(False), [0], [-2]), (Pools(True), [11], [12]), (Pools(True), [-1], [1 << 40]), (Embedded(), [4], [5]), (Embedded(), [0], [-1])):
+        name = f"{type(module).__name__}{len(good)}{good[0]}{bad[0]}"
         path = saved(module, name)
         line = cli("blob", "-d", SCRATCH / f"{name}.blobs", path, check=0).stdout
         n = len(good)
