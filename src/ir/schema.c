@@ -38,6 +38,12 @@ static const char *const own[] = {
     "higher_order.wrap_with_set_grad_enabled(bool enable_grad, Graph wrapped_func, ...) -> ...",
     ("higher_order.wrap_with_autocast(str device_type, ScalarType? dtype, bool enabled, bool? cache_enabled, "
      "Graph wrapped_func, ...) -> ..."),
+    // of PyTorch's Python alone (torch/nn/modules/linear_cross_entropy.py)
+    ("torch_nn::_linear_cross_entropy_batch_chunked(Tensor input, Tensor linear_weight, Tensor target, Tensor? linear_bias, Tensor? weight, str reduction, SymInt ignore_index, "
+     "float label_smoothing, SymInt batch_chunk_size, str acc_policy, ScalarType acc_dtype, bool allow_retain_graph, bool compute_input_grad, "
+     "bool compute_linear_weight_grad, bool compute_linear_bias_grad) -> (Tensor, Tensor, Tensor, Tensor)"),
+    ("torch_nn::_linear_cross_entropy_batch_chunked_no_reduction(Tensor input, Tensor linear_weight, Tensor target, Tensor? linear_bias, Tensor? weight, SymInt ignore_index, "
+     "SymInt batch_chunk_size, str acc_policy, ScalarType acc_dtype) -> Tensor"),
     "torchop(*, Blob script, str method=\"forward\", ...) -> ...",
 };
 

@@ -1,4 +1,4 @@
-// Small composites: dropout at inference, gates, stacks, losses.
+// Small composites: dropout at inference, gates, stacks.
 #include <string.h>
 
 #include "ops/rules.h"
@@ -123,34 +123,4 @@ bool cg_decompose_ldexp(cg_module *m, cg_node *n) {
   cg_rewrite r = cg_rewrite_begin(m, n);
   cg_value *power = cg_make(&r, "aten::pow.Scalar", 2, cg_a_float(2), n->arg[1]);
   return cg_rewrite_by(&r, cg_make(&r, "aten::mul.Tensor", 2, n->arg[0], cg_av(power)));
-}
-
-// ---------------------------------------------------------------- losses
-
-// reduction: 0 none, 1 mean, 2 sum
-static cg_value *reduced(cg_rewrite *r, const cg_node *n, cg_value *v) {
-  int64_t how = cg_r_int_or(n, "reduction", 1);
-  if (how) v = cg_make(r, how == 1 ? "aten::mean" : "aten::sum", 1, cg_av(v));
-  return cg_make_cast(r, v, n->result[0]->type.dtype);
-}
-
-bool cg_decompose_difference_loss(cg_module *m, cg_node *n) {
-  cg_value *a = cg_r_tensor(n, "self"), *b = cg_r_tensor(n, "target");
-  if (!a || !b || !cg_r_plain_float(a->type.dtype) || a->type.dtype != b->type.dtype) return false;
-  cg_rewrite r = cg_rewrite_begin(m, n);
-  cg_dtype t = a->type.dtype;
-  a = cg_make_cast(&r, a, cg_r_wide(t)), b = cg_make_cast(&r, b, cg_r_wide(t));
-  cg_value *d = cg_make(&r, "aten::sub.Tensor", 2, cg_av(a), cg_av(b));
-  if (is(n, "aten::mse_loss")) return cg_rewrite_by(&r, reduced(&r, n, cg_make(&r, "aten::square", 1, cg_av(d))));
-  cg_value *e = cg_make(&r, "aten::abs", 1, cg_av(d));
-  if (is(n, "aten::l1_loss")) return cg_rewrite_by(&r, reduced(&r, n, e));
-  // smooth_l1: e < beta ? e*e/(2 beta) : e - beta/2; huber: e <= delta ? e*e/2 : delta*(e - delta/2)
-  bool huber = is(n, "aten::huber_loss");
-  double at = cg_r_double_or(n, huber ? "delta" : "beta", 1);
-  if (at == 0) return cg_rewrite_by(&r, reduced(&r, n, e));
-  cg_value *square = cg_make(&r, "aten::mul.Scalar", 2, cg_av(cg_make(&r, "aten::mul.Tensor", 2, cg_av(e), cg_av(e))), cg_a_float(huber ? 0.5 : 0.5 / at));
-  cg_value *line = cg_make(&r, "aten::sub.Scalar", 2, cg_av(e), cg_a_float(0.5 * at));
-  if (huber) line = cg_make(&r, "aten::mul.Scalar", 2, cg_av(line), cg_a_float(at));
-  cg_value *near = cg_make(&r, huber ? "aten::le.Scalar" : "aten::lt.Scalar", 2, cg_av(e), cg_a_float(at));
-  return cg_rewrite_by(&r, reduced(&r, n, cg_make(&r, "aten::where.self", 3, cg_av(near), cg_av(square), cg_av(line))));
 }

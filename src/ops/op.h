@@ -19,6 +19,7 @@ enum {
   CG_OP_CONTROL = 1 << 9,        // has sub-graphs
   CG_OP_SCALAR = 1 << 10,        // int, float, bool in and out: the runtime computes it itself
   CG_OP_WRAPS = 1 << 12,         // its numbers become tensors first, as PyTorch has it: beside half precision they are rounded to it
+  CG_OP_PYTHON = 1 << 13,        // exists in PyTorch's Python alone: decomposed whatever the backends are
   CG_OP_OPAQUE = 1 << 11,        // a program of its own: never merged; what it does besides, cg_node_has_effect says
 };
 

@@ -2,8 +2,13 @@
 #include "ops/op.h"
 #include "pass/steer.h"
 
+// LibTorch has kernels for the composites themselves: what stays there stays as it is.
+static bool wanted(cg_pipeline *p, const cg_node *n) {
+  if (!n->op || !n->op->decompose) return false;
+  return n->op->traits & CG_OP_PYTHON || (p->opt->native && !cg_steer_rule(p, n) && !cg_node_late_input(n));
+}
+
 void cg_pass_decompose(cg_pipeline *p, cg_module *m) {
-  if (!p->opt->native) return; // everything stays in LibTorch, which has kernels for the composites themselves
   for (int i = 0; i < m->fns.n; i++) {
     cg_fn *f = m->fns.at[i];
     cg_replace_begin(f);
@@ -11,7 +16,7 @@ void cg_pass_decompose(cg_pipeline *p, cg_module *m) {
     for (cg_node *n = f->first, *next; n; n = next) {
       next = n->next;
       cg_replace_in(n);
-      if (!n->op || !n->op->decompose || cg_steer_rule(p, n) || cg_node_late_input(n)) continue;
+      if (!wanted(p, n)) continue;
       cg_node *before = n->prev;
       if (!n->op->decompose(m, n)) continue;
       next = before ? before->next : f->first; // what came in its place may be composite too

@@ -3,6 +3,7 @@ import json
 
 import torch
 import torch.nn.functional as F
+import torch.nn.modules.linear_cross_entropy  # its operators are registered by it
 
 import common
 from common import SCRATCH
@@ -103,6 +104,32 @@ def test_bicubic():
     check(lambda x: F.interpolate(x, size=(9, 4), mode="bicubic"), (x.bfloat16(),), "bicubic16", rtol=1e-2)
     x[0, 0, 3, 2], x[1, 2, 0, 0] = torch.inf, torch.nan
     check(lambda x: F.interpolate(x, size=(9, 4), mode="bicubic"), (x,), "bicubic_inf")
+
+
+def test_linear_cross_entropy():
+    """In PyTorch's Python alone: native, and in LibTorch as the operators that it is made of."""
+    mean = torch.ops.torch_nn._linear_cross_entropy_batch_chunked
+    each = torch.ops.torch_nn._linear_cross_entropy_batch_chunked_no_reduction
+    x, w, b, weight = random(torch.float64, (7, 5), (4, 5), (4,), (4,))
+    target = torch.tensor([0, 3, 2, 2, -100, 1, 3])
+    for dtype, rtol in (torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 2e-2), (torch.float16, 2e-3):
+        acc = torch.float32 if dtype.itemsize == 2 else dtype
+        y, v, c, per = (t.to(dtype) for t in (x, w, b, weight.abs()))
+        for k, (how, ignore, bias, some) in enumerate((("mean", -100, c, per), ("sum", -100, None, None), ("mean", -100, None, None), ("sum", -100, c, per))):
+            f = lambda y, v, at: mean(y, v, at, bias, some, how, ignore, 0.0, 3, "accurate", acc, False, False, False, False)  # noqa: E731
+            check(f, (y, v, target), f"lce{k}", rtol=rtol)
+        check(lambda y, v, at: each(y, v, at, c, per, -100, 3, "accurate", acc), (y, v, target), "lce_each", rtol=rtol)
+        check(lambda y, v, at: each(y, v, at, c, None, 2, 3, "accurate", acc), (y, v, target.abs() % 4), "lce_class", rtol=rtol)
+    n = torch.export.Dim("n", min=0, max=64)
+    f = lambda y, at: mean(y, w.float(), at, None, None, "mean", -100, 0.0, 4, "accurate", torch.float32, False, False, False, False)  # noqa: E731
+    context, left = compiled(f, (x.float(), target), "lce_d", (({0: n}, {0: n}),))
+    assert not left
+    for rows in (7, 3, 1, 0):
+        same(context, f, (x.float()[:rows], target[:rows]))
+    same(context, f, (x.float()[4:5], target[4:5]))  # nobody counts: NaN
+    path = common.export(common.module(f), (x.float(), target), "lce_t")
+    cierge.compile(path, SCRATCH / "lce_t.cierge", backends="torch")
+    same(cierge.load(SCRATCH / "lce_t.cierge").context(), f, (x.float(), target))
 
 
 if __name__ == "__main__":
