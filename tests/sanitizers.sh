@@ -38,7 +38,7 @@ step golden .venv/bin/python tests/golden/run.py --tool $PWD/$B/tests/irtool
 step planted .venv/bin/python tests/planted.py
 export ASAN_OPTIONS=detect_leaks=0:detect_odr_violation=0:quarantine_size_mb=8:log_path=$PWD/$B/reports/asan UBSAN_OPTIONS=$UBSAN_OPTIONS:log_path=$PWD/$B/reports/ubsan
 step "damaged files" env CIERGE_LIBTORCH=none .venv/bin/python tests/damage.py
-for t in test_models test_semantics test_cli test_api slow_torch_modes test_torchop test_torchop_state test_torchscript test_torchscript_modules test_torchscript_inputs test_partition test_explain slow_recurrent slow_concat slow_control; do step $t with_asan tests/python/$t.py; done
+for t in test_models test_semantics test_cli test_process test_api slow_torch_modes test_torchop test_torchop_state test_torchscript test_torchscript_modules test_torchscript_inputs test_partition test_explain slow_recurrent slow_concat slow_control; do step $t with_asan tests/python/$t.py; done
 step conformance with_asan tests/conformance/run.py --every 40
 wait
 step "what was reported" sh -c "head -40 $B/reports/* 2>/dev/null && exit 1 || exit 0"

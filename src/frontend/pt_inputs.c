@@ -17,9 +17,7 @@ static void say(cg_session *s, cg_pt_inputs *v, const char *name, const char *te
 // "f32[2, 3]"; a single number is its value too: "i64[] = 16000".
 static const char *text_of(cg_session *s, const cg_array *a) {
   cg_str b = cg_str_new(s);
-  cg_str_addf(&b, "%s[", cg_dtypes[a->dtype].text);
-  for (int i = 0; i < a->rank; i++) cg_str_addf(&b, "%s%lld", i ? ", " : "", (long long)a->size[i]);
-  cg_str_addc(&b, ']');
+  cg_str_add(&b, cg_array_type(s, a));
   if (a->rank) return cg_str_text(&b);
   int64_t i;
   double d;

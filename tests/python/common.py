@@ -53,6 +53,14 @@ def cli(*args, env=None, check=None):
     return r
 
 
+def as_user(*words, code=0, **env):
+    """Runs any program where nothing is set for cierge or Python: what it prints, on stderr where `code` is not 0."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("CIERGE_", "PYTHON"))}
+    r = subprocess.run([str(w) for w in words], capture_output=True, text=True, cwd=SCRATCH, env={**clean, **env})
+    assert r.returncode == code, f"{words}: {r.stdout}{r.stderr}"
+    return r.stderr if code else r.stdout
+
+
 def compile(path, *options, env=None):
     """(artifact, report)"""
     artifact, report = path.with_suffix(".cierge"), path.with_suffix(".json")

@@ -1,11 +1,10 @@
 """`make install` as its users use it: pkg-config, CMake, the static library, another folder, LibTorch's place, uninstall."""
-import os
 import re
 import shutil
-import subprocess
 
 import common
 import torch
+from common import as_user as run
 
 PREFIX = common.SCRATCH / "prefix"
 VERSION = re.search(r'CIERGE_VERSION "(.*)"', (common.ROOT / "include/cierge/cierge.h").read_text())[1]
@@ -41,12 +40,6 @@ foreach(kind runtime runtime_static compiler)
   target_link_libraries(with_${kind} cierge::${kind})
 endforeach()
 """
-
-
-def run(*words, **env):
-    r = subprocess.run([str(w) for w in words], capture_output=True, text=True, cwd=common.SCRATCH, env={**os.environ, "CIERGE_LIB_DIR": "", **env})
-    assert r.returncode == 0, f"{words}: {r.stdout}{r.stderr}"
-    return r.stdout
 
 
 def install(target, **words):

@@ -1,13 +1,12 @@
 """`pip install` as its users do it: into an empty environment, without torch and with it."""
-import os
 import shutil
-import subprocess
 import sys
 import zipfile
 
 import common
 import numpy
 import torch
+from common import as_user as run
 
 ENV = common.SCRATCH / "env"
 USE = """
@@ -18,13 +17,6 @@ cierge.compile(sys.argv[1], "from_python.cierge")
 assert "torch" not in sys.modules and "numpy" not in sys.modules
 print(cierge.__version__, cierge.__file__, y.shape)
 """
-
-
-def run(*words, code=0, **env):
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("CIERGE_", "PYTHON"))}
-    r = subprocess.run([str(w) for w in words], capture_output=True, text=True, cwd=common.SCRATCH, env={**clean, **env})
-    assert r.returncode == code, f"{words}: {r.stdout}{r.stderr}"
-    return r.stderr if code else r.stdout
 
 
 def wheel(name, *options, **env):

@@ -33,11 +33,16 @@ static const char *defined(cg_session *s, const char *line, size_t n, bool *plai
   return cg_strndup(s, name, (size_t)(end - name));
 }
 
+int cg_c_lines(const char *body) {
+  int n = 0;
+  for (; (body = strchr(body, '\n')); body++) n++;
+  return n;
+}
+
 // How many places a body is worth: many for long chains of plain arithmetic; where functions give it some width of its own, two, and
 // more where there are 32 registers.
 static int wanted(const char *body, int vector_bytes) {
-  int lines = 0, calls = 0;
-  for (const char *p = body; (p = strchr(p, '\n')); p++) lines++;
+  int lines = cg_c_lines(body), calls = 0;
   for (const char *p = body; (p = strstr(p, "cg_")); p += 3) calls++;
   for (const char *p = body; (p = strstr(p, "f(")); p += 2) calls += p > body && isalpha((unsigned char)p[-1]); // of the C library
   return calls ? calls + lines / 16 < 3 ? 1 : vector_bytes < 64 ? 2 : 4 : lines >= 32 ? 4 : 1;

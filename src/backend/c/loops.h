@@ -79,6 +79,7 @@ void cg_c_cuts_by_row(cg_loops *l, const te_expr *e, const cg_loop *loop, cg_cut
 cg_info *cg_c_full_result(const cg_loops *l, const te_expr *e); // the stored result that e is the value of; NULL: none
 // interleave.c: how many places of a loop are best computed at a time, by the text of its body and the width of vectors; 1: one by one.
 int cg_c_interleave_copies(cg_session *s, const char *body, int vector_bytes);
+int cg_c_lines(const char *body);
 bool cg_c_plain_statements(const char *body); // whether it is none but such as copies can be made of
 // A name's copies, x_0, x_1, …, which `own` has from now on.
 const char *const *cg_c_copies(cg_kernel *k, cg_map *own, const char *name, int copies);

@@ -227,9 +227,7 @@ int cg_pass_held(const cg_pass_loops *q, const char *body) {
   }
   if (wide) lanes /= 2, n /= 2;
   const int64_t run = cg_x_hint(l->inner.at[l->inner.n - 1].extent);
-  int lines = 0;
-  for (const char *p = body; (p = strchr(p, '\n')); p++) lines++;
-  if (!l->p.row.n && (run < CG_SUM_BLOCK || lines > HELD_LINES)) return 0;
+  if (!l->p.row.n && (run < CG_SUM_BLOCK || cg_c_lines(body) > HELD_LINES)) return 0;
   while (n > lanes && n > run) n /= 2;
   return n;
 }
@@ -378,8 +376,7 @@ static void rows_together(cg_pass_loops *q, cg_str *out, int in, const char **fr
   const int n = l->inner.n;
   cg_str rows = cg_str_new(s), places = cg_str_new(s), all = cg_str_new(s);
   const char *row = cg_str_text(&l->p.text[1 + n]), *body = cg_str_text(&l->p.text[2 + n]);
-  int lines = 0;
-  for (const char *p = body; (p = strchr(p, '\n')); p++) lines++;
+  int lines = cg_c_lines(body);
   for (int i = 0; i < l->p.row.n; i++) lines += l->p.row.at[i].stored ? TOGETHER_LINES : 0;
   for (int i = 0; i < q->red.n; i++) lines += q->red.at[i].at ? TOGETHER_LINES : 0; // what depends on a comparison twice becomes a branch
   if (!q->red.n || cg_x_hint(l->inner.at[n - 1].extent) < ROWS_TOGETHER || lines > TOGETHER_LINES || !cg_c_plain_statements(row) || !cg_c_plain_statements(body)) return;

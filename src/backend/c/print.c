@@ -459,11 +459,11 @@ const char *cg_print_expr(cg_printer *p, te_expr *e) {
   }
   case TE_CAST: return cast(p, e);
   case TE_ROUND: {
-    if (e->arg[0]->kind == TE_CONST && !p->c->e->pipeline->opt->fuse_f32) {
+    if (p->c->e->pipeline->opt->fuse_f32) return cg_print_expr(p, e->arg[0]);
+    if (e->arg[0]->kind == TE_CONST) {
       const float x = (float)e->arg[0]->number; // a function's result would hide from the C compiler what is computed with it
       return cg_print_number(s, e->dtype == CG_F16 ? cg_float_of_f16(cg_f16_of_float(x)) : cg_float_of_bf16(cg_bf16_of_float(x)), CG_F32);
     }
-    if (p->c->e->pipeline->opt->fuse_f32) return cg_print_expr(p, e->arg[0]);
     const char *x = cg_print_expr(p, e->arg[0]);
     at_depth(p, cg_print_depth(p, e));
     return define(p, e, cg_format(s, "%s(%s)", cg_kernel_half(p->k, "round", e->dtype), x));
