@@ -58,9 +58,11 @@ def test_not_slower_than_eager():
     for functional, artifact in artifacts.items():
         context = cierge.load(artifact).context(2)
         for batch, length in ((1, 16), (1, 128), (8, 16), (8, 128)):
-            low, median = ratio(context, batch, length)
-            print(f"{'functional' if functional else 'training'} dialect, batch {batch}, length {length}: {median:.2f} of eager's time (lower bound {low:.2f})")
-            assert low <= 1.0, (batch, length, low, median)
+            def slower():
+                low, median = ratio(context, batch, length)
+                print(f"{'functional' if functional else 'training'} dialect, batch {batch}, length {length}: {median:.2f} of eager's time (lower bound {low:.2f})")
+                return low > 1.0 and (batch, length, low, median)
+            common.holds(slower)
 
 
 if __name__ == "__main__":

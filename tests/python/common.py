@@ -3,6 +3,7 @@ import ctypes
 import json
 import os
 import pathlib
+import random
 import subprocess
 import sys
 import tempfile
@@ -91,13 +92,25 @@ def cache_entry(content, key):
     return data + b"\n%s %016x\n" % (hash_of(data, len(data)).text, len(key))
 
 
+def holds(claim, attempts=3):
+    """A claim about measured times is wrong if it never holds: claim() gives what was found against it. Other programs disturb a measurement, they do not mend one."""
+    for _ in range(attempts):
+        found = claim()
+        if not found:
+            return
+    raise AssertionError(f"{attempts} times: {found}")
+
+
 def main(tests):
-    """Runs functions named test_*; prints what failed, and "N passed, N failed" last."""
+    """Runs functions named test_*, each with the same random numbers in every run; prints what failed, and "N passed, N failed" last."""
     passed = failed = 0
     only = sys.argv[1:]
     for name, f in sorted(tests.items()):
         if not name.startswith("test_") or (only and name not in only):
             continue
+        random.seed(0)
+        np.random.seed(0)
+        torch.manual_seed(0)
         try:
             f()
             passed += 1
