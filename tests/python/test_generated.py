@@ -32,6 +32,24 @@ def test_names():
     common.close(run(path, x)[0], (x * x).sum(3))
 
 
+def test_names_in_comments():
+    """Nothing that a model is called ends a comment, or joins the line of code behind it to the comment."""
+    names = ["a\n#error a line of its own\n//", "b\\", "c??/", "d\r#error", "*/ int x; /*", "e\x1b[2J"]
+
+    class Named(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            for n in names:
+                self.add_module(n, torch.nn.Softplus())
+
+        def forward(self, x):
+            for n in names:
+                x = getattr(self, n)(x) * 1.5
+            return x
+    x = torch.randn(4)
+    common.close(run(common.export(Named(), (x,), "named"), x)[0], Named()(x))
+
+
 INF = float("inf")
 NUMBERS = [INF, -INF, float("nan"), 3e9, -3e9, 3000000123.0, -3000000123.0, 2.0**31, -2.0**31, -2.0**31 - 512, 2.0**32 + 512, 2.0**40 + 2.0**20 + 77, 2.0**63,
            -2.0**63, 1e20, -1e20, 1e38, 300.0, -1.0, -129.0, 128.0, 255.5, 65536.5, -70000.0, 40000.0, -0.5, 0.9]

@@ -452,15 +452,19 @@ static const char *kernel_stem(cg_kernel *k, const char *sep) {
   return cg_str_text(&b);
 }
 
-// Which nodes it computes, for the reader.
+// Which nodes it computes, for the reader. The names are the model's: nothing in them ends the line, nor joins the next one to it
+// (a backslash, or the trigraph that means one).
 static void add_comment(cg_kernel *k, cg_str *b) {
   for (int i = 0; i < k->g->member.n; i++) {
     cg_info *x = k->g->member.at[i];
     const cg_node *n = x->compute->node;
-    cg_str_addf(b, "//   %%%s = %s ", x->value->name, op_name(n));
-    cg_print_type_short(b, &x->value->type);
-    if (!x->stored) cg_str_add(b, ", not stored");
-    if (n->module_path && *n->module_path) cg_str_addf(b, "  in %s", n->module_path);
+    cg_str line = cg_str_new(k->c->s);
+    cg_str_addf(&line, "%%%s = %s ", x->value->name, op_name(n));
+    cg_print_type_short(&line, &x->value->type);
+    if (!x->stored) cg_str_add(&line, ", not stored");
+    if (n->module_path && *n->module_path) cg_str_addf(&line, "  in %s", n->module_path);
+    cg_str_add(b, "//   ");
+    for (size_t j = 0; j < line.n; j++) cg_str_addc(b, iscntrl((unsigned char)line.at[j]) || strchr("\\?", line.at[j]) ? '_' : line.at[j]);
     cg_str_addc(b, '\n');
   }
 }
