@@ -88,6 +88,8 @@ static void emit(cg_emitter *e) {
   cg_emit_site(e, &(cg_node){0}); // site 0: nowhere
   cg_emit_find_over(e);
   cg_emitted_fn f = cg_emit_fn(e, e->m->main);
+  if (e->plan->fn[f.index]->n_results > CG_PLAN_MAX_RESULTS)
+    cg_fail(s, CIERGE_BAD_MODEL, "%u results, more than the %d that a program may have", e->plan->fn[f.index]->n_results, CG_PLAN_MAX_RESULTS);
   symbols(e, &f);
   cg_emit_keep_words(e, e->plan->fn[f.index]);
   inputs(e);

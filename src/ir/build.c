@@ -54,15 +54,12 @@ cg_fn *cg_fn_new(cg_module *m, const char *name) {
   f->module = m;
   keep_clear_of(m, f->name);
   CG_PUSH(m->s, &m->fns, f);
+  cg_map_set(m->s, &m->fn_by_name, f->name, f);
   if (!m->main && !strcmp(name, "main")) m->main = f;
   return f;
 }
 
-cg_fn *cg_fn_find(const cg_module *m, const char *name) {
-  for (int i = 0; i < m->fns.n; i++)
-    if (!strcmp(m->fns.at[i]->name, name)) return m->fns.at[i];
-  return NULL;
-}
+cg_fn *cg_fn_find(const cg_module *m, const char *name) { return cg_map_get(&m->fn_by_name, name); }
 
 cg_value *cg_param_new(cg_fn *f, const char *name, cg_type type) {
   cg_value *v = CG_NEW(f->module->s, cg_value);

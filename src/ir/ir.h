@@ -181,6 +181,7 @@ struct cg_module {
   cg_fn *main;
   cg_constant_vec constants;
   cg_map constant_by_name;
+  cg_map fn_by_name;
   cg_blob_vec blobs;
   CG_VEC(cg_input) inputs;     // user inputs of main, in order
   CG_VEC(cg_origin) origins;

@@ -258,6 +258,7 @@ static const char *default_text(parser *p) {
 
 static void arguments(parser *p, cg_schema *c) {
   arg_vec v = {0};
+  cg_map named = {0};
   bool keyword_only = false;
   need(p, "(");
   if (!take(p, ")")) do {
@@ -273,8 +274,7 @@ static void arguments(parser *p, cg_schema *c) {
     type(p, &a);
     a.name = word(p, "");
     if (!a.name) fail(p, "the argument's name");
-    for (int i = 0; i < v.n; i++)
-      if (!strcmp(v.at[i].name, a.name)) fail(p, cg_format(p->s, "another name: there is a '%s' already", a.name));
+    if (!cg_map_set(p->s, &named, a.name, "")) fail(p, cg_format(p->s, "another name: there is a '%s' already", a.name));
     if (take(p, "=")) a.default_text = default_text(p);
     a.is_out = a.alias_write && keyword_only;
     if (a.alias_write) c->mutates = true;

@@ -17,7 +17,7 @@ def cost(path, command="explain"):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     program = ("import resource, subprocess, sys; p = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=120);"
                "sys.stderr.buffer.write(p.stderr); print(p.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)")
-    p = subprocess.run([sys.executable, "-S", "-c", program, str(CIERGE), command, str(path)], capture_output=True, text=True)
+    p = subprocess.run([sys.executable, "-S", "-c", program, str(CIERGE), command, str(path), *(["-o", str(SCRATCH / "cost.cierge")] if command == "compile" else [])], capture_output=True, text=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     code, memory = map(int, p.stdout.split())
     assert code in (0, 3), (code, p.stderr[-500:])
@@ -105,6 +105,21 @@ def test_a_maximum_of_many_sums():
                 b.writestr(name, data)
         code, _, seconds, memory = cost(great)
         assert memory < 64 * MIB and seconds < 20, (terms, memory >> 20, seconds)
+
+
+def test_many_of_one_kind():
+    """A schema's parameters, functions, views of views; more results than an artifact has room for."""
+    relu = "fn @main(%x: f32[2]) -> f32[2] {\n  %y = aten.relu(%x)\n  return %y\n}\n"
+    views = "".join(f"  %y{i + 1} = aten.view(%y{i}, [{'2' if i % 2 else '1, 2'}])\n" for i in range(10000))
+    for name, body in (("parameters", f'schema "my::f({", ".join(f"Tensor a{i}" for i in range(40000))}) -> Tensor"\n{relu}'),
+                       ("functions", "".join(f"fn @f{i}(%x: f32[2]) -> f32[2] {{\n  return %x\n}}\n" for i in range(20000)) + relu),
+                       ("views", f"fn @main(%y0: f32[2]) -> f32[2] {{\n{views}  %z = aten.relu(%y10000)\n  return %z\n}}\n")):
+        code, message, seconds, _ = cost(text(name, body), "compile")
+        assert code == 0 and seconds < 3, (name, code, seconds, message)
+    n = 70000
+    great = text("results", f"fn @main(%x: f32[2]) -> ({', '.join(['f32[2]'] * n)}) {{\n  return {', '.join(['%x'] * n)}\n}}\n")
+    code, message, _, _ = cost(great, "compile")
+    assert code == 3 and f"{n} results, more than" in message, message
 
 
 def test_a_text_that_inflates():

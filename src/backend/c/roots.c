@@ -11,6 +11,7 @@ typedef struct {
   double *evals;  // [node results] by index in c->info: evaluations for each element
   int *cost;      // of one element, with what is certainly inlined
   int *own;       // without what it reads
+  int *views;     // the most views, one of another, through which it is read
   bool *force;
 } roots;
 
@@ -111,6 +112,14 @@ static void add_tangled(cg_value *v, void *u) {
   if (x && x->compute->kind == TE_MAP && !x->root) *(int *)u += x->tangled;
 }
 
+typedef struct { roots *r; int views; } views_below;
+
+static void add_views(cg_value *v, void *u) {
+  views_below *b = u;
+  cg_info *x = v->type.kind == CG_T_TENSOR ? cg_c_info(v) : NULL;
+  if (x && x->compute->kind == TE_MAP && !x->root && b->r->views[x->index] > b->views) b->views = b->r->views[x->index];
+}
+
 static void estimate_costs(roots *r) {
   cg_sched *c = r->c;
   for (int i = 0; i < c->info.n; i++) {
@@ -118,7 +127,10 @@ static void estimate_costs(roots *r) {
     if (x->compute->kind != TE_MAP) continue;
     r->own[i] = own_cost(c, x, &x->tangled);
     cg_node_each_input(x->compute->node, add_tangled, &x->tangled);
-    r->force[i] = x->tangled > CG_WORK_PLACE;
+    views_below below = {r, 0};
+    cg_node_each_input(x->compute->node, add_views, &below);
+    r->views[i] = below.views + x->view;
+    r->force[i] = x->tangled > CG_WORK_PLACE || r->views[i] > CG_WORK_VIEWS;
     te_expr **idx = te_new_vars(c->t, x->value->type.rank, x->value->type.dim);
     te_expr *e = x->compute->element(c->t, x->compute->node, x->k, idx);
     cg_c_begin(c);
@@ -126,7 +138,7 @@ static void estimate_costs(roots *r) {
     // For the estimate of what follows: values of one reader will be inlined, others of some cost will not.
     x->root = r->force[i] || (!x->view && ((x->uses > 1 && r->cost[i] > 3) || r->cost[i] > CG_WORK_VALUE));
   }
-  for (int i = 0; i < c->info.n; i++) c->info.at[i]->root = r->force[i]; // places that are too tangled are stored, views or not
+  for (int i = 0; i < c->info.n; i++) c->info.at[i]->root = r->force[i]; // places that are too tangled or too far are stored, views or not
   te_forget(c->t);
 }
 
@@ -161,7 +173,7 @@ static void cut(roots *r, cg_info *x) {
 
 void cg_c_roots(cg_sched *c) {
   int n = c->info.n;
-  roots r = {c, CG_NEW_ARRAY(c->s, double, n + 1), CG_NEW_ARRAY(c->s, int, n + 1), CG_NEW_ARRAY(c->s, int, n + 1), CG_NEW_ARRAY(c->s, bool, n + 1)};
+  roots r = {c, CG_NEW_ARRAY(c->s, double, n + 1), CG_NEW_ARRAY(c->s, int, n + 1), CG_NEW_ARRAY(c->s, int, n + 1), CG_NEW_ARRAY(c->s, int, n + 1), CG_NEW_ARRAY(c->s, bool, n + 1)};
   estimate_costs(&r);
   for (int i = n - 1; i >= 0; i--) {
     cg_info *x = c->info.at[i];

@@ -156,8 +156,8 @@ te_expr *cg_c_gathered(cg_sched *c, te_expr *load, const te_expr *var);
 te_expr *cg_c_offset(cg_sched *c, const cg_value *v, te_expr *const *idx); // place of an element in v's memory, in elements
 
 // How much is inlined in one value, and computed in one kernel, at most (cg_c_cost): the C compiler's time grows faster than a function.
-// PLACE: divisions in one value's places (tangled): simplifying them takes longer the more there are.
-enum { CG_WORK_VALUE = 128, CG_WORK_KERNEL = 512, CG_WORK_PLACE = 64 };
+// PLACE: divisions in one value's places (tangled): simplifying them takes longer the more there are. VIEWS: one of another, which are read through.
+enum { CG_WORK_VALUE = 128, CG_WORK_KERNEL = 512, CG_WORK_PLACE = 64, CG_WORK_VIEWS = 64 };
 
 // Walks over expressions without repeating any: begin, then true the first time an expression is met.
 void cg_c_begin(cg_sched *c);

@@ -1,8 +1,21 @@
 // Units of work, shared among threads: who is done takes some of what others have left (cg_work of prelude.def).
+#include <stdlib.h>
+
 #include "backend/c/units.h"
+
+// Little work, whatever the sizes are in a call: no threads, and no code for them, which takes the C compiler longer than all else.
+static bool little(const char *work, int least) {
+  char *end;
+  long long n = strtoll(work, &end, 10);
+  return end > work && !*end && n <= least;
+}
 
 // In a block of its own: a function may have several.
 static void open(cg_str *o, const char *units, const char *work, int least, int most, const char *setup) {
+  if (little(work, least)) {
+    cg_str_addf(o, "  {\n  {\n    const int64_t units = %s, thread = 0;\n    (void)thread;\n%s    for (int64_t unit = 0; unit < units; unit++) {\n", units, setup);
+    return;
+  }
   cg_str_addf(o, "  {\n  const int64_t units = %s;\n  int64_t team = threads > 1 && %s > %d ? threads : 1;\n", units, work, least);
   if (most) cg_str_addf(o, "  if (team > %d) team = %d;\n", most, most);
   cg_str_addf(o,
