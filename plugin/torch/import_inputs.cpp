@@ -159,13 +159,15 @@ Values Importer::read_inputs() {
   Inputs all{*this, {}, {}, 0, "", {}};
   for (int k = 0; k < in->n_inputs; k++) all.given[in->input[k].name] = trim(in->input[k].text);
   const auto &args = module.get_method("forward").function().getSchema().arguments();
+  std::set<std::string> names;
+  std::string listed;
+  for (size_t k = 1; k < args.size(); k++) names.insert(args[k].name()), listed += (k > 1 ? ", " : "") + args[k].name();
+  auto no_input = [&](const std::string &name) { throw Refused("the program has no input " + name + ": it takes " + (listed.empty() ? "none" : listed)); };
+  for (const auto &g : all.given)
+    if (!names.count(g.first.substr(0, g.first.find('.'))) && g.first.rfind("input_", 0)) no_input(g.first);
   for (size_t k = 1; k < args.size(); k++) out.push_back(all.one(args[k].name(), args[k].type(), args[k].default_value(), nullptr));
   for (const auto &g : all.given)
-    if (!all.used.count(g.first) && g.first.find('.') == std::string::npos) {
-      std::string names;
-      for (size_t k = 1; k < args.size(); k++) names += (k > 1 ? ", " : "") + args[k].name();
-      throw Refused("the program has no input " + g.first + ": it takes " + names);
-    }
+    if (!all.used.count(g.first) && g.first.find('.') == std::string::npos) no_input(g.first);
   main.params = all.params;
   return out;
 }

@@ -44,18 +44,22 @@ static bool meta_arguments(const c10::OperatorHandle &op, const Values &args, to
   return true;
 }
 
-static bool call_meta(const c10::OperatorHandle &op, torch::jit::Stack *stack) {
+static Agreement call_meta(const c10::OperatorHandle &op, torch::jit::Stack *stack) {
   try {
     at::NoGradGuard no_grad;
     at::AutoDispatchBelowADInplaceOrView below;
     op.callBoxed(*stack);
-    return true;
+    return Agree;
+  } catch (const c10::NotImplementedError &) {
+    return Untold;
   } catch (const std::exception &) {
-    return false;
+    return Raises_;
   }
 }
 
-bool run_meta(const c10::OperatorHandle &op, const Values &args, torch::jit::Stack *stack) { return meta_arguments(op, args, stack) && call_meta(op, stack); }
+bool run_meta(const c10::OperatorHandle &op, const Values &args, torch::jit::Stack *stack) {
+  return meta_arguments(op, args, stack) && call_meta(op, stack) == Agree;
+}
 
 static std::vector<at::Tensor> tensors_in(const torch::jit::Stack &stack) {
   std::vector<at::Tensor> out;
@@ -93,8 +97,8 @@ Agreement agreement(Importer &im, const c10::OperatorHandle &op, const Values &a
     }
     torch::jit::Stack stack;
     if (!meta_arguments(op, given, &stack)) return worst;
-    if (!call_meta(op, &stack)) {
-      worst = std::max(worst, Raises_);
+    if (Agreement a = call_meta(op, &stack)) {
+      worst = std::max(worst, a == Raises_ && sample ? RaisesAtOne : a);
       continue;
     }
     auto out = tensors_in(stack);

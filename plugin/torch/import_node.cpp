@@ -224,7 +224,9 @@ struct Call {
       return true;
     }
     Agreement a = agreement(im, *op, args, types);
-    if (a == Raises_ && lengths.size() == types.size())
+    // What raises where a size is 1 has a size below zero there, or a check of its own: in LibTorch's kernel as in the native one.
+    if (by_rule && (a == Untold || a == RaisesAtOne)) return true;
+    if (a != Agree && a != Differ && lengths.size() == types.size())
       for (const std::string &t : types) known_types->push_back(im.of_type("", t));
     return a == Agree || no(key + ": sizes that appear at run time decide over its result's");
   }

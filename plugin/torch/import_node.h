@@ -9,8 +9,9 @@ namespace cierge::import {
 // import_meta.cpp: the results of the Meta kernel; false: it has none, it failed, or the arguments are not known well enough.
 bool run_meta(const c10::OperatorHandle &op, const Values &args, torch::jit::Stack *stack);
 bool has_text(const at::Tensor &meta);         // its type can be written
-// Whether PyTorch finds these types too, whatever the symbols' values are: at two samples.
-enum Agreement { Agree, Raises_, Differ };
+// Whether PyTorch finds these types too, whatever the symbols' values are: at two samples, the second one of ones, where a kernel of
+// three or a mean of several has nothing to do and raises. Untold: some operator below has no Meta kernel in C++ (convolutions).
+enum Agreement { Agree, Untold, RaisesAtOne, Raises_, Differ };
 Agreement agreement(Importer &im, const c10::OperatorHandle &op, const Values &args, const std::vector<std::string> &types);
 
 // import_sizes.cpp: how many tensors the list has that an operator gives; -1: not known.

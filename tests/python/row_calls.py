@@ -175,6 +175,7 @@ calls("conv1d", (X(2, 3, "n"), X(4, 3, 3), X(4), [1], [1]), (X("n", 2, 9), X(4, 
 calls("conv2d", (X(2, 3, "n", 5), X(4, 3, 3, 3), X(4), [1, 1], [1, 1]), (X("n", 4, 6, 5), X(4, 1, 3, 3), None, [2, 1], [1, 0], [1, 1], 4))
 calls("conv3d", (X(1, 2, "n", 4, 3), X(3, 2, 3, 2, 1), X(3), [1, 1, 1], [1, 0, 0]))
 calls("conv1d.padding", (X(2, 3, "n"), X(4, 3, 3), X(4), [1], "same"))
+calls("_convolution_mode", (X(2, 3, "n", 5), X(4, 3, 3, 3), None, [1, 1], "same", [1, 1], 1))
 calls("conv2d.padding", (X(2, 3, "n", 5), X(4, 3, 3, 3), None, [1, 1], "same"))
 calls("conv3d.padding", (X(1, 2, "n", 4, 3), X(3, 2, 3, 2, 1), X(3), [1, 1, 1], "same"))
 calls("conv_transpose1d", (X(2, 3, "n"), X(3, 4, 3), X(4), [2], [1], [1]))

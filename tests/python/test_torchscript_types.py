@@ -143,6 +143,22 @@ def test_scripted_layers():
         check(torch.jit.script(nn.MultiheadAttention(16, 4, batch_first=True).eval()), (x, x, x), name="attention")
 
 
+def test_layers_of_open_sizes():
+    """Layers whose images, batch and places are open, of which PyTorch has no Meta kernels in C++: native, at other sizes too."""
+    n, c, h, w = "s0", 3, "s1", "s2"
+    cases = (("net", (n, c, h, w), nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3, groups=2),
+                                                 nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))),
+             ("same", (n, c, w), nn.Sequential(nn.Conv1d(3, 8, 3, padding="same"), nn.GELU())),
+             ("transposed", (n, c, h, w), nn.Sequential(nn.ConvTranspose2d(3, 8, 3, stride=2), nn.Hardswish())),
+             ("norms", (n, c, h, w), nn.Sequential(nn.GroupNorm(3, 3), nn.InstanceNorm2d(3, affine=True), nn.LeakyReLU())),
+             ("resized", (n, c, h, w), nn.Upsample(scale_factor=2, mode="bilinear")),
+             ("attention", (n, h, 8), module(lambda x: F.scaled_dot_product_attention(x, x, x))))
+    for name, size, net in cases:
+        x, y, ones = (torch.randn([k.get(d, d) for d in size]) for k in ({n: 2, h: 16, w: 16}, {n: 3, h: 9, w: 21}, {n: 1, h: 1, w: 1}))
+        with torch.no_grad():
+            traced(net.eval(), (x,), name, types=[f"f32[{', '.join(map(str, size))}]"], torch_nodes=0, **({"raises": [(ones,)], "more": [(y,)]} if name == "net" else {"more": [(y,), (ones,)]}))
+
+
 def test_command_line_and_memory():
     path = save(torch.jit.script(either), "either")
     artifact, report = compiled(path, [S])

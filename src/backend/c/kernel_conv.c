@@ -6,7 +6,7 @@
 // ---------------------------------------------------------------- what the node means
 
 static bool is_conv(const cg_node *n, bool *transposed) {
-  static const char *const plain[] = {"aten::conv1d", "aten::conv2d", "aten::conv3d", "aten::conv1d.padding", "aten::conv2d.padding", "aten::conv3d.padding"};
+  static const char *const plain[] = {"aten::conv1d", "aten::conv2d", "aten::conv3d", "aten::conv1d.padding", "aten::conv2d.padding", "aten::conv3d.padding", "aten::_convolution_mode"};
   static const char *const back[] = {"aten::conv_transpose1d", "aten::conv_transpose2d.input", "aten::conv_transpose3d.input"};
   double t = 0;
   *transposed = false;
