@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/map.h"
 #include "base/str.h"
 
 static void *heap_alloc(void *ctx, size_t size) { return (void)ctx, cg_heap_alloc(size); }
@@ -12,6 +13,27 @@ static void *heap_realloc(void *ctx, void *p, size_t old, size_t size) { return 
 static void heap_free(void *ctx, void *p) { (void)ctx, cg_heap_free(p); }
 
 static void close_document(void *doc) { yyjson_doc_free(doc); }
+
+// Readers differ in which of two members of one name counts: none does here.
+static void refuse_twins(const cg_json_source *source, yyjson_doc *doc) {
+  yyjson_val *v = yyjson_doc_get_root(doc);
+  for (size_t i = 0, n = yyjson_doc_get_val_count(doc); i < n; i++, v++) { // one after another, whatever is nested in what
+    if (!yyjson_is_obj(v)) continue;
+    size_t members = yyjson_obj_size(v), k = 0;
+    cg_map seen = {0};
+    const char *few[8];
+    yyjson_obj_iter it = yyjson_obj_iter_with(v);
+    for (yyjson_val *key; (key = yyjson_obj_iter_next(&it)); k++) {
+      const char *name = yyjson_get_str(key);
+      bool twice = members > 8 && !cg_map_set(source->s, &seen, name, "");
+      for (size_t j = 0; members <= 8 && j < k; j++) twice |= !strcmp(few[j], name);
+      if (twice)
+        cg_fail_at(source->s, CIERGE_BAD_MODEL, (cg_span){.file = source->file}, "%s%sthe member \"%.200s\" stands twice in one object",
+                   source->member ? source->member : "", source->member ? ": " : "", name);
+      if (members <= 8) few[k] = name;
+    }
+  }
+}
 
 cg_json cg_json_read(const cg_json_source *source, const uint8_t *text, size_t size) {
   const yyjson_alc alc = {heap_alloc, heap_realloc, heap_free, NULL};
@@ -24,6 +46,7 @@ cg_json cg_json_read(const cg_json_source *source, const uint8_t *text, size_t s
                source->member ? source->member : "", source->member ? " " : "", e.pos, e.msg);
   }
   cg_defer(source->s, close_document, doc);
+  refuse_twins(source, doc);
   return (cg_json){.source = source, .v = yyjson_doc_get_root(doc)};
 }
 

@@ -217,7 +217,7 @@ static void index_values(cg_pt2_graph *g, const char *key, cg_json *object, cg_m
   cg_json entry;
   if (!cg_json_find(&g->json, key, object)) return; // older minors have no sym_float_values
   for (cg_json_iter it = cg_json_members(object); cg_json_next(&it, &entry);)
-    if (!cg_map_set(g->r->s, by_name, entry.key, entry.v)) cg_json_fail(&entry, CIERGE_BAD_MODEL, "there are two of this name");
+    cg_map_set(g->r->s, by_name, entry.key, entry.v);
 }
 
 void cg_pt2_graph_open(cg_pt2_graph *g, cg_pt2 *r, cg_fn *fn, int depth, const cg_json *graph) {

@@ -38,7 +38,7 @@ static void read_config(cg_pt2 *r, cg_map *into, const char *fmt, const char *fo
     payload *p = CG_NEW(r->s, payload);
     *p = (payload){.json = entry, .folder = folder};
     p->json.up = config;
-    if (!cg_map_set(r->s, into, entry.key, p)) cg_json_fail(&entry, CIERGE_BAD_MODEL, "there are two of this name");
+    cg_map_set(r->s, into, entry.key, p);
   }
 }
 
