@@ -108,7 +108,7 @@ static const char *entry_of(cg_session *s) {
   return cg_format(s, "tune %s.txt", name);
 }
 
-// A line is "problem<tab>name of the fastest way".
+// A line is "problem<tab>name of the fastest way". What is known already stays.
 static void read_known(cg_session *s, cg_tuning *t, const char *entry) {
   const void *text;
   size_t size;
@@ -118,11 +118,14 @@ static void read_known(cg_session *s, cg_tuning *t, const char *entry) {
     line = memchr(p, '\n', (size_t)(end - p));
     if (!line) break;
     const char *tab = memchr(p, '\t', (size_t)(line - p));
-    if (tab) cg_map_set(s, &t->best, cg_strndup(s, p, (size_t)(tab - p)), cg_strndup(s, tab + 1, (size_t)(line - tab - 1)));
+    const char *problem = tab ? cg_strndup(s, p, (size_t)(tab - p)) : NULL;
+    if (tab && !cg_map_has(&t->best, problem)) cg_map_set(s, &t->best, problem, cg_strndup(s, tab + 1, (size_t)(line - tab - 1)));
   }
 }
 
-static void write_known(cg_session *s, const cg_tuning *t, const char *entry) {
+// With what others have found meanwhile.
+static void write_known(cg_session *s, cg_tuning *t, const char *entry) {
+  read_known(s, t, entry);
   cg_str b = cg_str_new(s);
   for (int i = 0; i < t->best.n; i++) cg_str_addf(&b, "%s\t%s\n", t->best.entries[i].key, (const char *)t->best.entries[i].value);
   cg_cache_put(s, entry, entry, cg_str_text(&b), b.n);

@@ -159,5 +159,20 @@ def test_measurements():
     assert tune() and tune()
 
 
+def test_two_that_measure_at_once():
+    """What another one measured while this one did is kept beside what this one found."""
+    shutil.rmtree(CACHE, ignore_errors=True)
+    text = "fn @main(%x: f32[4, {0}], %w: f32[{0}, 64]) -> f32[4, 64] {{\n  %0 = aten.mm(%x, %w)\n  return %0\n}}\n"
+    models = [SCRATCH / f"mm{n}.cir" for n in (64, 96)]
+    for n, model in zip((64, 96), models):
+        model.write_text(text.format(n))
+    tune = lambda model, **env: "cierge: tune: " in cli("compile", model, "-o", SCRATCH / f"{model.stem}.cierge", "--tune", env={**ENV, **env}, check=0).stderr  # noqa: E731
+    other = SCRATCH / "cc-that-waits"
+    other.write_text(f"#!/bin/sh\n[ -e {SCRATCH}/once ] || {{ : > {SCRATCH}/once; CIERGE_CC=cc {common.CIERGE} compile {models[1]} -o {SCRATCH}/other.cierge --tune >&2; }}\nexec cc \"$@\"\n")
+    other.chmod(0o755)
+    assert tune(models[0], CIERGE_CC=str(other)) and (SCRATCH / "once").exists()
+    assert not tune(models[0]) and not tune(models[1])
+
+
 if __name__ == "__main__":
     common.main(globals())

@@ -6,9 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/str.h"
 
@@ -108,7 +110,9 @@ void cg_cache_put(cg_session *s, const char *name, const char *key, const void *
   char end[END + 1];
   end_line(end, b.at, b.n, strlen(key));
   cg_str_addn(&b, end, END);
-  const char *temporary = cg_format(s, "%s.%ld", name, (long)getpid());
+  uint64_t word = cg_now(); // no number of a process: those come again, and what a killed one left would be in the way
+  if (getrandom(&word, sizeof word, GRND_NONBLOCK) < 0) word ^= (uint64_t)getpid() << 32;
+  const char *temporary = cg_format(s, "%s.%016llx", name, (unsigned long long)word);
   int fd = at(s, in, temporary, O_WRONLY | O_CREAT | O_EXCL);
   if (fd < 0) return;
   bool good = write_to(fd, b.at, b.n) && !fsync(fd); // before it has its name, all of it is on the disk
