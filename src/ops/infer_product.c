@@ -253,8 +253,10 @@ const char *cg_infer_adaptive_pool(cg_module *m, cg_node *n) {
   if (!v || !spatial || (v->type.rank != spatial + 1 && v->type.rank != spatial + 2)) return "pooling: a batched or unbatched image is expected";
   const cg_expr **dim = cg_r_copy_dims(m, &v->type), *to[3];
   if (cg_r_sizes(m, n, "output_size", spatial, to)) return NULL;
+  bool mean = !strncmp(n->schema->name, "aten::adaptive_avg", strlen("aten::adaptive_avg")); // over all places, of none as well
+  for (int i = 0; i < spatial; i++) mean &= cg_x_is(to[i], 1);
   for (int i = 0; i < spatial; i++) {
-    CG_RULE(cg_r_not_empty(m, n, dim[v->type.rank - spatial + i]));
+    if (!mean) CG_RULE(cg_r_not_empty(m, n, dim[v->type.rank - spatial + i]));
     dim[v->type.rank - spatial + i] = to[i];
   }
   cg_r_set(n, 0, v->type.dtype, v->type.rank, dim);
