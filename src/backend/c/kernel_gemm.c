@@ -321,18 +321,22 @@ static void emit_dot(cg_str *o, const cg_tile *t) {
   int L = t->lanes;
   cg_str_addf(o, "static inline %s dot_%s(int64_t k, const %s *a, const %s *b) {\n  %s s[4] = {%s(), %s(), %s(), %s()};\n  int64_t i = 0;\n", T, N, T, T,
               v->type, v->zero, v->zero, v->zero, v->zero);
-  cg_str_addf(o, "  for (; i + %d <= k; i += %d) {\n", 4 * L, 4 * L);
-  for (int j = 0; j < 4; j++) {
-    if (v->fma) cg_str_addf(o, "    s[%d] = %s(%s(a + i + %d), %s(b + i + %d), s[%d]);\n", j, v->fma, v->load, j * L, v->load, j * L, j);
-    else cg_str_addf(o, "    s[%d] = %s(%s(%s(a + i + %d), %s(b + i + %d)), s[%d]);\n", j, v->add, v->mul, v->load, j * L, v->load, j * L, j);
+  for (int at_once = 4; at_once > 0; at_once -= 3) { // four vectors at a time, then one
+    cg_str_addf(o, "  for (; i + %d <= k; i += %d) {\n", at_once * L, at_once * L);
+    for (int j = 0; j < at_once; j++) {
+      if (v->fma) cg_str_addf(o, "    s[%d] = %s(%s(a + i + %d), %s(b + i + %d), s[%d]);\n", j, v->fma, v->load, j * L, v->load, j * L, j);
+      else cg_str_addf(o, "    s[%d] = %s(%s(%s(a + i + %d), %s(b + i + %d)), s[%d]);\n", j, v->add, v->mul, v->load, j * L, v->load, j * L, j);
+    }
+    cg_str_add(o, "  }\n");
   }
   cg_str_addf(o,
-              "  }\n  %s part[%d], sum = 0;\n"
+              "  %s part[%d];\n"
               "  %s(part, %s(%s(s[0], s[1]), %s(s[2], s[3])));\n"
-              "  for (; i < k; i++) sum += a[i] * b[i];\n"
-              "  for (int j = 0; j < %d; j++) sum += part[j];\n"
-              "  return sum;\n}\n",
-              T, L, v->store, v->add, v->add, v->add, L);
+              "  for (int64_t j = 0; i + j < k; j++) part[j] += a[i + j] * b[i + j];\n"
+              "  for (int n = %d; n; n /= 2)\n"
+              "    for (int j = 0; j < n; j++) part[j] += part[j + n];\n"
+              "  return part[0];\n}\n",
+              T, L, v->store, v->add, v->add, v->add, L / 2);
 }
 
 static const char *copy_name(cg_kernel *k, cg_dtype stored, const char *what) { return cg_format(cg_kernel_session(k), "%s_%s", what, cg_dtypes[stored].text); }
