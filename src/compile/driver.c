@@ -9,6 +9,7 @@
 #include "frontend/frontend.h"
 #include "ir/text.h"
 #include "pass/cost.h"
+#include "runtime/runtime.h"
 
 static const char *base_name(const char *path) {
   const char *slash = path ? strrchr(path, '/') : NULL;
@@ -164,6 +165,17 @@ static void torch_section(cg_emitter *e, cg_str *b) {
   }
 }
 
+// The plan as the runtime will read it: what would be refused when it is loaded is no artifact.
+static void check_plan(const cg_emitter *e, const cg_str *bytes) {
+  cg_failure f = {0};
+  cg_pool pool = {0};
+  cg_plan *plan = cg_plan_read((const uint8_t *)bytes->at, bytes->n, e->weights_size, (uint32_t)e->torch_programs.n, &f);
+  bool good = plan && cg_plan_check(plan, &pool, &f);
+  cg_pool_free(&pool);
+  cg_plan_free(plan);
+  if (!good) cg_fail(e->s, f.code == CIERGE_NO_MEMORY ? CIERGE_NO_MEMORY : CIERGE_INTERNAL, "the plan that was made of the model does not hold: %s", f.text);
+}
+
 void cg_write_artifact(cg_compilation *c, const char *path) {
   cg_emitter *e = c->e;
   uint64_t start = cg_now();
@@ -171,6 +183,7 @@ void cg_write_artifact(cg_compilation *c, const char *path) {
   int n = 0;
   cg_str plan = cg_str_new(e->s), torch = cg_str_new(e->s), blobs = cg_str_new(e->s), libraries = cg_str_new(e->s);
   cg_plan_write(&plan, e->plan);
+  check_plan(e, &plan);
   part[n++] = (cg_artifact_part){CG_SECTION_PLAN, plan.at, plan.n, 64, NULL, 0};
   if (e->kernel_object_size) part[n++] = (cg_artifact_part){CG_SECTION_KERNELS, e->kernel_object, e->kernel_object_size, 64, NULL, 0};
   if (e->torch_programs.n) {

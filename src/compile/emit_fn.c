@@ -10,7 +10,16 @@ static void param(cg_emitter *e, cg_value *p, uint32_t index) {
   }
   const cg_expr *x = p->type.value; // an int input that the model calls by a symbol
   if (p->type.kind == CG_T_INT && x && x->kind == CG_X_SYM) cg_emit_bind_symbol(e, x->symbol, i);
-  e->fn->param[e->fn->n_params++] = (uint32_t)i;
+  e->fn->param[index] = (uint32_t)i;
+}
+
+// Numbers first: sizes of the tensors may be made of them.
+static void params(cg_emitter *e, const cg_fn *f) {
+  e->fn->param = CG_NEW_ARRAY(e->s, uint32_t, f->param.n + 1);
+  e->fn->n_params = (uint32_t)f->param.n;
+  for (int pass = 0; pass < 2; pass++)
+    for (int i = 0; i < f->param.n; i++)
+      if ((f->param.at[i]->type.kind == CG_T_TENSOR) == (pass == 1)) param(e, f->param.at[i], (uint32_t)i);
 }
 
 static void call(cg_emitter *e, uint32_t index, const cg_node *n) {
@@ -66,8 +75,7 @@ cg_emitted_fn cg_emit_fn(cg_emitter *e, cg_fn *f) {
   e->fn = e->plan->fn[out.index];
   e->scope = out.scope;
 
-  e->fn->param = CG_NEW_ARRAY(s, uint32_t, f->param.n + 1);
-  for (int i = 0; i < f->param.n; i++) param(e, f->param.at[i], (uint32_t)i);
+  params(e, f);
   for (int i = 0; i < f->update.n; i++) cg_emit_value(e, f->update.at[i].target); // before what may lie over it
   for (cg_node *n = f->first; n; n = n->next) {
     if (n->callee) call(e, out.index, n);

@@ -45,8 +45,7 @@ const char *cg_v_slice(cg_module *m, const cg_node *n, const cg_type *x, cg_slic
   s->length = s->step;
   if (!s->drops && !cg_r_int(n, "length", &s->length)) return "the length is not known";
   const cg_expr *end = cg_xadd(m, s->start, s->length);
-  if ((cg_x_is_int(s->start) && s->start->value < 0) || !cg_x_at_least(m, cg_xmax(m, size, end), end) ||
-      (cg_x_is_int(end) && cg_x_is_int(size) && end->value > size->value))
+  if ((cg_x_is_int(s->start) && s->start->value < 0) || (cg_x_is_int(end) && cg_x_is_int(size) && end->value > size->value))
     return cg_r_why(m, "index out of range for dimension %d of %s", s->dim, cg_r_shape(m, x->rank, x->dim));
   return NULL;
 }

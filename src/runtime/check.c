@@ -326,7 +326,7 @@ static bool releases(cg_fn_info *info, cg_pool *pool, cg_failure *f) {
   return true;
 }
 
-bool cg_fn_check(cg_fn_info *info, const cg_plan *plan, uint32_t fn, cg_pool *pool, cg_failure *f) {
+static bool check_fn(cg_fn_info *info, const cg_plan *plan, uint32_t fn, cg_pool *pool, cg_failure *f) {
   checker k = {.info = info, .plan = plan, .fn = plan->fn[fn], .f = f};
   info->plan = k.fn;
   info->value = cg_pool_alloc(pool, k.fn->n_values, sizeof *info->value);
@@ -340,4 +340,12 @@ bool cg_fn_check(cg_fn_info *info, const cg_plan *plan, uint32_t fn, cg_pool *po
   made_at_entry(&k);
   find_late(&k);
   return lay_out(&k) && walk(&k) && releases(info, pool, f);
+}
+
+cg_fn_info *cg_plan_check(const cg_plan *plan, cg_pool *pool, cg_failure *f) {
+  cg_fn_info *info = cg_pool_alloc(pool, plan->n_fns, sizeof *info);
+  if (!info) no_memory(f);
+  for (uint32_t i = 0; info && i < plan->n_fns; i++)
+    if (!check_fn(&info[i], plan, i, pool, f)) return NULL;
+  return info;
 }

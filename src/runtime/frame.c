@@ -151,6 +151,7 @@ static cierge_status *size_up(cg_frame *f, uint32_t v, bool *changed) {
   s->i = 0;
   if (x->offset_expr >= 0 && !cg_eval(f, (uint32_t)x->offset_expr, &s->i)) return size_error(f, v);
   uint64_t whole = f->slot[x->of].bytes;
+  if (!s->bytes && s->i > 0 && (uint64_t)s->i > whole) s->i = (int64_t)whole; // nothing lies there: x[1:, 1:] of one row starts behind it
   if (s->i < 0 || s->bytes > whole || (uint64_t)s->i > whole - s->bytes)
     return cg_status_format(CIERGE_INTERNAL, "value %u (%s) lies outside the value that it is a part of", v, x->name);
   return NULL;

@@ -56,11 +56,8 @@ static bool check_plan(cierge_program *p, cg_failure *f) {
   if (!cg_torch_section(&p->file, &regions, f)) return false;
   p->plan = cg_plan_read(plan, size, p->weights_size, regions, f);
   if (!p->plan) return false;
-  p->fn = cg_pool_alloc(&p->pool, p->plan->n_fns, sizeof *p->fn);
-  if (!p->fn) return fail(f, CIERGE_NO_MEMORY, "out of memory");
-  for (uint32_t i = 0; i < p->plan->n_fns; i++)
-    if (!cg_fn_check(&p->fn[i], p->plan, i, &p->pool, f)) return false;
-  return cg_scripts_check(p, f) && find_states(p, f) && cg_specs_make(p, f) && cg_solutions_make(p, f);
+  p->fn = cg_plan_check(p->plan, &p->pool, f);
+  return p->fn && cg_scripts_check(p, f) && find_states(p, f) && cg_specs_make(p, f) && cg_solutions_make(p, f);
 }
 
 cierge_status *cg_program_open(const char *path, bool check_weights, cierge_program **out) {

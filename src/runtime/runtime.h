@@ -46,8 +46,8 @@ typedef struct {
 } cg_fn_info;
 
 static inline bool cg_is_loop(const cg_plan_step *s) { return s->kind == CG_STEP_WHILE || s->kind == CG_STEP_SCAN; }
-// Fills *info from a pool. NULL: f->text says why not.
-bool cg_fn_check(cg_fn_info *info, const cg_plan *plan, uint32_t fn, cg_pool *pool, cg_failure *f);
+// [n_fns] from a pool; the compiler asks too, before it writes an artifact. NULL: f->text says why not.
+cg_fn_info *cg_plan_check(const cg_plan *plan, cg_pool *pool, cg_failure *f);
 
 // ---------------------------------------------------------------- a program
 

@@ -86,12 +86,19 @@ static bool empty(const cg_group *g) {
   return false;
 }
 
+// A dim of 1 place at most (x[:1] of an open size) stays a loop of its own: joined with another, its place would be a constant.
+static bool may_join(const cg_group *g, int d) {
+  int64_t lo, hi;
+  cg_x_range(g->dim[d], &lo, &hi);
+  return hi > 1;
+}
+
 static void merge_dims(cg_loops *l) {
   cg_sched *c = l->c;
   cg_group *g = l->g;
   if (empty(g)) return;
   merging m = {c, g, l->k, CG_NEW_ARRAY(c->s, bool, g->rank + 1)};
-  for (int d = 0; d + 1 < g->rank; d++) m.joined[d] = g->reduced[d] == g->reduced[d + 1];
+  for (int d = 0; d + 1 < g->rank; d++) m.joined[d] = g->reduced[d] == g->reduced[d + 1] && may_join(g, d) && may_join(g, d + 1);
   cg_c_begin(c);
   for (int i = 0; i < g->member.n; i++) {
     cg_info *x = g->member.at[i];

@@ -51,9 +51,11 @@ static cg_value *shown(finder *x, const cg_value *v) {
   if (n->nargs > 16 || x->nmade == sizeof x->made / sizeof *x->made) return NULL;
   arg[0] = n->arg[0];
   memcpy(arg + 1, n->arg + 2, (size_t)(n->nargs - 2) * sizeof *arg);
+  const cg_node *last = v->def->prev;
   cg_node *w = cg_node_like(x->f, v->def, n, view_of(v), n->nargs - 1, arg, 1);
   x->made[x->nmade++] = w;
   bool known = w->op && w->op->infer && !w->op->infer(x->c->m, w) && w->result[0]->type.kind == CG_T_TENSOR;
+  while (w->prev != last) cg_node_remove(w->prev); // conditions of the view: the program has stated them where it made its own
   return known ? w->result[0] : NULL;
 }
 
