@@ -17,6 +17,9 @@ import traceback
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 JOBS = 2
 CONFORMANCE = "tests/conformance/run.py"
+# Minutes each, and begun first, so that the last step to end is a short one.
+LONGEST = ["sanitizers", "conformance", "conformance, whatever is native kept", "conformance, every other dtype", "slow_pairs", "slow_rows", "fuzz", "slow_random_graphs",
+           "slow_random_layers", "slow_row_sizes", "conformance, all in LibTorch, several calls", "minilm", "golden"]
 
 
 def steps(full):
@@ -37,7 +40,7 @@ def steps(full):
     yield "conformance, all in LibTorch, several calls", [CONFORMANCE, "--every", "8", "--mode", "torch", "--torch-mode", "ops", "--calls", "3"]
     yield "minilm", ["tests/minilm.py"]
     yield "fuzz", ["tests/fuzz/run.sh", "20"]
-    yield "sanitizers", ["tests/sanitizers.sh"]
+    yield "sanitizers", ["tests/sanitizers.sh", "1"]
 
 
 def build(full):
@@ -106,7 +109,8 @@ def main():
         print("the build failed\n0 passed, 1 failed")
         return 1
     imports()
-    waiting, running, passed, failed = list(steps(full)), {}, 0, 0
+    place = {name: i for i, name in enumerate(LONGEST)}
+    waiting, running, passed, failed = sorted(steps(full), key=lambda step: place.get(step[0], len(place))), {}, 0, 0
     while waiting or running:
         while waiting and len(running) < JOBS:
             name, command = waiting.pop(0)

@@ -1,4 +1,5 @@
 #!/bin/bash
+# sanitizers.sh [JOBS]: so many at a time, 2 if not said
 # The tests under ASan and UBSan: the program, the libraries, the LibTorch plugin (LibTorch itself is not instrumented) and the
 # generated kernels. Whatever process reports something, it is a failure. Leaks: not in Python's processes, nor in conformance cases.
 # Kernels are C with -fwrapv, where integers wrap as PyTorch's do: their overflow is no defect, a shift too far is.
@@ -9,9 +10,10 @@ SAN="-fsanitize=address,undefined -fno-sanitize-recover=undefined"
 rm -rf $B/reports
 mkdir -p $B/reports
 ln -sf ../tests/sanitized-cc $B/sanitized-c++
-make -s --no-print-directory -j2 B=$B SAN="$SAN" CFLAGS="-O1 -g" CXX=$PWD/$B/sanitized-c++ all examples unit || exit 1
-step() { # step NAME COMMAND…: counts one; two run at a time
-  while [ "$(jobs -rp | wc -l)" -ge 2 ]; do wait -n; done
+jobs=${1:-2}
+make -s --no-print-directory -j$jobs B=$B SAN="$SAN" CFLAGS="-O1 -g" CXX=$PWD/$B/sanitized-c++ all examples unit || exit 1
+step() { # step NAME COMMAND…: counts one
+  while [ "$(jobs -rp | wc -l)" -ge "$jobs" ]; do wait -n; done
   steps=$((steps + 1))
   one "$@" &
 }
