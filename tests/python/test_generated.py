@@ -65,6 +65,19 @@ def test_loops_over_columns():
             common.close(run(common.export(common.module(f), (x,), "columns"), x)[0], f(x))
 
 
+def test_places_of_extremes():
+    """The first of equal elements, the first NaN before all of them, -0 like 0: rows of every length are searched by integers."""
+    def places(x):
+        return x.argmax(), x.argmin(), *x.max(-1), *x.min(-1)
+    for dtype in FLOATS + INTEGERS[:-1]:
+        some = torch.tensor([-INF, INF, float("nan"), 0.0, -0.0, 1.0, -1.0] if dtype.is_floating_point else [torch.iinfo(dtype).min, torch.iinfo(dtype).max, 0, 1, 3]).to(dtype)
+        for rows, n in ((40, 1), (30, 7), (20, 100)):
+            few = torch.randint(1, len(some) + 1, (rows, 1))  # of how many kinds the elements of a row are
+            x = some[(torch.rand(rows, n) * few).long()]
+            for got, want in zip(run(common.export(common.module(places), (x,), "places"), x), places(x)):
+                common.close(got, want)
+
+
 def test_conversions():
     """Floats as integers, whether the C compiler knows the number or not, are what eager gives, in and out of range."""
     def inputs(n):

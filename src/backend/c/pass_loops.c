@@ -35,7 +35,8 @@ static const char *copy(const cg_map *own, const char *name, int i) { return ((c
 
 // own: the names of copies, where there are some.
 static void clauses(cg_pass_loops *q, cg_str *out, int copies, const cg_map *own) {
-  static const char *const op[] = {[TE_SUM] = "+", [TE_PROD] = "*", [TE_AMAX] = "max", [TE_AMIN] = "min", [TE_ANY] = "|", [TE_ALL] = "&"};
+  static const char *const op[] = {[TE_SUM] = "+", [TE_PROD] = "*", [TE_AMAX] = "max", [TE_AMIN] = "min", [TE_ANY] = "|", [TE_ALL] = "&",
+                                   [TE_ARGMAX] = "max", [TE_ARGMIN] = "min"}; // keyed
   for (int i = 0; i < q->red.n && !q->l->lanes; i++) {
     cg_reduction *r = &q->red.at[i];
     te_combine c = r->x->compute->combine;

@@ -60,9 +60,10 @@ static void add_reduction(cg_pass_loops *q, cg_info *x) {
   r.value = cg_kernel_local(q->l->k, cg_format(s, "v%s", r.acc));
   bool extreme = k->combine == TE_AMAX || k->combine == TE_AMIN;
   if (extreme && r.is_float) r.nan = cg_kernel_local(q->l->k, cg_format(s, "nan%s", r.acc));
-  if (cg_finds_place(k->combine)) r.at = cg_kernel_local(q->l->k, cg_format(s, "at%s", r.acc));
+  r.keyed = !q->l->lanes && cg_reduction_keyed(&r);
+  if (cg_finds_place(k->combine) && !r.keyed) r.at = cg_kernel_local(q->l->k, cg_format(s, "at%s", r.acc));
   r.ordered = r.is_float && k->accumulate != CG_F64 && !q->l->lanes && extreme;
-  if (r.ordered) r.key = cg_kernel_local(q->l->k, cg_format(s, "o%s", r.acc));
+  if (r.ordered || r.keyed) r.key = cg_kernel_local(q->l->k, cg_format(s, "o%s", r.acc));
   bool f32 = r.is_float && k->accumulate != CG_F64;
   if (k->combine == TE_SUM && f32 && !short_run(q->l)) {
     r.wide = true;
@@ -70,7 +71,7 @@ static void add_reduction(cg_pass_loops *q, cg_info *x) {
     const cg_expr *n = q->l->inner.at[q->l->inner.n - 1].extent;
     if (!q->l->lanes && !(cg_x_is_int(n) && n->value <= CG_SUM_BLOCK)) q->blocked = true;
   }
-  if (cg_finds_place(k->combine) && !q->l->lanes) q->simd = false;
+  if (r.at && !q->l->lanes) q->simd = false;
   CG_PUSH(s, &q->red, r);
 }
 
@@ -105,6 +106,11 @@ static void update(cg_pass_loops *q, const cg_reduction *r) {
   case TE_ARGMIN: {
     const char *at = cg_print_expr(p, te_flat(l->c->t, k->nreduce, k->extent, r->x->ridx));
     const char *op = k->combine == TE_ARGMAX ? ">" : "<";
+    if (r->keyed) {
+      cg_print_line(p, d, "const int64_t %s = %s;", r->key, cg_reduction_key(l->c->s, r, x, cg_c_bare(l->c->s, at)));
+      cg_print_line(p, d, "%s = %s %s %s ? %s : %s;", a, r->key, op, a, r->key, a);
+      return;
+    }
     if (l->lanes) {
       const char *is = cg_kernel_local(l->k, "better"), *nan = r->is_float ? cg_format(l->c->s, " | ((%s != %s) & (%s%s == %s%s))", x, x, a, in, a, in) : "";
       cg_print_line(p, d, "const bool %s = (%s %s %s%s)%s;", is, x, op, a, in, nan);
@@ -165,7 +171,7 @@ static void complete(cg_loops *l, const cg_reduction *r) {
   bool place = cg_finds_place(k->combine);
   te_expr *acc = te_accumulator(l->c->t, r->x->value, place ? CG_I64 : k->accumulate);
   const char *name = r->acc;
-  if (place) name = cg_format(s, "%s%s", r->at, lane(l));
+  if (place) name = cg_format(s, "%s%s", cg_reduction_place(s, r), lane(l));
   else if (r->wide) name = cg_format(s, "(float)%s%s", r->acc, lane(l));
   else if (r->is_float && k->combine >= TE_AMAX && k->combine <= TE_AMIN && !l->lanes)
     name = cg_reduction_extreme(s, r);

@@ -25,6 +25,7 @@ const char *cg_reduction_initial(const cg_reduction *r) {
   case TE_SUM: case TE_ANY: return "0";
   case TE_PROD: case TE_ALL: return "1";
   default:
+    if (r->keyed) return is_max(k->combine) ? "INT64_MIN" : "INT64_MAX";
     if (r->ordered) return is_max(k->combine) ? "-2139095041" : "2139095040"; // cg_order(-INFINITY), cg_order(INFINITY)
     return limit(k->accumulate, is_max(k->combine));
   }
@@ -34,6 +35,7 @@ const char *cg_reduction_type(const cg_reduction *r) {
   te_compute *k = r->x->compute;
   if (k->combine == TE_ANY || k->combine == TE_ALL) return "int";
   if (r->wide) return "double";
+  if (r->keyed) return "int64_t";
   if (r->ordered) return "int32_t";
   return k->accumulate == CG_BOOL ? "int" : cg_kernel_computed(k->accumulate);
 }
@@ -42,13 +44,35 @@ const char *cg_reduction_part_type(const cg_reduction *r) {
   return r->wide ? "float" : cg_reduction_type(r);
 }
 
-const char *cg_reduction_place_type(const cg_reduction *r) {
+// How many elements it is over, if that is known and fits into 31 bits; else 0.
+static int64_t few(const cg_reduction *r) {
   int64_t n = 1;
   for (int i = 0; i < r->x->compute->nreduce; i++) {
     const cg_expr *e = r->x->compute->extent[i];
-    if (!cg_x_is_int(e) || __builtin_mul_overflow(n, e->value, &n)) return "int64_t";
+    if (!cg_x_is_int(e) || __builtin_mul_overflow(n, e->value, &n)) return 0;
   }
-  return n <= INT32_MAX ? "int32_t" : "int64_t";
+  return n <= INT32_MAX ? n : 0;
+}
+
+const char *cg_reduction_place_type(const cg_reduction *r) { return few(r) ? "int32_t" : "int64_t"; }
+
+bool cg_reduction_keyed(const cg_reduction *r) {
+  cg_dtype t = r->x->compute->accumulate;
+  return cg_finds_place(r->x->compute->combine) && few(r) && (r->is_float ? t != CG_F64 : cg_dtypes[t].size <= 4);
+}
+
+// Equal elements differ by their places, of which the first wins; a NaN is beyond all numbers, and -0 is 0.
+const char *cg_reduction_key(cg_session *s, const cg_reduction *r, const char *element, const char *place) {
+  bool most = is_max(r->x->compute->combine);
+  const char *order = r->is_float ? cg_format(s, "%s != %s ? INT32_M%s : cg_order(%s + 0.0f)", element, element, most ? "AX" : "IN", element) : element;
+  const char *early = most ? cg_format(s, "%lld - (%s)", (long long)few(r) - 1, place) : place;
+  return cg_format(s, "(int64_t)(%s) * 4294967296 + (%s)", order, early);
+}
+
+const char *cg_reduction_place(cg_session *s, const cg_reduction *r) {
+  if (!r->keyed) return r->at;
+  const char *low = cg_format(s, "(int64_t)(uint32_t)%s", r->acc);
+  return is_max(r->x->compute->combine) ? cg_format(s, "%lld - %s", (long long)few(r) - 1, low) : low;
 }
 
 const char *cg_reduction_extreme(cg_session *s, const cg_reduction *r) {
