@@ -169,7 +169,7 @@ def measured(cierge, make, inputs, threads, rounds, folder):
     with torch.no_grad():
         torch.export.save(torch.export.export(model, inputs, strict=False), folder / "model.pt2")
         start = time.perf_counter()
-        cierge.compile(folder / "model.pt2", folder / "model.cierge", report=str(folder / "report.json"))
+        cierge.compile(folder / "model.pt2", output=folder / "model.cierge", report=str(folder / "report.json"))
         row = {"compile": time.perf_counter() - start, "nodes": json.loads((folder / "report.json").read_text())["nodes"], "threads": {}}
         program = cierge.load(folder / "model.cierge")
         for n in threads:

@@ -48,7 +48,7 @@ def main():
         for n in capacities:
             path, artifact = pathlib.Path(folder) / "step.pt2", pathlib.Path(folder) / f"{n}.cierge"
             torch.export.save(torch.export.export(step(n, a.layers), (token,), {"cache_position": torch.tensor([3])}, strict=False), path)
-            cierge.compile(path, artifact, precision=a.precision, require_native=True)
+            cierge.compile(path, output=artifact, precision=a.precision, require_native=True)
             contexts[n] = cierge.load(artifact).context(threads=a.threads)
             for i in range(a.filled + 1):
                 contexts[n].run(token, torch.tensor([i]))

@@ -88,7 +88,7 @@ def programs():
 
 def compiled(cierge, path, name, **options):
     out, report = path.with_suffix(f".{name}.cierge"), path.with_suffix(f".{name}.json")
-    cierge.compile(path, out, report=str(report), **options)
+    cierge.compile(path, output=out, report=str(report), **options)
     return cierge.load(out), json.loads(report.read_text())
 
 

@@ -30,7 +30,7 @@ def measure(name, folder, a):
     torch.export.save(torch.export.export(model, inputs), path)
     for p in a.precisions:
         artifact = folder / f"{p}.cierge"
-        cierge.compile(path, artifact, precision=p, target=a.target)
+        cierge.compile(path, output=artifact, precision=p, target=a.target)
         contexts[p], size[p] = cierge.load(artifact).context(threads=a.threads), artifact.stat().st_size / 1e6
         for i, x in enumerate(inputs):
             contexts[p].set_input(i, x)

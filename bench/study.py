@@ -40,7 +40,7 @@ def study(name, a, out):
     path, arrays, artifact = out / f"{name}.pt2", out / f"{name}.npz", out / f"{name}.cierge"
     save(path)
     np.savez(arrays, **{k: v.numpy() for k, v in inputs.items()})
-    cierge.compile(path, artifact)
+    cierge.compile(path, output=artifact)
     context = cierge.load(artifact).context(threads=a.threads)
     for i, x in enumerate(inputs.values()):
         context.set_input(i, x)

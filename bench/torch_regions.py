@@ -53,7 +53,7 @@ def program(model, inputs, mode, threads, name):
     if not path.exists():
         torch.export.save(torch.export.export(model, inputs, strict=False), path)
     out = path.with_suffix(f".{mode}.cierge")
-    cierge.compile(path, out, backends="torch", torch_mode=mode)
+    cierge.compile(path, output=out, backends="torch", torch_mode=mode)
     context = cierge.load(out).context(threads=threads)
     for i, x in enumerate(inputs):
         context.set_input(i, x)

@@ -81,7 +81,7 @@ def in_cpp(folder):
 
 def in_python(folder):
     model, artifact = export(Clip(), "clip", folder), folder / "clip.cierge"
-    cierge.compile(model, artifact)  # this process knows the operator
+    cierge.compile(model, output=artifact)  # this process knows the operator
     context = cierge.load(artifact).context()
     for n in (1, 3, 8):
         x = torch.randn(n, 5)

@@ -1,10 +1,13 @@
 """cierge from Python: compile exported PyTorch programs to one file, and run that file.
 
 Tensors go in and come out by DLPack: anything with ``__dlpack__`` (torch, NumPy, JAX …) is an input, and outputs are
-given to ``from_dlpack`` of whichever library is wanted. Nothing here needs torch.
+given to ``from_dlpack`` of whichever library is wanted. Nothing but modules needs torch.
 
     import cierge
-    cierge.compile("model.pt2", "model.cierge", dim="s0=1..64")
+    program = cierge.compile(model, (x,))                     # a torch.nn.Module, an ExportedProgram, a ScriptModule
+    y = program(x)                                           # as the module is called
+
+    cierge.compile("model.pt2", output="model.cierge", dim="s0=1..64")
     outputs = cierge.load("model.cierge").context().run(x)   # -> list of cierge.Tensor
     y = torch.from_dlpack(outputs[0])
 """
@@ -13,6 +16,9 @@ import functools
 import json
 import os
 import pathlib
+import shutil
+import sys
+import tempfile
 import threading
 
 __all__ = ["compile", "explain", "inspect", "verify", "load", "Program", "Context", "Tensor", "Error"]
@@ -130,9 +136,40 @@ class _Options:
         _library().cierge_options_free(self.handle)
 
 
-def compile(model, out, **options):
-    o = _Options(options)
-    _check(_library().cierge_compile(os.fsencode(model), os.fsencode(out), o.handle))
+def compile(model, args=(), kwargs=None, *, dynamic_shapes=None, output=None, **options):
+    """Compiles a model and gives the Program.
+
+    model: a torch.nn.Module, exported here with args, kwargs and dynamic_shapes as torch.export.export takes them (in the mode that it
+    is in: call eval() first); a torch.export.ExportedProgram; a torch.jit.ScriptModule, whose types args and kwargs show; or the path
+    of a .pt2, .pt or .cir file. output: where the artifact goes, which the Program loads once it is used; without it the program alone
+    holds it. options: those of
+    `cierge compile --help`, with _ for - (require_native=True, dim=["s0=1..64"], backends="torch").
+    """
+    kwargs, folder, trees = dict(kwargs or {}), None, None
+    if isinstance(args, (str, os.PathLike)):
+        raise TypeError("args are the model's arguments; where the artifact goes is said by output=")
+    try:
+        if isinstance(model, (str, os.PathLike)):
+            if args or kwargs or dynamic_shapes is not None:
+                raise TypeError("a file has its arguments: args, kwargs and dynamic_shapes are for modules")
+            source = model
+        else:
+            from . import _model
+            folder = tempfile.mkdtemp(prefix="cierge-")
+            source, trees = _model.written(model, tuple(args), kwargs, dynamic_shapes, folder, options)
+        if output is None:
+            folder = folder or tempfile.mkdtemp(prefix="cierge-")
+        artifact = os.path.join(folder, "model.cierge") if output is None else output
+        o = _Options(options)
+        _check(_library().cierge_compile(os.fsencode(source), os.fsencode(artifact), o.handle))
+        return Program(artifact, torch_libraries=_listed(options.get("torch_library")), allow_unsafe_ops=_listed(options.get("allow_unsafe_ops")), trees=trees, now=output is None)
+    finally:
+        if folder:  # what was mapped stays
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _listed(x):
+    return [] if x is None else list(x) if isinstance(x, (list, tuple)) else [x]
 
 
 def compile_text(text, out, path=None, **options):
@@ -334,22 +371,76 @@ class Context:
 
 
 class Program:
-    def __init__(self, path, libtorch=None, lazy=False, torch_libraries=(), allow_unsafe_ops=()):
-        lib, self._handle = _library(), C.c_void_p()
+    """A loaded artifact. Called as the model is, in any thread (one call at a time: contexts of their own do not wait); what it
+    changes in its buffers lasts from call to call, until reset()."""
+
+    def __init__(self, path, libtorch=None, lazy=False, torch_libraries=(), allow_unsafe_ops=(), trees=None, now=True):
+        self._trees, self._own, self._lock = trees, None, threading.RLock()
+        self._given = path, libtorch, lazy, torch_libraries, allow_unsafe_ops
+        if now:
+            self._load()
+
+    def _load(self):
+        path, libtorch, lazy, torch_libraries, allow_unsafe_ops = self._given
+        lib, handle = _library(), C.c_void_p()
         libs, allow = ((C.c_char_p * (len(t) + 1))(*[os.fsencode(x) for x in t], None) for t in (torch_libraries, allow_unsafe_ops))
         o = _LoadOptions(C.sizeof(_LoadOptions), os.fsencode(libtorch) if libtorch else None, int(lazy), libs, allow)
-        _check(lib.cierge_load(os.fsencode(path), C.byref(o), C.byref(self._handle)))
-        self.inputs = [Spec(lib.cierge_input_spec(self._handle, i).contents) for i in range(lib.cierge_input_count(self._handle))]
-        self.outputs = [Spec(lib.cierge_output_spec(self._handle, i).contents) for i in range(lib.cierge_output_count(self._handle))]
-        self.mutated = [lib.cierge_mutated_input(self._handle, k) for k in range(lib.cierge_mutated_count(self._handle))]
+        _check(lib.cierge_load(os.fsencode(path), C.byref(o), C.byref(handle)))
+        self._handle = handle
+        self.inputs = [Spec(lib.cierge_input_spec(handle, i).contents) for i in range(lib.cierge_input_count(handle))]
+        self.outputs = [Spec(lib.cierge_output_spec(handle, i).contents) for i in range(lib.cierge_output_count(handle))]
+        self.mutated = [lib.cierge_mutated_input(handle, k) for k in range(lib.cierge_mutated_count(handle))]
+
+    def __getattr__(self, name):  # what was compiled for a file is loaded when it is first asked for something: it may be another machine's
+        if name not in ("_handle", "inputs", "outputs", "mutated"):
+            raise AttributeError(f"'Program' object has no attribute {name!r}")
+        with self._lock:
+            if name not in self.__dict__:
+                self._load()
+        return self.__dict__[name]
 
     def __del__(self):
-        if getattr(self, "_handle", None):
+        if self.__dict__.get("_handle"):
             _library().cierge_program_free(self._handle)
+
+    def __call__(self, *args, **kwargs):
+        """The results as the model gives them, tensors of torch where torch is imported, else of NumPy; of a program that was loaded
+        from a file, whose arguments are its inputs in order: the list of its outputs, or the only one."""
+        if not self._trees and kwargs:
+            raise TypeError("a program that was loaded from a file takes its inputs in order")
+        leaves = self._trees.flatten(args, kwargs) if self._trees else list(args)
+        if len(leaves) != len(self.inputs):
+            raise TypeError(f"{len(self.inputs)} inputs are expected ({', '.join(map(repr, self.inputs))}), {len(leaves)} are given")
+        torch = sys.modules.get("torch")
+        given = [None if x is None or isinstance(x, str) else x.detach() if torch and isinstance(x, torch.Tensor) else x for x in leaves]
+        for x, spec in zip(leaves, self.inputs):
+            if isinstance(x, str) and spec.constant != json.dumps(x):
+                raise ValueError(f"input {spec.name} is the constant {spec.constant} of the export, not {x!r}")
+        results = [None if t is None else _result(t, spec, torch) for t, spec in zip(self._context().run(*given), self.outputs)]
+        return self._trees.unflatten(results) if self._trees else results[0] if len(results) == 1 else results
+
+    def _context(self):
+        with self._lock:
+            if self._own is None:
+                self._own = Context(self)
+            return self._own
+
+    def reset(self):
+        """Buffers are again what they were when it was compiled."""
+        self._context().reset()
 
     def context(self, threads=0, profile=None):
         """profile: "steps" times them, for profile(); "trace" also notes when each ran, for trace()."""
         return Context(self, threads, profile)
+
+
+def _result(t, spec, torch):
+    if torch:
+        t = torch.from_dlpack(t)
+    else:
+        import numpy
+        t = numpy.from_dlpack(t)
+    return t if spec.kind == "tensor" else t.item()
 
 
 def load(path, **options):

@@ -152,7 +152,7 @@ def one(folder, dialect, chosen, a, case, scratch):
             command("compile", model, "-o", artifact, "--report", report, *options, *["--tune"] * a.tune)
             execute = lambda w: run_command(artifact, scratch, record, w, a)  # noqa: E731
         else:
-            cierge.compile(model, artifact, report=report, **chosen)
+            cierge.compile(model, output=artifact, report=report, **chosen)
         native = json.load(open(report))["nodes"]["torch"] == 0
         if want["error"]:
             try:

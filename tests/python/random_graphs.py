@@ -203,7 +203,7 @@ def reduced(e):
 def check_configuration(graph, path, options, calls, want, stats):
     report = SCRATCH / "random.json"
     out = SCRATCH / "random.cierge"
-    cierge.compile(path, out, report=report, **options)
+    cierge.compile(path, output=out, report=report, **options)
     regions = json.loads(report.read_text())["regions"]
     for region in regions:
         stats["regions " + region["backend"] + (" " + region["mode"] if region.get("mode") else "")] += 1

@@ -227,7 +227,7 @@ def check(seed):
             programs["torchop"] = script, {}
         for name, (source, options) in programs.items():
             try:
-                cierge.compile(source, path.with_suffix(".cierge"), **options)
+                cierge.compile(source, output=path.with_suffix(".cierge"), **options)
                 context = cierge.load(path.with_suffix(".cierge")).context(threads=1)
                 got = [torch.from_dlpack(context.run(make(k))[0]) for k in calls]
                 for g, w, e in zip(got, wanted, exact):

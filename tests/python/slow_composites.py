@@ -22,7 +22,7 @@ EQUATIONS = [
 
 def compiled(f, x, name, dynamic=None):
     path, out, report = common.export(common.module(f), x, name, dynamic), SCRATCH / f"{name}.cierge", SCRATCH / f"{name}.json"
-    cierge.compile(path, out, report=str(report))
+    cierge.compile(path, output=out, report=str(report))
     return cierge.load(out).context(threads=1), json.load(open(report))["nodes"]["torch"]
 
 
@@ -128,7 +128,7 @@ def test_linear_cross_entropy():
         same(context, f, (x.float()[:rows], target[:rows]))
     same(context, f, (x.float()[4:5], target[4:5]))  # nobody counts: NaN
     path = common.export(common.module(f), (x.float(), target), "lce_t")
-    cierge.compile(path, SCRATCH / "lce_t.cierge", backends="torch")
+    cierge.compile(path, output=SCRATCH / "lce_t.cierge", backends="torch")
     same(cierge.load(SCRATCH / "lce_t.cierge").context(), f, (x.float(), target))
 
 

@@ -10,7 +10,7 @@ import cierge
 
 def compiled(f, x, name, dynamic=None, **options):
     path, out = common.export(common.module(f), x, name, dynamic), SCRATCH / f"{name}.cierge"
-    cierge.compile(path, out, require_native=True, **options)
+    cierge.compile(path, output=out, require_native=True, **options)
     lines = common.cli("inspect", out).stdout.split("native kernels:")[1].split("LibTorch regions")[0].splitlines()[1:]
     return cierge.load(out).context(threads=2), [k.split()[0] for k in lines]
 

@@ -100,7 +100,7 @@ def test_carried_in_the_artifact():
 
 
 def test_several_libraries_from_the_api():
-    cierge.compile(net(), SCRATCH / "api.cierge", torch_library=[str(TESTOPS), str(LIBRARY)])
+    cierge.compile(net(), output=SCRATCH / "api.cierge", torch_library=[str(TESTOPS), str(LIBRARY)])
     text = cierge.inspect(SCRATCH / "api.cierge")
     assert re.search(r"operator myops::shift_split from libmyops\.so, content [0-9a-f]{32}", text), text
     context = cierge.load(SCRATCH / "api.cierge", torch_libraries=[str(LIBRARY), str(TESTOPS)]).context()
@@ -176,7 +176,7 @@ def test_libraries_that_need_python():
     refuse_library(path, "needs Python", "linked with libtorch_python.so")
     weak = c_library("libweak.so", "__attribute__((weak)) int PyList_New(long n); int f(void) { return PyList_New ? PyList_New(1) : 0; }")
     cli("compile", net(), "-o", SCRATCH / "x.cierge", "--torch-library", LIBRARY, "--torch-library", weak, check=0)  # it can do without
-    python(f"cierge.compile({str(net())!r}, {str(SCRATCH / 'x.cierge')!r}, torch_library=[{str(LIBRARY)!r}, {str(SCRATCH / 'libcalls.so')!r}])")  # Python is there
+    python(f"cierge.compile({str(net())!r}, output={str(SCRATCH / 'x.cierge')!r}, torch_library=[{str(LIBRARY)!r}, {str(SCRATCH / 'libcalls.so')!r}])")  # Python is there
 
 
 def test_files_that_are_no_libraries():

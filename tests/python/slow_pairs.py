@@ -111,7 +111,7 @@ def failures(kind, context, dtype, some):
         return 0, []
     model = Pairs(context, some)
     out = SCRATCH / "pairs.cierge"
-    cierge.compile(common.export(model, (x,), "pairs"), out, cc=quick_compiler(1))
+    cierge.compile(common.export(model, (x,), "pairs"), output=out, cc=quick_compiler(1))
     got = [torch.from_dlpack(t) for t in cierge.load(out).context(threads=1).run(x)]
     bad = []
     for (name, f), g, want in zip(some, got, model(x)):

@@ -112,7 +112,7 @@ def programs(f, inputs, dynamic, name, dialects=(False, True)):
         path = common.export(common.module(f), inputs, name, dynamic, functional)
         loaded = torch.export.load(path).module()
         artifact = path.with_suffix(".cierge")
-        cierge.compile(path, artifact)
+        cierge.compile(path, output=artifact)
         yield loaded, cierge.load(artifact).context(threads=1)
 
 
@@ -175,7 +175,7 @@ def test_models():
         program = torch.export.load(path).module()
         symbol = str(next(iter(torch.export.load(path).range_constraints)))
         for option in ({}, {"dim": f"{symbol}=0..64"}, {"dim": f"{symbol}=1..64,hint=1"}):
-            cierge.compile(path, path.with_suffix(".cierge"), **option)
+            cierge.compile(path, output=path.with_suffix(".cierge"), **option)
             context = cierge.load(path.with_suffix(".cierge")).context(threads=1)
             for n in SIZES:
                 x = torch.randn(n, 3, 12, 12)

@@ -18,7 +18,7 @@ def programs(f, inputs, name, dynamic=None, **options):
     path = common.export(f if isinstance(f, torch.nn.Module) else common.module(f), inputs, name, dynamic and (tuple(dynamic),))
     for mode in MODES:
         out = SCRATCH / f"{name}.{mode}.cierge"
-        cierge.compile(path, out, backends="torch", torch_mode=mode, **options)
+        cierge.compile(path, output=out, backends="torch", torch_mode=mode, **options)
         yield mode, cierge.load(out)
 
 

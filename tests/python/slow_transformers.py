@@ -16,7 +16,7 @@ import architectures  # noqa: E402
 def check(name, make, inputs):
     model, want = architectures.built(make, inputs)
     report, artifact = SCRATCH / "zoo.json", SCRATCH / "zoo.cierge"
-    cierge.compile(common.export(model, inputs, "zoo"), artifact, report=str(report))
+    cierge.compile(common.export(model, inputs, "zoo"), output=artifact, report=str(report))
     nodes = json.load(open(report))["nodes"]
     got = torch.from_dlpack(cierge.load(artifact).context(threads=2).run(*inputs)[0])
     assert want.abs().max() > 1e-20, f"{name}: nothing is left to compare"

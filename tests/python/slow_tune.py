@@ -53,7 +53,7 @@ def test_measured_once():
     out = common.SCRATCH / "python.cierge"
     os.environ["CIERGE_CACHE"] = str(CACHE)
     try:
-        cierge.compile(path, out, tune=True)
+        cierge.compile(path, output=out, tune=True)
         assert out.read_bytes() == measured
         cierge.compile_text("fn @main(%x: f32[3, 40], %w: f32[40, 30]) -> f32[3, 30] {\n  %y = aten.mm(%x, %w)\n  return %y\n}\n", out, tune=True)
     finally:

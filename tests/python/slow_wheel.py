@@ -12,7 +12,7 @@ ENV = common.SCRATCH / "env"
 USE = """
 import sys
 import cierge
-cierge.compile(sys.argv[1], "from_python.cierge")
+cierge.compile(sys.argv[1], output="from_python.cierge")
 (y,) = cierge.load("from_python.cierge").context().run(3.0)
 assert "torch" not in sys.modules and "numpy" not in sys.modules
 print(cierge.__version__, cierge.__file__, y.shape)

@@ -37,7 +37,7 @@ def contexts(**options):
     """A context of a program that is native where it can be, and one that LibTorch runs."""
     for backends in ("c,torch", "torch"):
         artifact = PATH.with_suffix(f".{backends[0]}.cierge")
-        cierge.compile(PATH, artifact, backends=backends, no_cost_drop=True)
+        cierge.compile(PATH, output=artifact, backends=backends, no_cost_drop=True)
         yield cierge.load(artifact).context(threads=1, **options)
 
 
@@ -75,7 +75,7 @@ def test_threads_share_a_context():
     """Each thread gets the answers to its own inputs, whatever their sizes."""
     path = common.export(Chain(), (torch.randn(4, 64),), "threads", ({0: torch.export.Dim("n", min=2, max=64)},))
     for backends in ("c,torch", "torch"):
-        cierge.compile(path, path.with_suffix(".cierge"), backends=backends)
+        cierge.compile(path, output=path.with_suffix(".cierge"), backends=backends)
         context, wrong = cierge.load(path.with_suffix(".cierge")).context(threads=1), []
 
         def work(n):
@@ -166,7 +166,7 @@ def test_memory():
             return f(x)
     path = common.export(Model(), (torch.randn(48, 32),), "memory", ({0: torch.export.Dim("n", min=2, max=512)},))
     artifact = path.with_suffix(".cierge")
-    cierge.compile(path, artifact)
+    cierge.compile(path, output=artifact)
     weights, arena, bound = map(int, re.search(r"weights: (\d+) bytes\n  arena: (\d+) bytes, at least (\d+)", cierge.inspect(artifact)).groups())
     hint = int(re.search(r"with \w+ = (\d+)", cierge.inspect(artifact))[1])
     assert weights == 0 and hint == 48, (weights, hint)

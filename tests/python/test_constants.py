@@ -13,7 +13,7 @@ def compiled(model, inputs, name, functional=False, **options):
     model.eval().requires_grad_(False)
     path = common.export(model, inputs, name, functional=functional)
     artifact = path.with_suffix(".cierge")
-    cierge.compile(path, artifact, **options)
+    cierge.compile(path, output=artifact, **options)
     text = common.cli("inspect", artifact, check=0).stdout
     kernels = int(text.split("native kernels: ")[1].split()[0]) if "native kernels: " in text else 0
     return [torch.from_dlpack(t) for t in cierge.load(artifact).context(threads=1).run(*inputs)], artifact, kernels
@@ -71,7 +71,7 @@ def test_the_same_bytes():
         _, artifact, _ = compiled(Scaled(), (torch.ones(3, 64),), "bytes")
         path = artifact.with_suffix(".pt2")
         again = path.with_name(f"again{k}.cierge")
-        cierge.compile(path, again)
+        cierge.compile(path, output=again)
         assert artifact.read_bytes() == again.read_bytes()
 
 
@@ -98,7 +98,7 @@ def test_what_stays_in_the_call():
             return y
 
     path = common.export(Counts(), (torch.zeros(3),), "counts")
-    cierge.compile(path, path.with_suffix(".cierge"))
+    cierge.compile(path, output=path.with_suffix(".cierge"))
     context = cierge.load(path.with_suffix(".cierge")).context(threads=1)
     for k in range(3):
         common.close(torch.from_dlpack(context.run(torch.zeros(3))[0]), torch.full((3,), float(k)).cos())
@@ -112,7 +112,7 @@ def test_what_stays_in_the_call():
             return torch.bernoulli(self.p) + x
 
     path = common.export(Draws(), (torch.zeros(4000),), "draws")
-    cierge.compile(path, path.with_suffix(".cierge"))
+    cierge.compile(path, output=path.with_suffix(".cierge"))
     context = cierge.load(path.with_suffix(".cierge")).context(threads=1)
     a, b = (torch.from_dlpack(context.run(torch.zeros(4000))[0]).clone() for _ in range(2))
     assert not torch.equal(a, b)

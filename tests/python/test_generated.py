@@ -9,7 +9,7 @@ import cierge
 
 
 def run(path, *inputs):
-    cierge.compile(path, f"{path}.cierge", require_native=True)
+    cierge.compile(path, output=f"{path}.cierge", require_native=True)
     return [torch.from_dlpack(t) for t in cierge.load(f"{path}.cierge").context(threads=1).run(*inputs)]
 
 

@@ -42,7 +42,7 @@ def plain(values):
 
 
 def agree(path, inputs, want, **options):
-    cierge.compile(path, path.with_suffix(".cierge"), **options)
+    cierge.compile(path, output=path.with_suffix(".cierge"), **options)
     got = [torch.from_dlpack(t) for t in cierge.load(path.with_suffix(".cierge")).context().run(*inputs)]
     for k, (g, w) in enumerate(zip(got, plain(want), strict=True)):
         torch.testing.assert_close(g, w, msg=lambda m: f"output {k} {options}: {m}")
@@ -73,7 +73,7 @@ def test_traced():
 
 def test_inputs():
     path = export(module(lambda r: r * 2), (torch.ones(3),), "lazy_input")
-    cierge.compile(path, path.with_suffix(".cierge"))
+    cierge.compile(path, output=path.with_suffix(".cierge"))
     context = cierge.load(path.with_suffix(".cierge")).context()
     try:
         context.run(torch._neg_view(torch.ones(3)))

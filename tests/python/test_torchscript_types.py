@@ -190,7 +190,7 @@ def test_exported_programs_without_types():
                         del graph["tensor_values"][node["outputs"][0]["as_tensor"]["name"]]
                 data = json.dumps(program)
             new.writestr(i, data)
-    cierge.compile(bare, bare.with_suffix(".cierge"))
+    cierge.compile(bare, output=bare.with_suffix(".cierge"))
     context = cierge.load(bare.with_suffix(".cierge")).context(threads=1)
     assert [o.rank for o in context.program.outputs] == [-1, 2]
     for x in (X, -X, X * 0):

@@ -41,7 +41,7 @@ def names_of(path):
 def compiled(path, types, **options):
     artifact, report = path.with_suffix(".cierge"), path.with_suffix(".json")
     inputs = [f"{k}={v}" for k, v in zip(names_of(path), types)]
-    cierge.compile(path, artifact, report=report, input=inputs, **options)
+    cierge.compile(path, output=artifact, report=report, input=inputs, **options)
     return cierge.load(artifact, allow_unsafe_ops=options.get("allow_unsafe_ops", [])), json.loads(report.read_text())
 
 

@@ -1,0 +1,175 @@
+"""The Python package as people use it: models go in as they are, and programs are called as the models are."""
+import collections
+import dataclasses
+import os
+import subprocess
+import sys
+import threading
+
+import common
+from common import SCRATCH, close, main, torch
+import cierge
+
+nn = torch.nn
+
+
+def same(got, want):
+    a, tree = torch.utils._pytree.tree_flatten(got)
+    b, its = torch.utils._pytree.tree_flatten(want)
+    assert tree == its, (tree, its)
+    for x, y in zip(a, b):
+        assert type(x) is type(y), (x, y)
+        if isinstance(x, torch.Tensor):
+            assert x.dtype == y.dtype and x.shape == y.shape
+            close(x, y.detach())
+        else:
+            assert x == y, (x, y)
+
+
+def raises(kind, text, f, *args, **kwargs):
+    try:
+        f(*args, **kwargs)
+    except kind as e:
+        assert text in str(e), e
+    else:
+        raise AssertionError(f"no {kind.__name__}")
+
+
+class Nested(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, x, pair, *, mask=None, scale=2.0, mode="sum"):
+        y = self.layer(x) * scale
+        if mask is not None:
+            y = y.masked_fill(mask, 0)
+        return {"y": y, "all": [pair["a"] + 1, (pair["b"][0], x.shape[0])], "none": None, "again": y}
+
+
+X, PAIR, MASK = torch.randn(5, 4), {"a": torch.ones(2), "b": (torch.zeros(3, dtype=torch.int64),)}, torch.rand(5, 3) > 0.5
+
+
+def test_modules_are_called_as_they_are():
+    net = Nested().eval()
+    for kwargs in ({}, {"mask": MASK}, {"scale": 0.5, "mask": MASK, "mode": "sum"}):
+        program = cierge.compile(net, (X, PAIR), kwargs)
+        same(program(X, PAIR, **kwargs), net(X, PAIR, **kwargs))
+        same(program(X.t().contiguous().t(), PAIR, **dict(reversed(kwargs.items()))), net(X, PAIR, **kwargs))
+    raises(TypeError, "'mask' is missing", program, X, PAIR, scale=0.5, mode="sum")
+    raises(TypeError, "'mist' was not given", program, X, PAIR, mist=1, **kwargs)
+    raises(TypeError, "not built as", program, X, [PAIR], **kwargs)
+    raises(ValueError, "the constant \"sum\"", program, X, PAIR, **{**kwargs, "mode": "mean"})
+    raises(cierge.Error, "scale", program, X, PAIR, **{**kwargs, "scale": 0.25})
+
+
+def test_open_sizes_and_exported_programs():
+    net, n = Nested().eval(), torch.export.Dim("n", min=1, max=64)
+    shapes = {"x": {0: n}, "pair": {"a": None, "b": (None,)}}
+    for program in (cierge.compile(net, (X, PAIR), dynamic_shapes=shapes), cierge.compile(torch.export.export(net, (X, PAIR), dynamic_shapes=shapes, strict=False))):
+        for rows in (5, 1, 9):
+            x = torch.randn(rows, 4)
+            same(program(x, PAIR), net(x, PAIR))
+        raises(cierge.Error, "x", program, torch.randn(5, 3), PAIR)
+    raises(TypeError, "for modules", cierge.compile, torch.export.export(net, (X, PAIR)), (X, PAIR))
+
+
+Point = collections.namedtuple("Point", "x y")
+
+
+@dataclasses.dataclass
+class Found:
+    first: torch.Tensor
+    second: torch.Tensor
+
+
+torch.export.register_dataclass(Found)
+
+
+def test_results_of_classes():
+    def f(x):
+        return Found(x + 1, x * 2), Point(x.sum(), [x])
+    got = cierge.compile(common.module(f), (X,))(X)
+    assert isinstance(got[0], Found) and isinstance(got[1], Point)
+    close(got[0].second, X * 2), close(got[1].x, X.sum()), close(got[1].y[0], X)
+
+
+class Counting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x):
+        self.seen.add_(1)
+        return x * self.seen
+
+
+def test_state_lasts_and_inputs_are_written():
+    program = cierge.compile(Counting(), (X,))
+    for k in (1, 2, 3):
+        close(program(X), X * k)
+    program.reset()
+    close(program(X), X)
+
+    def grow(x):
+        x.mul_(2)
+        return x.sum()
+    x = X.clone()
+    close(cierge.compile(common.module(grow), (X.clone(),))(x), (X * 2).sum())
+    close(x, X * 2)
+
+
+def test_scripts_and_files():
+    @torch.jit.script
+    def f(x, n: int):
+        return x * n, x.sum()
+
+    class M(nn.Module):
+        def forward(self, x, n: int):
+            return x * n, x.sum()
+    for script in (torch.jit.script(M()),):
+        got = cierge.compile(script, (X, 3))(X, 3)
+        close(got[0], X * 3), close(got[1], X.sum())
+        got = cierge.compile(script, input=["x=f32[s0, 4]", "n=int"])(X[:2], 5)
+        close(got[0], X[:2] * 5)
+    path = common.export(common.module(lambda x: x.exp()), (X,), "file")
+    program = cierge.compile(path, output=SCRATCH / "kept.cierge")
+    close(program(X), X.exp())
+    close(cierge.load(SCRATCH / "kept.cierge")(X), X.exp())
+    close(cierge.compile(str(path), target="x86-64-v2")(X), X.exp())
+    assert "_handle" not in cierge.compile(path, output=SCRATCH / "other.cierge").__dict__, "it may be another machine's"
+    raises(TypeError, "output=", cierge.compile, path, SCRATCH / "x.cierge")
+    raises(TypeError, "for modules", cierge.compile, path, (X,))
+    raises(TypeError, "1 inputs are expected", program, X, X)
+    raises(TypeError, "in order", program, x=X)
+    raises(cierge.Error, "no-such-option", cierge.compile, path, no_such_option=True)
+
+
+def test_threads_share_a_program():
+    program, wrong = cierge.compile(common.module(lambda x: (x @ x.t()).sum(0) + x[:, 0]), (torch.randn(20, 20),)), []
+
+    def work(seed):
+        g = torch.Generator().manual_seed(seed)
+        for _ in range(30):
+            x = torch.randn(20, 20, generator=g)
+            if not torch.allclose(program(x), (x @ x.t()).sum(0) + x[:, 0], atol=1e-4):
+                wrong.append(seed)
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    [t.start() for t in threads], [t.join() for t in threads]
+    assert not wrong
+
+
+def test_without_torch():
+    """A program from a file takes and gives NumPy's arrays where nobody has imported torch."""
+    path = common.export(common.module(lambda x: (x * 2, x.sum())), (X,), "plain")
+    cierge.compile(path, output=SCRATCH / "plain.cierge")
+    code = ("import sys, numpy as np, cierge\n"
+            f"y, s = cierge.load({str(SCRATCH / 'plain.cierge')!r})(np.ones((5, 4), np.float32))\n"
+            "assert 'torch' not in sys.modules and type(y) is np.ndarray and y.sum() == 40 and s == 20\n")
+    env = {**os.environ, "PYTHONPATH": str(common.ROOT / "python"), "CIERGE_LIB_DIR": str(common.BUILD)}
+    r = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert not r.returncode, r.stderr
+
+
+if __name__ == "__main__":
+    main(globals())
