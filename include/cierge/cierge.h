@@ -111,9 +111,11 @@ CIERGE_API size_t cierge_input_count(const cierge_program *p);
 CIERGE_API size_t cierge_output_count(const cierge_program *p);
 CIERGE_API const cierge_spec *cierge_input_spec(const cierge_program *p, size_t i);  // NULL: no such input
 CIERGE_API const cierge_spec *cierge_output_spec(const cierge_program *p, size_t i);
-// Inputs that the program writes to: how many, and which input the k-th one is.
+// Inputs that the program writes to, or gives another shape (x.t_()): how many, which input the k-th one is, and what that is after a
+// call (NULL: no such one). Its memory keeps its layout: another shape is another view of it, which cierge_mutated_get gives.
 CIERGE_API size_t cierge_mutated_count(const cierge_program *p);
 CIERGE_API size_t cierge_mutated_input(const cierge_program *p, size_t k);
+CIERGE_API const cierge_spec *cierge_mutated_spec(const cierge_program *p, size_t k);
 
 // ---------------------------------------------------------------- Contexts
 
@@ -143,6 +145,10 @@ CIERGE_CHECK CIERGE_API cierge_status *cierge_run(cierge_context *c);
 CIERGE_CHECK CIERGE_API cierge_status *cierge_output_get(cierge_context *c, size_t i, const DLTensor **t);
 // As above, but transfers it: the caller owns it and calls its deleter.
 CIERGE_CHECK CIERGE_API cierge_status *cierge_output_take(cierge_context *c, size_t i, DLManagedTensorVersioned **t);
+// What the k-th mutated input is after the last call. With the shape that it was given: the caller's own tensor, as it is set; CIERGE_USAGE
+// where it is not set any more. With another one: a tensor of the context's in C order, which holds what the caller's would as that
+// view. Both are borrowed until the next call, until that input is set again, or the context's end.
+CIERGE_CHECK CIERGE_API cierge_status *cierge_mutated_get(cierge_context *c, size_t k, const DLTensor **t);
 // State (mutated buffers) back to what the artifact holds.
 CIERGE_CHECK CIERGE_API cierge_status *cierge_reset(cierge_context *c);
 // Seeds LibTorch's generator, which random operators use. Nothing to do for programs without LibTorch.

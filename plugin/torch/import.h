@@ -158,11 +158,13 @@ struct Importer {
   // attributes that change: by "path.name"
   std::set<std::string> state, opaque_state;
   std::map<std::string, A> current_state;
+  bool reshapes_input = false;       // an input has another shape at the end
   bool in_one = false;               // the pieces cannot be told apart: what TorchScript writes to in place has no type
 
   // undone where a speculation fails
   struct Undo { A container; std::vector<A> items; std::vector<IValue> keys; };
   std::vector<Undo> journal;
+  std::vector<std::pair<const Value *, A>> renamed; // by reshape(): names and what they stood for
 
   using Env = std::unordered_map<const Value *, A>;
   Env env;
@@ -184,8 +186,9 @@ struct Importer {
   Value *bridge(const A &a);
   void escape(const A &a);                     // a container that TorchScript will write to
   void touch(const A &a);                      // before a container is written to
-  size_t mark() const { return journal.size(); }
-  void undo(size_t mark);
+  struct Mark { size_t journal, renamed; };
+  Mark mark() const { return {journal.size(), renamed.size()}; }
+  void undo(const Mark &mark);
 
   // A block, run on trial: nothing outside it changes.
   struct Trial {
@@ -235,6 +238,7 @@ struct Importer {
 
   // import_node.cpp
   bool dispatch(Node *n, std::string *why, Values *types); // types: what is known of the results where it is not taken
+  void reshape(const A &was, const A &now);
   std::set<std::string> assumed;
   void assume(const std::string &line, const Values &uses);
   A call(const std::string &op, const std::string &args, const Values &uses); // a node of one result

@@ -231,7 +231,7 @@ bool Importer::unroll(Node *n) {
     Trial t;
     Items trial, *outer = items;
     auto state_was = current_state;
-    size_t to = mark();
+    Mark to = mark();
     Node *was = now;
     items = &trial;
     open++;

@@ -309,7 +309,32 @@ Value *Importer::none_value() {
   return residual->insertConstant(IValue());
 }
 
+// x.t_() and the like; x.detach_() changes no shape.
+static bool reshapes(Node *n) {
+  const auto *schema = n->maybeSchema();
+  if (!schema || schema->name() == "aten::detach_") return false;
+  auto op = c10::Dispatcher::singleton().findOp({schema->name(), schema->overload_name()});
+  return op && op->hasTag(at::Tag::inplace_view);
+}
+
+// The first node in the branches or the loop n that changes the shape of a tensor of outside; NULL: none does.
+static Node *reshapes_outside(Node *n) {
+  std::function<Node *(Node *)> find = [&](Node *k) -> Node * {
+    for (Block *b : k->blocks())
+      for (Node *i : b->nodes()) {
+        Node *holder = reshapes(i) ? i->input(0)->node() : n;
+        while (holder && holder != n) holder = holder->owningBlock() ? holder->owningBlock()->owningNode() : nullptr;
+        Node *found = holder ? find(i) : i;
+        if (found) return found;
+      }
+    return nullptr;
+  };
+  return find(n);
+}
+
 void Importer::opaque(Node *n, const std::string &why, Values types) {
+  if (Node *k = at_top() ? reshapes_outside(n) : nullptr)
+    throw Refused(std::string(k->kind().toQualString()) + " changes the shape of a tensor in a branch or loop, so what shape it has afterwards is not known" + place_of(k));
   // Containers that it writes to are TorchScript's from here on.
   if (auto *schema = n->maybeSchema())
     for (size_t i = 0; i < n->inputs().size() && i < schema->arguments().size(); i++) {
@@ -345,7 +370,7 @@ Importer::Trial Importer::attempt(Block *b, const std::function<void()> &before)
   Items *outer = items;
   Node *was = now;
   auto state_was = current_state;
-  size_t to = mark();
+  Mark to = mark();
   items = &t.fn->items;
   open++;
   auto leave = [&] {
@@ -354,7 +379,7 @@ Importer::Trial Importer::attempt(Block *b, const std::function<void()> &before)
     t.state = current_state;
     current_state = state_was;
     std::set<Abstract *> seen;
-    for (size_t i = to; i < journal.size(); i++)
+    for (size_t i = to.journal; i < journal.size(); i++)
       if (journal[i].container->depth < open && seen.insert(journal[i].container.get()).second)
         t.written.emplace_back(journal[i].container, std::make_shared<Abstract>(*journal[i].container));
     undo(to);

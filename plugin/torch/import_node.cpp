@@ -183,14 +183,41 @@ struct Call {
     return schema().returns().size() == 1 && given.size() == 1 && args[0]->kind == Abstract::Tensor && writes(schema().returns()[0]) && writes(schema().arguments()[0]);
   }
 
-  // What an in-place operator gives is what it was given; else the rules', else what the data tell, else the Meta kernel's.
+  // aten::t_ -> "aten.t", the view that it makes of its operand; "": it makes none.
+  std::string view_form() {
+    if (!op->hasTag(at::Tag::inplace_view) || name.rfind("aten::", 0) != 0 || name.back() != '_') return "";
+    for (const std::string &overload : {schema().overload_name(), std::string("int")}) { // transpose_ -> transpose.int
+      std::string form = name.substr(0, name.size() - 1) + (overload.empty() ? "" : "." + overload);
+      auto f = find_operator(form.c_str());
+      if (f && f->schema().returns().size() == 1 && f->schema().returns()[0].alias_info()) return "aten." + form.substr(6);
+    }
+    return "";
+  }
+
+  // What an in-place operator gives is what it was given, but for the shape where it makes another view of it.
+  void find_type_in_place() {
+    std::string view = view_form();
+    if (!view.empty()) {
+      try {
+        types = im.feed(ir[0] + " = " + view + "(" + text + ")");
+        by_rule = true;
+      } catch (const std::runtime_error &) {
+        ir[0] = im.fresh();
+      }
+    }
+    if (!by_rule) {
+      types = {meta && given[0].defined() ? plain_type(type_text(given[0])) : args[0]->type};
+      im.feed("value " + ir[0] + ": " + types[0]);
+    }
+    reshaped = types[0] != args[0]->type;
+  }
+
+  // The rules' types, else what the data tell, else the Meta kernel's.
   bool find_types(const std::string &spelled) {
     std::string names;
     for (size_t k = 0; k < given.size(); k++) ir.push_back(im.fresh()), names += (k ? ", " : "") + ir.back();
     if (in_place()) {
-      reshaped = meta && given[0].defined() && plain_type(type_text(given[0])) != args[0]->type;
-      types = {reshaped ? plain_type(type_text(given[0])) : args[0]->type};
-      im.feed("value " + ir[0] + ": " + types[0]);
+      find_type_in_place();
       return true;
     }
     try {
@@ -287,6 +314,24 @@ void Importer::assume(const std::string &line, const Values &uses) {
   add(std::move(item));
 }
 
+// A tensor got another shape: from here on it is `now` under whatever name, and in whatever holds it.
+void Importer::reshape(const A &was, const A &now) {
+  for (const A &p : main.params) reshapes_input = reshapes_input || p->ir == was->ir;
+  std::set<const Abstract *> seen;
+  std::function<void(A &)> replace = [&](A &a) {
+    if (!is_container(a) || !seen.insert(a.get()).second) return;
+    bool held = std::find(a->items.begin(), a->items.end(), was) != a->items.end();
+    if (held) touch(a);
+    for (A &i : a->items)
+      if (i == was) i = now;
+      else replace(i);
+  };
+  for (auto &e : env) {
+    if (e.second != was) replace(e.second);
+    else renamed.push_back({e.first, was}), e.second = now;
+  }
+}
+
 bool Importer::dispatch(Node *n, std::string *why, Values *known_types) {
   Call c(*this, n, why, known_types);
   if (!c.find() || !c.spell_arguments() || !c.geometry()) return false;
@@ -296,9 +341,7 @@ bool Importer::dispatch(Node *n, std::string *why, Values *known_types) {
   item->writes = c.schema().is_mutable();
   if (!c.find_types(item->op) || !c.sizes_hold()) return false;
   Values out = c.results(item.get());
-  if (c.reshaped) // it is another tensor from here on, under whatever name
-    for (auto &e : env)
-      if (e.second == c.args[0]) e.second = out[0];
+  if (c.reshaped) reshape(c.args[0], out[0]);
   bool decided = !out.empty() && !item->effect && !item->writes && std::all_of(out.begin(), out.end(), [](const A &x) { return x->kind == Abstract::Known; });
   if (!decided) {
     if (at_top()) {

@@ -333,8 +333,9 @@ void Importer::touch(const A &a) {
   if (a->depth < open) journal.push_back({a, a->items, a->keys});
 }
 
-void Importer::undo(size_t to) {
-  while (journal.size() > to) {
+void Importer::undo(const Mark &to) {
+  for (; renamed.size() > to.renamed; renamed.pop_back()) env[renamed.back().first] = renamed.back().second;
+  while (journal.size() > to.journal) {
     Undo u = std::move(journal.back());
     journal.pop_back();
     if (u.container->kind == Abstract::Opaque && !u.container->r) u.container->kind = u.container->jtype->cast<c10::DictType>() ? Abstract::Dict : Abstract::List;

@@ -90,6 +90,7 @@ def _library():
             ("cierge_input_count", C.c_size_t, [p]), ("cierge_output_count", C.c_size_t, [p]),
             ("cierge_input_spec", C.POINTER(_Spec), [p, C.c_size_t]), ("cierge_output_spec", C.POINTER(_Spec), [p, C.c_size_t]),
             ("cierge_mutated_count", C.c_size_t, [p]), ("cierge_mutated_input", C.c_size_t, [p, C.c_size_t]),
+            ("cierge_mutated_spec", C.POINTER(_Spec), [p, C.c_size_t]), ("cierge_mutated_get", p, [p, C.c_size_t, C.POINTER(C.POINTER(_DLTensor))]),
             ("cierge_context_new", p, [p, C.POINTER(_ContextOptions), C.POINTER(p)]), ("cierge_context_free", None, [p]),
             ("cierge_input_set", p, [p, C.c_size_t, C.POINTER(_DLTensor), C.c_uint32]), ("cierge_run", p, [p]),
             ("cierge_output_get", p, [p, C.c_size_t, C.POINTER(C.POINTER(_DLTensor))]),
@@ -328,10 +329,25 @@ class Context:
         An array made of it keeps the context alive, but not its elements: the next call changes them or frees the memory. Copy what
         is wanted longer. A Tensor that no array was made of by then refuses to become one.
         """
+        return self._lend(_library().cierge_output_get, i)
+
+    @_locked
+    def mutated(self, k):
+        """What an input that the program writes to, or gives another shape, is after the last call: the one of this name, or number k of
+        program.mutated. Borrowed like an output: in another shape it lies in the context's memory, else it is the tensor that was set.
+        """
+        if isinstance(k, str):
+            names = [s.name for s in self.program.mutated_specs]
+            if k not in names:
+                raise ValueError(f"the program changes no input {k!r}; it changes: {', '.join(names) or 'none'}")
+            k = names.index(k)
+        return self._lend(_library().cierge_mutated_get, k)
+
+    def _lend(self, function, i):
         def get():
             if calls != self._calls:
                 raise ValueError("this tensor was borrowed until the context's next call, which is over")
-            _check(_library().cierge_output_get(self._handle, i, C.byref(t)))
+            _check(function(self._handle, i, C.byref(t)))
 
         calls, t = self._calls, C.POINTER(_DLTensor)()
         get()
@@ -390,9 +406,10 @@ class Program:
         self.inputs = [Spec(lib.cierge_input_spec(handle, i).contents) for i in range(lib.cierge_input_count(handle))]
         self.outputs = [Spec(lib.cierge_output_spec(handle, i).contents) for i in range(lib.cierge_output_count(handle))]
         self.mutated = [lib.cierge_mutated_input(handle, k) for k in range(lib.cierge_mutated_count(handle))]
+        self.mutated_specs = [Spec(lib.cierge_mutated_spec(handle, k).contents) for k in range(len(self.mutated))]  # what those are after a call
 
     def __getattr__(self, name):  # what was compiled for a file is loaded when it is first asked for something: it may be another machine's
-        if name not in ("_handle", "inputs", "outputs", "mutated"):
+        if name not in ("_handle", "inputs", "outputs", "mutated", "mutated_specs"):
             raise AttributeError(f"'Program' object has no attribute {name!r}")
         with self._lock:
             if name not in self.__dict__:

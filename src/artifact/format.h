@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #define CG_FORMAT_MAGIC "CIERGE\r\n"
-#define CG_FORMAT_VERSION 4u
+#define CG_FORMAT_VERSION 5u
 #define CG_FORMAT_MAX_SECTIONS 64
 
 #define CG_SECTION_PLAN "plan"       // plan_write.c

@@ -129,8 +129,10 @@ typedef struct {
   double constant_float;   // FLOAT
   bool ranged;             // INT that is a symbol of the model: lo..hi, which the model was exported for
   int64_t lo, hi;
-  bool mutated;
+  bool mutated;            // its memory is written to
 } cg_plan_input;
+
+typedef struct { uint32_t input, value; } cg_plan_reshape; // the caller's tensor is `value` of main, a tensor, at the end of the call
 
 typedef struct {
   const char *op;          // "aten::embedding"
@@ -175,6 +177,7 @@ typedef struct cg_plan {
   cg_plan_symbol *symbol; uint32_t n_symbols;
   cg_plan_input *input; uint32_t n_inputs;
   cg_plan_input **input_of;      // [n_params of main], set by reading it
+  cg_plan_reshape *reshaped; uint32_t n_reshaped; // by input, rising
   cg_plan_site *site; uint32_t n_sites;
   cg_plan_kernel *kernel; uint32_t n_kernels;
   cg_plan_region *region; uint32_t n_regions;

@@ -446,6 +446,33 @@ static bool read_scripts(decoder *d) {
   return fine(d);
 }
 
+static bool read_reshaped(decoder *d) {
+  cg_plan *p = d->p;
+  p->n_reshaped = cg_read_count(&d->r, 8);
+  if (!(p->reshaped = ARRAY(d, cg_plan_reshape, p->n_reshaped))) return false;
+  for (uint32_t i = 0; i < p->n_reshaped; i++) {
+    p->reshaped[i].input = cg_read_u32(&d->r);
+    p->reshaped[i].value = cg_read_u32(&d->r);
+  }
+  return fine(d);
+}
+
+// Each is a tensor input once, and a tensor of its dtype at the end.
+static bool check_reshaped(decoder *d) {
+  const cg_plan *p = d->p;
+  const cg_plan_fn *f = p->fn[0];
+  for (uint32_t i = 0; i < p->n_reshaped; i++) {
+    const cg_plan_reshape *r = &p->reshaped[i];
+    if (r->input >= p->n_inputs || r->value >= f->n_values) return bad(d, "input %u of %u becomes value %u of %u", r->input, p->n_inputs, r->value, f->n_values);
+    if (i && r->input <= p->reshaped[i - 1].input) return bad(d, "input %u is reshaped behind input %u", r->input, p->reshaped[i - 1].input);
+    const cg_plan_input *in = &p->input[r->input];
+    const cg_plan_value *v = &f->value[r->value];
+    if (in->param < 0 || in->kind != CIERGE_KIND_TENSOR || v->kind != CG_V_TENSOR || v->dtype != in->dtype)
+      return bad(d, "input %u cannot become value %u", r->input, r->value);
+  }
+  return true;
+}
+
 // Every parameter of main is one user input, of the same type; symbols are integers of main.
 static bool check_main(decoder *d) {
   cg_plan *p = d->p;
@@ -490,12 +517,12 @@ static bool read_plan(decoder *d, uint32_t torch_regions) {
   p->nodes_scalar = cg_read_u32(&d->r);
   if (!fine(d)) return false;
   if (p->n_states > (size_t)(d->r.end - d->r.at)) return bad(d, "%u states", p->n_states);
-  bool ok = read_symbols(d) && read_inputs(d) && read_sites(d) && read_kernels(d) && read_regions(d, torch_regions) && read_custom(d) && read_scripts(d) && read_fns(d);
+  bool ok = read_symbols(d) && read_inputs(d) && read_sites(d) && read_kernels(d) && read_regions(d, torch_regions) && read_custom(d) && read_scripts(d) && read_fns(d) && read_reshaped(d);
   if (!ok) return fine(d) && false;
   p->report = text(d);
   if (!fine(d)) return false;
   if (d->r.at != d->r.end) return bad(d, "there are bytes behind the plan");
-  return check_main(d) && check_depth(d);
+  return check_main(d) && check_reshaped(d) && check_depth(d);
 }
 
 cg_plan *cg_plan_read(const uint8_t *data, uint64_t size, uint64_t weights_size, uint32_t torch_regions, cg_failure *f) {

@@ -169,5 +169,10 @@ void cg_plan_write(cg_str *b, const cg_plan *p) {
   write_tables(b, p);
   cg_write_u32(b, p->n_fns);
   for (uint32_t i = 0; i < p->n_fns; i++) write_fn(b, p->fn[i]);
+  cg_write_u32(b, p->n_reshaped);
+  for (uint32_t i = 0; i < p->n_reshaped; i++) {
+    cg_write_u32(b, p->reshaped[i].input);
+    cg_write_u32(b, p->reshaped[i].value);
+  }
   cg_write_text(b, p->report);
 }

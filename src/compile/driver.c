@@ -16,11 +16,25 @@ static const char *base_name(const char *path) {
   return slash ? slash + 1 : path ? path : "";
 }
 
+// What main does to input `index` when it ends.
+static void end_of_input(cg_emitter *e, uint32_t index, const cg_value *param) {
+  const cg_update_vec *all = &e->m->main->update;
+  cg_plan *plan = e->plan;
+  const cg_value *holds = param, *is = NULL;
+  for (int i = 0; i < all->n; i++) {
+    if (all->at[i].target != param) continue;
+    if (all->at[i].kind == CG_UPDATE_RESHAPE) is = all->at[i].value;
+    else holds = all->at[i].value, plan->input[index].mutated = true;
+  }
+  if (is && is != holds) plan->reshaped[plan->n_reshaped++] = (cg_plan_reshape){index, (uint32_t)cg_emit_value(e, (cg_value *)is)};
+}
+
 static void inputs(cg_emitter *e) {
   cg_plan *plan = e->plan;
   cg_module *m = e->m;
   plan->n_inputs = (uint32_t)m->inputs.n;
   plan->input = CG_NEW_ARRAY(e->s, cg_plan_input, m->inputs.n ? m->inputs.n : 1);
+  plan->reshaped = CG_NEW_ARRAY(e->s, cg_plan_reshape, m->inputs.n ? m->inputs.n : 1);
   for (int i = 0; i < m->inputs.n; i++) {
     const cg_input *in = &m->inputs.at[i];
     cg_plan_input *out = &plan->input[i];
@@ -35,8 +49,7 @@ static void inputs(cg_emitter *e) {
       if (k == CG_T_INT && x && x->kind == CG_X_SYM) out->ranged = true, out->lo = x->symbol->lo, out->hi = x->symbol->hi;
       out->param = in->param->index;
       out->dtype = k == CG_T_TENSOR ? (uint8_t)in->param->type.dtype : k == CG_T_INT ? CG_I64 : k == CG_T_FLOAT ? CG_F64 : CG_BOOL;
-      for (int k2 = 0; k2 < m->main->update.n; k2++)
-        if (m->main->update.at[k2].target == in->param) out->mutated = true;
+      end_of_input(e, (uint32_t)i, in->param);
       continue;
     }
     const cg_arg *c = &in->constant;

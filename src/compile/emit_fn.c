@@ -60,11 +60,12 @@ static void keep_unset(cg_emitter *e) {
 static void updates(cg_emitter *e, const cg_fn *f) {
   cg_session *s = e->s;
   cg_plan_update *u = CG_NEW_ARRAY(s, cg_plan_update, f->update.n ? f->update.n : 1);
+  uint32_t n = 0;
   for (int i = 0; i < f->update.n; i++) {
-    int target = cg_emit_value(e, f->update.at[i].target), value = cg_emit_value(e, f->update.at[i].value);
-    u[i] = (cg_plan_update){(uint32_t)target, (uint32_t)value};
+    uint32_t target = (uint32_t)cg_emit_value(e, f->update.at[i].target), value = (uint32_t)cg_emit_value(e, f->update.at[i].value);
+    if (f->update.at[i].kind != CG_UPDATE_RESHAPE) u[n++] = (cg_plan_update){target, value}; // those are the plan's: driver.c
   }
-  e->fn->update = u, e->fn->n_updates = (uint32_t)f->update.n;
+  e->fn->update = u, e->fn->n_updates = n;
 }
 
 cg_emitted_fn cg_emit_fn(cg_emitter *e, cg_fn *f) {

@@ -153,10 +153,9 @@ void cg_feed_collect(cg_feed *f, cierge_context *c, const char *prefix, cg_array
     CG_PUSH(f->s, out, a);
   }
   for (size_t k = 0; k < cierge_mutated_count(f->p); k++) {
-    size_t i = cierge_mutated_input(f->p, k);
-    cg_array a = f->input[i].array;
-    a.name = cg_format(f->s, "%smutated_%s", prefix, cierge_input_spec(f->p, i)->name);
-    a.data = cg_memdup(f->s, f->input[i].copy, a.bytes ? a.bytes : 1);
+    const DLTensor *t;
+    cg_check(f->s, cierge_mutated_get(c, k, &t));
+    cg_array a = array_of(f->s, cg_format(f->s, "%smutated_%s", prefix, cierge_mutated_spec(f->p, k)->name), t);
     CG_PUSH(f->s, out, a);
   }
 }

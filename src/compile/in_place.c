@@ -50,7 +50,8 @@ static void look(cg_fn *main, uses *x) {
     if (main->module->constants.at[i]->value) main->module->constants.at[i]->value->mark = 0;
   for (int f = 0; f < main->module->fns.n; f++)
     for (int i = 0; i < main->module->fns.at[f]->param.n; i++) main->module->fns.at[f]->param.at[i]->mark = 0;
-  for (int i = 0; i < main->update.n; i++) main->update.at[i].target->mark = i + 1;
+  for (int i = 0; i < main->update.n; i++)
+    if (main->update.at[i].kind != CG_UPDATE_RESHAPE) main->update.at[i].target->mark = i + 1;
   for (const cg_node *n = main->first; n; n = n->next) {
     const cg_backend *b = n->callee ? cg_backend_find(n->callee->backend) : n->backend;
     x->order = n->order;
@@ -89,7 +90,8 @@ void cg_emit_find_over(cg_emitter *e) {
   if (!main->update.n) return;
   cg_fn_number(main);
   look(main, &x);
-  for (int i = 0; i < main->update.n; i++) offer(e, &main->update.at[i], &x.of[i]);
+  for (int i = 0; i < main->update.n; i++)
+    if (main->update.at[i].kind != CG_UPDATE_RESHAPE) offer(e, &main->update.at[i], &x.of[i]);
 }
 
 static uint32_t root(const cg_plan_fn *f, uint32_t v) {
@@ -154,9 +156,12 @@ static void keep_word(cg_emitter *e, cg_plan_fn *f, uint32_t state, const cg_con
 }
 
 void cg_emit_keep_words(cg_emitter *e, cg_plan_fn *f) {
-  for (uint32_t i = 0; i < f->n_updates; i++) {
-    const cg_plan_update *u = &f->update[i];
-    const cg_constant *c = e->m->main->update.at[i].target->constant;
+  const cg_update_vec *all = &e->m->main->update;
+  const cg_plan_update *u = f->update; // of those that write
+  for (int i = 0; i < all->n; i++) {
+    if (all->at[i].kind == CG_UPDATE_RESHAPE) continue;
+    const cg_constant *c = all->at[i].target->constant;
     if (c && f->value[u->value].kind == CG_V_TENSOR && root(f, u->value) == u->target) keep_word(e, f, u->target, c);
+    u++;
   }
 }

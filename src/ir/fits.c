@@ -91,6 +91,19 @@ const char *cg_type_misfit(const cg_type *have, const cg_type *want) {
   return NULL;
 }
 
+const char *cg_reshape_misfit(const cg_fn *f, const cg_update *u) {
+  const cg_type *from = &u->target->type, *to = &u->value->type;
+  if (f != f->module->main) return "only @main reshapes what its caller gave";
+  if (u->target->constant || u->target->def) return "only parameters can be reshaped";
+  for (int i = 0; i < f->update.n; i++) {
+    const cg_update *o = &f->update.at[i];
+    if (o != u && o->kind == CG_UPDATE_RESHAPE && o->target == u->target) return "this parameter is reshaped already";
+  }
+  if (from->kind == CG_T_UNKNOWN || to->kind == CG_T_UNKNOWN) return NULL;
+  if (from->kind != CG_T_TENSOR || to->kind != CG_T_TENSOR) return "only tensors have a shape";
+  return from->dtype == to->dtype ? NULL : "a parameter keeps its dtype";
+}
+
 // ---------------------------------------------------------------- recursion
 
 typedef struct {

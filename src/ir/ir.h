@@ -132,10 +132,12 @@ struct cg_node {
 
 // ---------------------------------------------------------------- Functions, modules
 
+// RESHAPE: the tensor that the caller gave as this parameter of main has another shape after the call, and is `value` then. What it shares
+// its memory with does not see that: what is written there is an INPUT of its own, in the parameter's shape.
 typedef struct {
-  enum { CG_UPDATE_STATE, CG_UPDATE_INPUT } kind;
+  enum { CG_UPDATE_STATE, CG_UPDATE_INPUT, CG_UPDATE_RESHAPE } kind;
   cg_value *target;            // a constant's value, or a parameter
-  cg_value *value;             // what it holds after the call
+  cg_value *value;             // what it holds, or is, after the call
 } cg_update;
 
 CG_VEC_TYPE(cg_value_vec, cg_value *);
@@ -151,7 +153,7 @@ struct cg_fn {
   cg_value_vec param;
   cg_node *first, *last;
   cg_arg_vec result;           // values, literals or none
-  cg_update_vec update;        // mutations, functionalised: "update @buf = %v"
+  cg_update_vec update;        // mutations, functionalised: "update @buf = %v", "reshape %x = %v"
   const char *backend;         // a lifted region: "c", "torch"; NULL otherwise
   const char *mode;            // "ops", "script"; NULL otherwise
   const char *mode_why;        // for the report; NULL: unknown

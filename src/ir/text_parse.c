@@ -197,7 +197,7 @@ static const cg_schema *operator_here(cg_text_parser *p) {
     c = cg_schema_find(p->s, &p->m->schemas, spelling);
   } else {
     spelling = cg_lex_peek_word(&p->l, true);
-    if (!*spelling) cg_lex_expected(&p->l, "an operator, @function, `update`, `return` or '}'");
+    if (!*spelling) cg_lex_expected(&p->l, "an operator, @function, `update`, `reshape`, `return` or '}'");
     p->l.at += strlen(spelling);
     c = cg_text_schema(p->m, spelling);
   }
@@ -324,6 +324,17 @@ static void update(cg_text_parser *p) {
   CG_PUSH(p->s, &p->fn->update, u);
 }
 
+static void reshape(cg_text_parser *p) {
+  cg_lex_blanks(&p->l);
+  const char *at = p->l.at;
+  cg_update u = {.kind = CG_UPDATE_RESHAPE, .target = cg_text_value(p)};
+  cg_lex_need(&p->l, '=');
+  u.value = cg_text_value(p);
+  const char *why = cg_reshape_misfit(p->fn, &u);
+  if (why) cg_lex_fail(&p->l, at, "%s", why);
+  CG_PUSH(p->s, &p->fn->update, u);
+}
+
 static void returned(cg_text_parser *p) {
   if (cg_lex_peek(&p->l) == '}') return;
   do CG_PUSH(p->s, &p->fn->result, cg_text_argument(p));
@@ -335,12 +346,14 @@ static void body(cg_text_parser *p) {
   while (!cg_lex_take(&p->l, '}')) {
     if (cg_lex_take_word(&p->l, "update")) {
       update(p);
+    } else if (cg_lex_take_word(&p->l, "reshape")) {
+      reshape(p);
     } else if (cg_lex_take_word(&p->l, "return")) {
       returned(p);
       cg_lex_need(&p->l, '}');
       return;
     } else {
-      if (p->fn->update.n) cg_lex_expected(&p->l, "`update`, `return` or '}' after an update");
+      if (p->fn->update.n) cg_lex_expected(&p->l, "`update`, `reshape`, `return` or '}' after an update");
       node(p);
     }
   }

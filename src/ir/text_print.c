@@ -315,7 +315,7 @@ void cg_print_fn(cg_str *b, const cg_fn *f) {
     cg_str_addc(b, '\n');
   }
   for (int i = 0; i < f->update.n; i++) {
-    cg_str_add(b, "  update ");
+    cg_str_add(b, f->update.at[i].kind == CG_UPDATE_RESHAPE ? "  reshape " : "  update ");
     add_value(b, f->update.at[i].target);
     cg_str_add(b, " = ");
     add_value(b, f->update.at[i].value);

@@ -28,7 +28,7 @@ bool cg_text_is_reserved(const char *word) {
 }
 
 bool cg_text_is_keyword(const char *word) {
-  static const char *const words[] = {"return", "update", "name", "loc", "in", "from", "why_not", NULL};
+  static const char *const words[] = {"return", "update", "reshape", "name", "loc", "in", "from", "why_not", NULL};
   return one_of(word, words);
 }
 

@@ -141,6 +141,11 @@ static void check_update(checker *c, const cg_update *u) {
   check_use(u->value, c);
   if (!u->target) broken(c, "an update of nothing");
   check_use(u->target, c);
+  if (u->kind == CG_UPDATE_RESHAPE) {
+    const char *why = cg_reshape_misfit(c->fn, u);
+    if (why) broken(c, "a reshape of %s: %s", u->target->name, why);
+    return;
+  }
   if (u->kind == CG_UPDATE_STATE ? !u->target->constant || !u->target->constant->mutated : u->target->constant || u->target->def)
     broken(c, "an update of %s, which is neither state nor a parameter", u->target->name);
 }

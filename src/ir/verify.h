@@ -14,6 +14,8 @@ const char *cg_arg_misfit(cg_session *s, const cg_schema_arg *of, const cg_arg *
 bool cg_results_fit(const cg_schema *c, int n);
 // NULL, or why a value of type `have` cannot be where `want` is declared: kind, dtype, rank or a fixed size differs.
 const char *cg_type_misfit(const cg_type *have, const cg_type *want);
+// NULL, or why f cannot end with this reshape; u: an update of f's, or one that is about to be.
+const char *cg_reshape_misfit(const cg_fn *f, const cg_update *u);
 // A function that calls itself, directly or not; NULL: none.
 const cg_fn *cg_recursive_fn(const cg_module *m);
 #endif

@@ -33,8 +33,9 @@ struct cg_alias {
 // views (t_) give a name another geometry.
 typedef struct {
   cg_alias *is;
-  const char *reshaped; // a parameter's or constant's: the last operator that changed its shape in place
+  const char *reshaped; // the last operator that changed its shape in place; NULL: none
   cg_span at;           // and where
+  bool moved;           // one of them changed the order of its elements, or how many they are
 } cg_name;
 
 typedef struct {
@@ -61,7 +62,8 @@ cg_alias *cg_view_base(cg_aliasing *c, const cg_alias *a);
 cg_value *cg_view_into(cg_aliasing *c, const cg_alias *a, const cg_alias *base, cg_value *held, cg_value *value, const cg_node *by,
                        cg_node *before);
 
-typedef enum { CG_NO_ALIAS, CG_ALIAS, CG_SAME, CG_MAYBE_ALIAS } cg_sharing;
+// CG_SAME: another tensor over the same elements; CG_SELF: the argument itself is given back.
+typedef enum { CG_NO_ALIAS, CG_ALIAS, CG_SAME, CG_SELF, CG_MAYBE_ALIAS } cg_sharing;
 // How result i of a node that writes nothing shares memory: with which argument (and item of its list, -1: none). alias_rules.c
 cg_sharing cg_node_shares(const cg_node *n, int result, int *arg, int *item);
 // The schema's result that the node's result i belongs to (lists count as their items), and which item of it; NULL: behind them.

@@ -60,7 +60,7 @@ static cg_sharing converted(const cg_node *n, const cg_type *from, const cg_type
   const cg_arg *f = cg_node_arg(n, "memory_format");
   if (from->dtype != to->dtype || flag(n, "copy", false)) return CG_NO_ALIAS;
   bool preserve = !f || f->kind != CG_A_MEMORY_FORMAT || f->memory_format == 1;
-  return preserve || same_strides(from, to, pool) ? CG_SAME : CG_NO_ALIAS;
+  return preserve || same_strides(from, to, pool) ? CG_SELF : CG_NO_ALIAS;
 }
 
 static cg_sharing raveled(const cg_type *from, cg_expr_pool *pool) {
@@ -70,17 +70,17 @@ static cg_sharing raveled(const cg_type *from, cg_expr_pool *pool) {
 
 static cg_sharing contiguous(const cg_node *n, const cg_type *from, const cg_type *to, cg_expr_pool *pool) {
   const cg_arg *f = cg_node_arg(n, "memory_format");
-  if (f && f->kind == CG_A_MEMORY_FORMAT && f->memory_format != 0) return same_strides(from, to, pool) ? CG_SAME : CG_NO_ALIAS;
+  if (f && f->kind == CG_A_MEMORY_FORMAT && f->memory_format != 0) return same_strides(from, to, pool) ? CG_SELF : CG_NO_ALIAS;
   answer in = c_order(from, pool);
-  return in == YES ? CG_SAME : in == NO ? CG_NO_ALIAS : CG_MAYBE_ALIAS;
+  return in == YES ? CG_SELF : in == NO ? CG_NO_ALIAS : CG_MAYBE_ALIAS;
 }
 
 static cg_sharing of_complex(const cg_type *from, cg_sharing how) { // a real tensor is given back as it is
   if (from->kind != CG_T_TENSOR) return CG_MAYBE_ALIAS;
-  return cg_is_complex(from->dtype) ? how : CG_SAME;
+  return cg_is_complex(from->dtype) ? how : CG_SELF;
 }
 
-typedef enum { ALWAYS, SAME, RESHAPE, RAVEL, CONTIGUOUS, CONVERT, IF_COMPLEX, RESOLVE, UNLESS_TRAINING } rule;
+typedef enum { ALWAYS, SAME, SELF, RESHAPE, RAVEL, CONTIGUOUS, CONVERT, IF_COMPLEX, RESOLVE, UNLESS_TRAINING } rule;
 
 static const struct {
   const char *name; // without overload
@@ -89,7 +89,7 @@ static const struct {
 } rules[] = {
     {"aten::reshape", RESHAPE, false}, {"aten::reshape_as", RESHAPE, false}, {"aten::flatten", RESHAPE, false}, {"aten::ravel", RAVEL, false},
     {"aten::contiguous", CONTIGUOUS, false}, {"aten::to", CONVERT, false}, {"aten::type_as", CONVERT, true}, {"aten::alias", SAME, false},
-    {"aten::detach", SAME, false}, {"aten::lift_fresh", SAME, false}, {"aten::positive", SAME, false}, {"aten::resolve_conj", RESOLVE, false},
+    {"aten::detach", SAME, false}, {"aten::lift_fresh", SELF, false}, {"aten::positive", SELF, false}, {"aten::resolve_conj", RESOLVE, false},
     {"aten::resolve_neg", RESOLVE, false}, {"aten::conj", IF_COMPLEX, false}, {"aten::real", IF_COMPLEX, false}, {"aten::dropout", UNLESS_TRAINING, true},
     {"aten::feature_dropout", UNLESS_TRAINING, true}, {"aten::alpha_dropout", UNLESS_TRAINING, true},
     {"aten::feature_alpha_dropout", UNLESS_TRAINING, true}, {"aten::atleast_1d", ALWAYS, true}, {"aten::atleast_2d", ALWAYS, true},
@@ -108,13 +108,14 @@ static cg_sharing apply(rule k, const cg_node *n, const cg_type *from, const cg_
   switch (k) {
   case ALWAYS: return CG_ALIAS;
   case SAME: return CG_SAME;
+  case SELF: return CG_SELF;
   case RESHAPE: return reshaped(from, to, pool);
   case RAVEL: return raveled(from, pool);
   case CONTIGUOUS: return contiguous(n, from, to, pool);
   case CONVERT: return converted(n, from, to, pool);
   case IF_COMPLEX: return of_complex(from, CG_ALIAS);
   case RESOLVE: return of_complex(from, CG_MAYBE_ALIAS);
-  case UNLESS_TRAINING: return flag(n, "train", true) ? CG_NO_ALIAS : CG_SAME;
+  case UNLESS_TRAINING: return flag(n, "train", true) ? CG_NO_ALIAS : CG_SELF;
   }
   return CG_MAYBE_ALIAS;
 }

@@ -110,14 +110,20 @@ static void name_results(ctx *x, cg_node *n, cg_alias **arg_alias) {
   }
 }
 
-// The tensors that n's results may be views of, taken before n's arguments are replaced: [nresults].
+// The tensors that n's results may be views of, taken before n's arguments are replaced: [nresults]. A result that is an argument itself
+// gets its name.
 static cg_alias **parents_of(ctx *x, const cg_node *n) {
   cg_alias **out = CG_NEW_ARRAY(x->m->s, cg_alias *, (size_t)n->nresults);
   for (int r = 0; r < n->nresults; r++) {
     int arg, item;
-    if (!is_tensor(n->result[r]) || cg_node_shares(n, r, &arg, &item) == CG_NO_ALIAS) continue;
+    if (!is_tensor(n->result[r])) continue;
+    cg_sharing how = cg_node_shares(n, r, &arg, &item);
+    if (how == CG_NO_ALIAS) continue;
     const cg_arg *a = item < 0 ? &n->arg[arg] : &n->arg[arg].list.at[item];
-    if (a->kind == CG_A_VALUE) out[r] = cg_name_of(&x->c, a->value)->is;
+    if (a->kind != CG_A_VALUE) continue;
+    cg_name *name = cg_name_of(&x->c, a->value);
+    out[r] = name->is;
+    if (how == CG_SELF) n->result[r]->data = name;
   }
   return out;
 }
@@ -256,21 +262,17 @@ static bool train_batch_norm(ctx *x, cg_node *n, const target_vec *t) {
   return true;
 }
 
-_Noreturn static void cannot_hand_back(const ctx *x, const cg_name *name) {
-  cg_fail_at(x->m->s, CIERGE_BAD_MODEL, name->at, "%s changes the shape of an input or buffer, which cierge cannot hand back", name->reshaped);
+// as_strided speaks of the whole storage, so it is taken from there.
+static void from_the_whole(ctx *x, cg_node *n, cg_alias **parent) {
+  cg_alias *a = is(n, "aten::as_strided") ? *parent : NULL;
+  if (!a || !a->parent || a->type.kind != CG_T_TENSOR || a->storage->whole->type.kind != CG_T_TENSOR) return;
+  if (a->type.dtype != a->storage->whole->type.dtype || a->uncertain) return;
+  if (n->arg[3].kind == CG_A_NONE) n->arg[3] = a->type.offset ? cg_a_expr(a->type.offset) : cg_a_int(x->m, 0);
+  *parent = a->storage->whole;
+  n->arg[0] = cg_a_value(cg_alias_now(&x->c, *parent, n));
 }
 
-// Whether a parameter or constant has this name.
-static bool is_outer(const ctx *x, const cg_name *name) {
-  for (int i = 0; i < x->fn->param.n; i++)
-    if (x->fn->param.at[i]->data == name) return true;
-  for (int i = 0; i < x->m->constants.n; i++)
-    if (x->m->constants.at[i]->value->data == name) return true;
-  return false;
-}
-
-// In-place operators that change a tensor's geometry, not its elements: x.t_() makes x name a view of what it was. An input may
-// get dimensions of size 1 and lose them again.
+// In-place operators that change a tensor's geometry, not its elements: x.t_() makes x name a view of what it was.
 static bool in_place_view(ctx *x, cg_node *n, const target_vec *t) {
   static const char *const ones[] = {"aten::unsqueeze_", "aten::squeeze_", NULL};
   if (t->n != 1) return false;
@@ -278,13 +280,13 @@ static bool in_place_view(ctx *x, cg_node *n, const target_vec *t) {
   if (is(n, "aten::detach_") || is(n, "aten::requires_grad_")) return true;
   const cg_schema *f = functional_form(x, n);
   if (!f || !f->is_view) return false;
-  if (is_outer(x, name)) {
-    name->reshaped = cg_node_text(x->m->s, n), name->at = n->at;
-    if (!one_of(n->schema->name, ones)) cannot_hand_back(x, name);
-  }
+  cg_alias *parent = name->is;
   cg_node *v = cg_node_like(x->fn, n, n, f->key, n->nargs, n->arg, 1);
   v->result[0]->type = n->result[0]->type;
-  name->is = cg_alias_view(&x->c, name->is, v, 0, -1, 0, v->result[0]);
+  from_the_whole(x, v, &parent);
+  name->is = cg_alias_view(&x->c, parent, v, 0, -1, 0, v->result[0]);
+  name->reshaped = cg_node_text(x->m->s, n), name->at = n->at;
+  name->moved |= !one_of(n->schema->name, ones);
   return true;
 }
 
@@ -391,16 +393,6 @@ static void write_node(ctx *x, cg_node *n) {
 
 // ---------------------------------------------------------------- Everything else
 
-// as_strided speaks of the whole storage, so it is taken from there.
-static void from_the_whole(ctx *x, cg_node *n, cg_alias **parent) {
-  cg_alias *a = is(n, "aten::as_strided") ? parent[0] : NULL;
-  if (!a || !a->parent || a->type.kind != CG_T_TENSOR || a->storage->whole->type.kind != CG_T_TENSOR) return;
-  if (a->type.dtype != a->storage->whole->type.dtype || a->uncertain) return;
-  if (n->arg[3].kind == CG_A_NONE) n->arg[3] = a->type.offset ? cg_a_expr(a->type.offset) : cg_a_int(x->m, 0);
-  parent[0] = a->storage->whole;
-  n->arg[0] = cg_a_value(cg_alias_now(&x->c, parent[0], n));
-}
-
 static void read_node(ctx *x, cg_node *n) {
   cg_alias **parent = n->schema ? parents_of(x, n) : NULL;
   for (int i = 0; i < n->nargs; i++) refresh(x, &n->arg[i], n);
@@ -409,29 +401,37 @@ static void read_node(ctx *x, cg_node *n) {
   name_results(x, n, parent);
 }
 
-static void set_update(ctx *x, cg_value *target, cg_value *value) {
+static void set_update(ctx *x, cg_update u) {
   cg_fn *f = x->fn;
-  if (target->constant) target->constant->mutated = true;
+  if (u.target->constant) u.target->constant->mutated = true;
   for (int i = 0; i < f->update.n; i++)
-    if (f->update.at[i].target == target) {
-      f->update.at[i].value = value;
+    if (f->update.at[i].target == u.target && f->update.at[i].kind == u.kind) {
+      f->update.at[i].value = u.value;
       return;
     }
-  cg_update u = {.kind = target->constant ? CG_UPDATE_STATE : CG_UPDATE_INPUT, .target = target, .value = value};
   CG_PUSH(x->m->s, &f->update, u);
+}
+
+// The caller's tensor has another shape at the end, if it did not get dimensions of size 1 and lost them again.
+static void finish_shape(ctx *x, cg_value *v, const cg_name *name) {
+  if (!name->reshaped || (!name->moved && cg_type_equal(&name->is->type, &v->type))) return;
+  if (v->constant) cg_fail_at(x->m->s, CIERGE_BAD_MODEL, name->at, "%s changes the shape of '%s', whose shape as state is fixed", name->reshaped, v->name);
+  if (x->fn != x->m->main)
+    cg_fail_at(x->m->s, CIERGE_BAD_MODEL, name->at, "%s in a sub-graph changes the shape of '%s', a value of the program around it", name->reshaped, v->name);
+  set_update(x, (cg_update){CG_UPDATE_RESHAPE, v, cg_alias_now(&x->c, name->is, NULL)});
 }
 
 // What a parameter or constant holds at the end, if it was written to.
 static void finish_outer(ctx *x, cg_value *v) {
   cg_name *name = v->data;
   if (!name) return;
-  if (name->reshaped && !cg_type_equal(&name->is->type, &v->type)) cannot_hand_back(x, name);
+  finish_shape(x, v, name);
   cg_storage *st = name->is->storage;
   const cg_node *w = st->unclear ? st->unclear : st->written;
   if (!w || st->whole->type.kind == CG_T_UNKNOWN) return;
   if (x->fn != x->m->main)
     cg_fail_at(x->m->s, CIERGE_BAD_MODEL, w->at, "%s in a sub-graph writes to '%s', a value of the program around it", cg_node_text(x->m->s, w), v->name);
-  set_update(x, v, cg_alias_now(&x->c, st->whole, NULL));
+  set_update(x, (cg_update){v->constant ? CG_UPDATE_STATE : CG_UPDATE_INPUT, v, cg_alias_now(&x->c, st->whole, NULL)});
 }
 
 static void check_shared(const cg_module *m, const cg_value *target) {

@@ -4,6 +4,7 @@
 
 #include "ir/control.h"
 #include "ir/text.h"
+#include "ir/verify.h"
 #include "ops/op.h"
 #include "ops/rules.h"
 #include "pass/alias.h"
@@ -206,8 +207,12 @@ static void infer_fn(cg_pipeline *p, cg_module *m, cg_fn *f, cg_map *done) {
     const cg_value *v = f->result.at[i].kind == CG_A_VALUE ? f->result.at[i].value : NULL;
     if (v && v->type.kind == CG_T_LATE) must_know(p, v, NULL, "the control flow that it is a result of");
   }
-  for (int i = 0; i < f->update.n; i++)
-    if (f->update.at[i].value->type.kind == CG_T_LATE) must_know(p, f->update.at[i].value, NULL, "the state or input that it is written to");
+  for (int i = 0; i < f->update.n; i++) {
+    const cg_update *u = &f->update.at[i];
+    if (u->value->type.kind == CG_T_LATE) must_know(p, u->value, NULL, "the state or input that it is written to");
+    const char *why = u->kind == CG_UPDATE_RESHAPE ? cg_reshape_misfit(f, u) : NULL;
+    if (why) cg_fail(p->s, CIERGE_BAD_MODEL, "reshape of '%s': %s", u->target->name, why);
+  }
   for (int i = 0; i < f->param.n; i++)
     if (f->param.at[i]->type.kind == CG_T_LATE)
       cg_fail(p->s, CIERGE_BAD_MODEL, "@%s: parameter %%%s has no dtype and sizes, which only tensors that LibTorch makes may lack", f->name, f->param.at[i]->name);

@@ -299,6 +299,8 @@ static bool walk(checker *k) {
     else if (!read(k, fn->result[i], fn->n_steps)) return false;
   for (uint32_t i = 0; i < fn->n_updates; i++)
     if (!read(k, fn->update[i].value, fn->n_steps)) return false;
+  for (uint32_t i = 0; fn == k->plan->fn[0] && i < k->plan->n_reshaped; i++)
+    if (!read(k, k->plan->reshaped[i].value, fn->n_steps)) return false;
   return true;
 }
 

@@ -54,18 +54,24 @@ cierge_status *cierge_reset(cierge_context *c) {
 
 // ---------------------------------------------------------------- making and freeing
 
+static bool make_result(cierge_context *c, cg_result *r, const cg_plan_value *v, const cierge_spec *spec) {
+  r->shape = cg_pool_alloc(&c->pool, v->rank, sizeof *r->shape);
+  r->stride = cg_pool_alloc(&c->pool, v->rank, sizeof *r->stride);
+  r->t = (DLTensor){.device = {kDLCPU, 0}, .ndim = (int32_t)v->rank, .dtype = spec->dl_dtype, .shape = r->shape, .strides = r->stride};
+  return r->shape && r->stride;
+}
+
 static bool make_results(cierge_context *c) {
-  const cg_plan_fn *f = c->p->plan->fn[0];
+  const cg_plan *plan = c->p->plan;
+  const cg_plan_fn *f = plan->fn[0];
   c->result = cg_pool_alloc(&c->pool, f->n_results, sizeof *c->result);
-  for (uint32_t i = 0; c->result && i < f->n_results; i++) {
-    const cg_plan_value *v = &f->value[f->result[i]];
-    cg_result *r = &c->result[i];
-    r->shape = cg_pool_alloc(&c->pool, v->rank, sizeof *r->shape);
-    r->stride = cg_pool_alloc(&c->pool, v->rank, sizeof *r->stride);
-    if (!r->shape || !r->stride) return false;
-    r->t = (DLTensor){.device = {kDLCPU, 0}, .ndim = (int32_t)v->rank, .dtype = c->p->output[i].dl_dtype, .shape = r->shape, .strides = r->stride};
-  }
-  return c->result;
+  c->reshaped = cg_pool_alloc(&c->pool, plan->n_reshaped, sizeof *c->reshaped);
+  if (!c->result || !c->reshaped) return false;
+  for (uint32_t i = 0; i < f->n_results; i++)
+    if (!make_result(c, &c->result[i], &f->value[f->result[i]], &c->p->output[i])) return false;
+  for (uint32_t i = 0; i < plan->n_reshaped; i++)
+    if (!make_result(c, &c->reshaped[i], &f->value[plan->reshaped[i].value], &c->p->input[plan->reshaped[i].input])) return false;
+  return true;
 }
 
 static cierge_status *make(cierge_context *c, int profile) {
@@ -111,6 +117,7 @@ void cierge_context_free(cierge_context *c) {
   cg_torch_runs_free(c);
   for (uint32_t i = 0; c->given && i < plan->n_inputs; i++) cg_buffer_free(&c->given[i].staging);
   for (uint32_t i = 0; c->result && i < plan->fn[0]->n_results; i++) cg_buffer_free(&c->result[i].copy), cg_buffer_free(&c->result[i].geometry);
+  for (uint32_t i = 0; c->reshaped && i < plan->n_reshaped; i++) cg_buffer_free(&c->reshaped[i].copy);
   for (uint32_t i = 0; c->state && i < plan->n_states; i++) cg_buffer_free(&c->state[i]);
   if (c->trace) cg_heap_free(c->trace->at);
   cg_team_free(c->team);

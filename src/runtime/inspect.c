@@ -25,10 +25,15 @@ static void type(cg_text *t, const cierge_spec *s) {
 
 static void signature(cg_text *t, const cierge_program *p) {
   cg_text_add(t, "inputs\n");
-  for (uint32_t i = 0; i < p->plan->n_inputs; i++) {
+  for (uint32_t i = 0, m = 0; i < p->plan->n_inputs; i++) {
     cg_text_add(t, "  %s: ", p->input[i].name);
     type(t, &p->input[i]);
-    cg_text_add(t, "%s\n", p->plan->input[i].mutated ? ", written to" : "");
+    if (p->plan->input[i].mutated) cg_text_add(t, ", written to");
+    if (m < p->n_mutated && p->mutated[m].input == i && p->mutated[m++].reshaped < p->plan->n_reshaped) {
+      cg_text_add(t, ", afterwards ");
+      type(t, &p->mutated[m - 1].spec);
+    }
+    cg_text_add(t, "\n");
   }
   cg_text_add(t, "outputs\n");
   for (size_t i = 0; i < cierge_output_count(p); i++) {

@@ -50,18 +50,15 @@ static cierge_status *settle_late(cg_result *r, const cg_slot *s) {
   return NULL;
 }
 
-// Result i where it can stay.
-static cierge_status *settle(cierge_context *c, uint32_t i) {
-  cg_frame *f = &c->frame[0];
-  uint32_t v = f->fn->plan->result[i];
-  cg_result *r = &c->result[i];
+// Value v of main, as the user will see it, where it can stay.
+static cierge_status *settle(cg_frame *f, uint32_t v, cg_result *r) {
   cg_view view;
   r->taken = false;
   if (f->fn->plan->value[v].kind == CG_V_LATE) return settle_late(r, &f->slot[v]);
   if (is_own(f, v)) {
     cierge_status *st = f->fn->plan->value[v].storage == CG_ST_ALIAS ? cg_resize(f, v) : NULL;
     if (!st) describe(r, f->slot[v].size, cg_data(f, v));
-    return st ? st : check_user(c, i);
+    return st;
   }
   cierge_status *st = cg_view_of(f, v, &view);
   if (st || view.kind == CG_V_NONE) return st;
@@ -72,14 +69,19 @@ static cierge_status *settle(cierge_context *c, uint32_t i) {
   if (!cg_buffer_need(&r->copy, view.bytes)) return cg_no_memory();
   if (view.bytes) memcpy(r->copy.at, view.data, view.bytes);
   describe(r, view.size, r->copy.at);
-  return check_user(c, i);
+  return NULL;
 }
 
 // First everything is out of the inputs' memory, then the caller's memory is written to: the two may overlap.
 cierge_status *cg_outputs(cierge_context *c) {
   const cg_plan_fn *plan = c->p->plan->fn[0];
   for (uint32_t i = 0; i < plan->n_results; i++) {
-    cierge_status *st = settle(c, i);
+    cierge_status *st = settle(&c->frame[0], plan->result[i], &c->result[i]);
+    if (!st) st = check_user(c, i);
+    if (st) return st;
+  }
+  for (uint32_t i = 0; i < c->p->plan->n_reshaped; i++) {
+    cierge_status *st = settle(&c->frame[0], c->p->plan->reshaped[i].value, &c->reshaped[i]);
     if (st) return st;
   }
   for (uint32_t i = 0; i < plan->n_results; i++) {
@@ -148,6 +150,28 @@ cierge_status *cierge_output_get(cierge_context *c, size_t i, const DLTensor **t
   return st;
 }
 
+static cierge_status *get_mutated(const cierge_context *c, size_t k, const DLTensor **t) {
+  const cierge_program *p = c->p;
+  if (k >= p->n_mutated) return cg_status_format(CIERGE_USAGE, "cierge_mutated_get: there is no mutated input %zu, the program has %u", k, p->n_mutated);
+  if (!c->ran) return cg_status_new(CIERGE_USAGE, "cierge_mutated_get: no call went well since the last that failed");
+  const cg_mutated *m = &p->mutated[k];
+  const cg_given *g = &c->given[m->input];
+  if (m->reshaped < p->plan->n_reshaped) *t = &c->reshaped[m->reshaped].t;
+  else if (g->set) *t = &g->t;
+  else return cg_status_format(CIERGE_USAGE, "cierge_mutated_get: input %s is not set any more", m->spec.name);
+  return NULL;
+}
+
+cierge_status *cierge_mutated_get(cierge_context *c, size_t k, const DLTensor **t) {
+  if (!t) return cg_status_new(CIERGE_USAGE, "cierge_mutated_get: t is NULL");
+  *t = NULL;
+  cierge_status *st = cg_enter(c, "cierge_mutated_get");
+  if (st) return st;
+  st = get_mutated(c, k, t);
+  cg_leave(c);
+  return st;
+}
+
 // ---------------------------------------------------------------- taking
 
 typedef struct {
@@ -169,6 +193,7 @@ static bool sole(const cierge_context *c, size_t i) {
   const cg_frame *f = &c->frame[0];
   uint32_t v = f->fn->plan->result[i], others = 0;
   for (uint32_t k = 0; k < f->fn->plan->n_results; k++) others += f->fn->value[f->fn->plan->result[k]].root == v;
+  for (uint32_t k = 0; k < c->p->plan->n_reshaped; k++) others += f->fn->value[c->p->plan->reshaped[k].value].root == v;
   return f->fn->plan->value[v].storage == CG_ST_TORCH && f->slot[v].owned && others == 1 && !c->result[i].has_user;
 }
 

@@ -51,6 +51,12 @@ cg_fn_info *cg_plan_check(const cg_plan *plan, cg_pool *pool, cg_failure *f);
 
 // ---------------------------------------------------------------- a program
 
+// An input that the caller finds changed after a call.
+typedef struct {
+  uint32_t input, reshaped; // reshaped: number of its row in the plan's table; n_reshaped: it keeps its shape
+  cierge_spec spec;         // as what
+} cg_mutated;
+
 // How a symbol is found: size of dimension `dim` of parameter `param` is factor * symbol + offset.
 typedef struct {
   uint32_t param, dim;
@@ -74,7 +80,8 @@ struct cierge_program {
   cierge_torch_region **region; // [n_regions]
   cierge_torch_script **script; // [n_scripts]
   cierge_spec *input, *output;
-  uint32_t *mutated, n_mutated;
+  cg_mutated *mutated;
+  uint32_t n_mutated;
   const cg_plan_value **state; // [n_states] a value of that state; NULL: nobody speaks of it
 };
 
@@ -209,6 +216,7 @@ struct cierge_context {
   cierge_torch_instance **instance; // [n_scripts] their state
   cg_given *given;             // [n_inputs]
   cg_result *result;           // [n_results of main]
+  cg_result *reshaped;         // [n_reshaped]
   cg_trace *trace;             // NULL: off
   bool bound;                  // inputs are as they were in the last call, but for their sizes
   bool ran;                    // the last call went well

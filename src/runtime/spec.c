@@ -206,9 +206,13 @@ static bool make(cierge_program *p, shared *done) {
   p->output = cg_pool_alloc(&p->pool, plan->fn[0]->n_results, sizeof *p->output);
   p->mutated = cg_pool_alloc(&p->pool, plan->n_inputs, sizeof *p->mutated);
   if (!p->input || !p->output || !p->mutated) return false;
-  for (uint32_t i = 0; i < plan->n_inputs; i++) {
+  for (uint32_t i = 0, r = 0; i < plan->n_inputs; i++) {
     if (!input_spec(p, i, done)) return false;
-    if (plan->input[i].mutated) p->mutated[p->n_mutated++] = i;
+    bool reshaped = r < plan->n_reshaped && plan->reshaped[r].input == i;
+    if (!plan->input[i].mutated && !reshaped) continue;
+    cg_mutated *m = &p->mutated[p->n_mutated++];
+    *m = (cg_mutated){i, reshaped ? r : plan->n_reshaped, p->input[i]};
+    if (reshaped && !set_value(p, &m->spec, plan->reshaped[r++].value, done)) return false;
   }
   for (uint32_t i = 0; i < plan->fn[0]->n_results; i++)
     if (!output_spec(p, i, done)) return false;
@@ -231,4 +235,5 @@ size_t cierge_output_count(const cierge_program *p) { return p ? p->plan->fn[0]-
 const cierge_spec *cierge_input_spec(const cierge_program *p, size_t i) { return i < cierge_input_count(p) ? &p->input[i] : NULL; }
 const cierge_spec *cierge_output_spec(const cierge_program *p, size_t i) { return i < cierge_output_count(p) ? &p->output[i] : NULL; }
 size_t cierge_mutated_count(const cierge_program *p) { return p ? p->n_mutated : 0; }
-size_t cierge_mutated_input(const cierge_program *p, size_t k) { return k < cierge_mutated_count(p) ? p->mutated[k] : SIZE_MAX; }
+size_t cierge_mutated_input(const cierge_program *p, size_t k) { return k < cierge_mutated_count(p) ? p->mutated[k].input : SIZE_MAX; }
+const cierge_spec *cierge_mutated_spec(const cierge_program *p, size_t k) { return k < cierge_mutated_count(p) ? &p->mutated[k].spec : NULL; }
