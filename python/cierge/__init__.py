@@ -422,7 +422,8 @@ class Program:
 
     def __call__(self, *args, **kwargs):
         """The results as the model gives them, tensors of torch where torch is imported, else of NumPy; of a program that was loaded
-        from a file, whose arguments are its inputs in order: the list of its outputs, or the only one."""
+        from a file, whose arguments are its inputs in order: the list of its outputs, or the only one. What the model writes to its
+        inputs is in the caller's tensors; one that it gives another shape (x.t_()) keeps its own here: Context.mutated has that."""
         if not self._trees and kwargs:
             raise TypeError("a program that was loaded from a file takes its inputs in order")
         leaves = self._trees.flatten(args, kwargs) if self._trees else list(args)

@@ -16,17 +16,18 @@ static const char *base_name(const char *path) {
   return slash ? slash + 1 : path ? path : "";
 }
 
-// What main does to input `index` when it ends.
-static void end_of_input(cg_emitter *e, uint32_t index, const cg_value *param) {
-  const cg_update_vec *all = &e->m->main->update;
-  cg_plan *plan = e->plan;
-  const cg_value *holds = param, *is = NULL;
+// What the caller's tensor for this parameter is after a call, where it has another shape; NULL: what it holds then.
+static cg_value *reshaped(const cg_module *m, const cg_value *param, bool *written) {
+  const cg_update_vec *all = &m->main->update;
+  const cg_value *holds = param;
+  cg_value *is = NULL;
+  *written = false;
   for (int i = 0; i < all->n; i++) {
     if (all->at[i].target != param) continue;
     if (all->at[i].kind == CG_UPDATE_RESHAPE) is = all->at[i].value;
-    else holds = all->at[i].value, plan->input[index].mutated = true;
+    else holds = all->at[i].value, *written = true;
   }
-  if (is && is != holds) plan->reshaped[plan->n_reshaped++] = (cg_plan_reshape){index, (uint32_t)cg_emit_value(e, (cg_value *)is)};
+  return is == holds ? NULL : is;
 }
 
 static void inputs(cg_emitter *e) {
@@ -49,7 +50,8 @@ static void inputs(cg_emitter *e) {
       if (k == CG_T_INT && x && x->kind == CG_X_SYM) out->ranged = true, out->lo = x->symbol->lo, out->hi = x->symbol->hi;
       out->param = in->param->index;
       out->dtype = k == CG_T_TENSOR ? (uint8_t)in->param->type.dtype : k == CG_T_INT ? CG_I64 : k == CG_T_FLOAT ? CG_F64 : CG_BOOL;
-      end_of_input(e, (uint32_t)i, in->param);
+      cg_value *is = reshaped(m, in->param, &out->mutated);
+      if (is) plan->reshaped[plan->n_reshaped++] = (cg_plan_reshape){(uint32_t)i, (uint32_t)cg_emit_value(e, is)};
       continue;
     }
     const cg_arg *c = &in->constant;
@@ -143,10 +145,25 @@ cg_compilation cg_compile_model(cg_session *s, cierge_options *o, const cg_model
   return cg_compile_module(p, m, analyse_only);
 }
 
+// What the user cannot see in their own tensors.
+static void note_reshaped(cg_pipeline *p, const cg_module *m) {
+  for (int i = 0; i < m->inputs.n; i++) {
+    bool written;
+    const cg_value *is = m->inputs.at[i].param ? reshaped(m, m->inputs.at[i].param, &written) : NULL;
+    if (!is) continue;
+    cg_str type = cg_str_new(p->s);
+    cg_type plain = is->type;
+    plain.stride = NULL, plain.offset = NULL;
+    cg_print_type(&type, &plain);
+    CG_PUSH(p->s, &p->notes, cg_format(p->s, "input %s is %s after a call: cierge_mutated_get gives it", m->inputs.at[i].name, cg_str_text(&type)));
+  }
+}
+
 cg_compilation cg_compile_module(cg_pipeline *p, cg_module *m, bool analyse_only) {
   cg_session *s = p->s;
   cg_apply_dims(p, m);
   cg_passes_run(p, m);
+  note_reshaped(p, m);
   cg_compilation c = {.m = m, .pipeline = p};
   if (!analyse_only) {
     c.e = CG_NEW(s, cg_emitter);

@@ -422,16 +422,19 @@ static void finish_shape(ctx *x, cg_value *v, const cg_name *name) {
 }
 
 // What a parameter or constant holds at the end, if it was written to.
-static void finish_outer(ctx *x, cg_value *v) {
-  cg_name *name = v->data;
-  if (!name) return;
-  finish_shape(x, v, name);
+static void finish_content(ctx *x, cg_value *v, const cg_name *name) {
   cg_storage *st = name->is->storage;
   const cg_node *w = st->unclear ? st->unclear : st->written;
   if (!w || st->whole->type.kind == CG_T_UNKNOWN) return;
   if (x->fn != x->m->main)
     cg_fail_at(x->m->s, CIERGE_BAD_MODEL, w->at, "%s in a sub-graph writes to '%s', a value of the program around it", cg_node_text(x->m->s, w), v->name);
   set_update(x, (cg_update){v->constant ? CG_UPDATE_STATE : CG_UPDATE_INPUT, v, cg_alias_now(&x->c, st->whole, NULL)});
+}
+
+static void finish_outer(ctx *x, cg_value *v) {
+  if (!v->data) return;
+  finish_content(x, v, v->data);
+  finish_shape(x, v, v->data);
 }
 
 static void check_shared(const cg_module *m, const cg_value *target) {

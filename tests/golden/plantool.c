@@ -107,6 +107,12 @@ static cg_plan_step *control(builder *b, cg_plan_step_kind kind, uint32_t n_in, 
   D(parameter_of_another_place, b_param(b, NUMBER)) \
   D(update_index, *B_APPEND(b, b->fn->update, b->fn->n_updates) = (cg_plan_update){99, X}) \
   D(update_of_another_type, b_update(b, ST, X)) \
+  D(reshaped_input, b_reshape(b, 9, Y)) \
+  D(reshaped_value, b_reshape(b, 0, 99)) \
+  D(reshaped_twice, b_reshape(b, 0, Y); b_reshape(b, 0, W)) \
+  D(reshaped_number, b_reshape(b, 1, Y)) \
+  D(reshaped_to_a_number, b_reshape(b, 0, N)) \
+  D(reshaped_to_another_type, uint32_t four = E_FOUR; b_reshape(b, 0, b_tensor(b, "i", CG_I32, CG_ST_ARENA, 1, &four))) \
   D(no_function, b->plan.n_fns = 0) \
   D(too_deep, for (uint32_t i = 0; i < 40; i++) { b_step(b, CG_STEP_CALL, NOTHING, NOTHING)->fn[0] = i + 1; b_fn(b, "f"); }) \
   D(empty_range, b->plan.symbol[0].lo = 99) D(typical_value, b->plan.symbol[0].hint = 99) \
@@ -125,6 +131,7 @@ static cg_plan_step *control(builder *b, cg_plan_step_kind kind, uint32_t n_in, 
     VALUE(W).stride = KEPT(int64_t, 1, 2); b_alias(b, W, CG_F32, 2, dim, -1)) \
   D(number_before_it_is_made, uint32_t d = b_sym(b, b_scalar(b, CG_V_INT, "u0")); b_step(b, CG_STEP_COPY, B_LIST(W), B_LIST(b_tensor(b, "late", CG_F32, CG_ST_ARENA, 1, &d)))) \
   D(used_before_it_is_made, b_result(b, row(b))) \
+  D(reshaped_to_what_nobody_made, b_reshape(b, 0, row(b))) \
   D(made_twice, b_step(b, CG_STEP_SCALAR, B_LIST(N), B_LIST(N))->kernel = CG_SCALAR_NEG) \
   D(operands_of_a_step, b_step(b, CG_STEP_COPY, B_LIST(W, W), B_LIST(row(b)))) \
   D(arguments, control(b, CG_STEP_CALL, NOTHING, B_LIST(row(b)), identity(b, "f"), 0)) \
@@ -278,6 +285,13 @@ static void update_of_another_size(builder *b) {
   uint32_t two = b_num(b, 2);
   b_update(b, ST, b_constant(b, "c", CG_F32, CG_ST_CONST, 1, &two, "12345678", 8));
 }
+// a gets another shape, b is written to.
+static void reshaping(builder *b) {
+  uint32_t dim[2] = {b_num(b, 2), b_num(b, 3)}, other[2] = {dim[1], dim[0]};
+  uint32_t x = b_input(b, b_tensor(b, "a", CG_F32, CG_ST_PARAM, 2, dim)), y = b_input(b, b_tensor(b, "b", CG_F32, CG_ST_PARAM, 2, dim));
+  b_reshape(b, 0, b_alias(b, x, CG_F32, 2, other, -1));
+  b_update(b, y, x);
+}
 static void too_much_memory(builder *b) {
   uint32_t n = b_num(b, INT64_MAX / 12), y[4];
   for (int i = 0; i < 4; i++) b_result(b, y[i] = b_tensor(b, "y", CG_F32, CG_ST_ARENA, 1, &n));
@@ -320,7 +334,7 @@ static void late_region(builder *b, const char *op) {
   D(divide_by_number, divide_by_number(b)) D(early_parameter, late_parameter(b, false)) D(late_parameter, late_parameter(b, true)) \
   D(copy_of_another_size, copy_of_another_size(b)) D(part_outside, part_outside(b)) D(item_of_four, item_of_four(b)) D(assertion, assertion(b)) \
   D(argument_of_another_size, argument_of_another_size(b)) D(branch_of_another_size, branch_of_another_size(b)) \
-  D(update_of_another_size, update_of_another_size(b)) D(too_much_memory, too_much_memory(b)) D(signature, signature(b)) \
+  D(update_of_another_size, update_of_another_size(b)) D(too_much_memory, too_much_memory(b)) D(signature, signature(b)) D(reshaping, reshaping(b)) \
   D(loop, loop(b)) D(scan, scan(b, false, 4)) D(scan_of_two_lengths, scan(b, true, 4)) D(scan_of_another_size, scan(b, false, 5)) \
   D(scan_of_nothing, scan(b, false, 4); b->plan.symbol[0].lo = 0) \
   D(add_too_big, calculation(b, CG_SCALAR_ADD, 0, 0x1p62, 0, 0x1p62)) D(and_of_floats, calculation(b, CG_SCALAR_AND, 1, 1, 0, 2)) \
@@ -498,10 +512,28 @@ static void misuse_api(const char *folder) {
   cierge_options_free(o);
   cierge_context_free(c);
   cierge_program_free(p);
+  // an input that gets another shape
+  snprintf(path, sizeof path, "%s/reshaping.cierge", folder);
+  int64_t six[2] = {2, 3};
+  a.ndim = 2, a.shape = six;
+  SAY(cierge_load(path, NULL, &p));
+  SAY(cierge_context_new(p, NULL, &c));
+  SAY(cierge_mutated_get(c, 0, &t));
+  SAY(cierge_input_set(c, 0, &a, 0));
+  SAY(cierge_input_set(c, 1, &a, 0));
+  SAY(cierge_run(c));
+  SAY(cierge_mutated_get(NULL, 0, &t));
+  SAY(cierge_mutated_get(c, 0, NULL));
+  SAY(cierge_mutated_get(c, 2, &t));
+  SAY(cierge_input_set(c, 1, NULL, 0));
+  SAY(cierge_mutated_get(c, 0, &t));
+  SAY(cierge_mutated_get(c, 1, &t));
+  cierge_context_free(c);
+  cierge_program_free(p);
   // an output that LibTorch made is handed over, and then gone
   snprintf(path, sizeof path, "%s/torch_double.cierge", folder);
   int64_t four[1] = {4};
-  a.shape = four;
+  a.ndim = 1, a.shape = four;
   SAY(cierge_load(path, NULL, &p));
   SAY(cierge_context_new(p, &(cierge_context_options){.size = sizeof(cierge_context_options), .profile = 1}, &c));
   SAY(cierge_input_set(c, 0, &a, 0));

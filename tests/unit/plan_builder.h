@@ -130,6 +130,9 @@ static inline void b_update(builder *b, uint32_t target, uint32_t value) {
     if (b->fn->value[target].storage == CG_ST_PARAM && b->plan.input[i].param == (int32_t)b->fn->value[target].index) b->plan.input[i].mutated = true;
 }
 
+// In the order of the inputs.
+static inline void b_reshape(builder *b, uint32_t input, uint32_t value) { *B_APPEND(b, b->plan.reshaped, b->plan.n_reshaped) = (cg_plan_reshape){input, value}; }
+
 #define B_LIST(...) (sizeof((uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t)), (uint32_t[]){__VA_ARGS__}
 static inline cg_plan_step *b_step(builder *b, cg_plan_step_kind kind, uint32_t n_in, const uint32_t *in, uint32_t n_out, const uint32_t *out) {
   cg_plan_step *s = B_APPEND(b, b->fn->step, b->fn->n_steps);

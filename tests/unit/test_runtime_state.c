@@ -55,6 +55,59 @@ static void inputs_and_state_are_updated(void **u) {
   cierge_program_free(p);
 }
 
+static const DLTensor *mutated(cierge_context *c, size_t k) {
+  const DLTensor *t;
+  good(cierge_mutated_get(c, k, &t));
+  return t;
+}
+
+// The same, and a is b's old elements as a row; x, which nobody writes to, is a column.
+static void reshaping_plan(builder *b) {
+  mutating_plan(b);
+  uint32_t one = b_num(b, 1), four = b_num(b, 4), column[2] = {four, one};
+  uint32_t x = b_input(b, b_tensor(b, "x", CG_F32, CG_ST_PARAM, 1, &four));
+  b_reshape(b, 0, b_alias(b, b->fn->param[1], CG_F32, 1, &four, -1));
+  b_reshape(b, 2, b_alias(b, x, CG_F32, 2, column, -1));
+}
+
+static void inputs_get_another_shape(void **u) {
+  (void)u;
+  cierge_program *p = program(reshaping_plan);
+  assert_int_equal(cierge_mutated_count(p), 3);
+  assert_int_equal(cierge_mutated_input(p, 2), 2);
+  assert_int_equal(cierge_mutated_spec(p, 0)->rank, 1);
+  assert_string_equal(cierge_mutated_spec(p, 0)->name, "a");
+  assert_int_equal(cierge_mutated_spec(p, 1)->rank, 2);
+  assert_int_equal(cierge_mutated_spec(p, 2)->sizes[1], 1);
+  assert_null(cierge_mutated_spec(p, 3));
+  cierge_context *c = context(p);
+  float a[4] = {1, 2, 3, 4}, b[4] = {5, 6, 7, 8}, x[4] = {9, 10, 11, 12};
+  int64_t shape[2] = {2, 2}, stride[2] = {1, 2}, zero[1] = {0}, four[1] = {4};
+  DLTensor ta = f32(a, 2, shape), tb = f32(b, 2, shape), tx = f32(x, 1, four);
+  tb.strides = stride; // b is [[5, 7], [6, 8]]
+  good(cierge_input_set(c, 0, &ta, 0));
+  good(cierge_input_set(c, 1, &tb, 0));
+  good(cierge_input_set(c, 2, &tx, CIERGE_READ_ONLY)); // another shape is no write
+  good(cierge_run(c));
+  float want_a[4] = {5, 7, 6, 8}, want_b[4] = {1, 3, 2, 4};
+  assert_memory_equal(a, want_a, sizeof a);
+  assert_memory_equal(b, want_b, sizeof b);
+  assert_int_equal(mutated(c, 0)->ndim, 1);
+  assert_int_equal(mutated(c, 0)->shape[0], 4);
+  assert_memory_equal(mutated(c, 0)->data, want_a, sizeof want_a);
+  assert_ptr_equal(mutated(c, 1)->data, b);
+  assert_ptr_equal(mutated(c, 1)->strides, stride);
+  assert_int_equal(mutated(c, 2)->shape[0], 4);
+  assert_memory_equal(mutated(c, 2)->data, x, sizeof x);
+  tx.strides = zero;
+  good(cierge_input_set(c, 2, &tx, 0));
+  good(cierge_run(c));
+  assert_float_equal(at(mutated(c, 2), 3), 9, 0);
+  assert_float_equal(at(mutated(c, 0), 1), 2, 0);
+  cierge_context_free(c);
+  cierge_program_free(p);
+}
+
 static void outputs_in_the_callers_memory(void **u) {
   (void)u;
   cierge_program *p = program(mutating_plan);
@@ -172,7 +225,7 @@ static void one_thread_at_a_time(void **u) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(inputs_and_state_are_updated), cmocka_unit_test(outputs_in_the_callers_memory),
+      cmocka_unit_test(inputs_and_state_are_updated), cmocka_unit_test(inputs_get_another_shape), cmocka_unit_test(outputs_in_the_callers_memory),
       cmocka_unit_test(constants_out_of_order), cmocka_unit_test(one_thread_at_a_time),
   };
   return cmocka_run_group_tests(tests, set_up, tear_down);

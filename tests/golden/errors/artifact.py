@@ -18,6 +18,7 @@ def cases(files):
     yield Case("no file", ["verify", "nowhere.cierge"])
     yield Case("a sound one", ["verify", "good.cierge"], out=True)
     yield Case("what a sound one says of itself", ["inspect", "signature.cierge"], out=True)
+    yield Case("inputs that it changes", ["inspect", "reshaping.cierge"], out=True)
     yield Case("state and needs", ["inspect", "good.cierge"], out=True)
     for name in ("divide_by_number", "late_size", "too_much_memory"):
         yield Case(f"memory of {name}", ["inspect", f"{name}.cierge"], out=True)

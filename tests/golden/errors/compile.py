@@ -33,6 +33,15 @@ fn @main(%x: f32[48, 48], %c: c64[48], %i: i64[2000, 800], %w: f32[48, 48]) -> (
   return %s, %t, %d, %n, %j, %k
 }
 """
+RESHAPE = """sym s0 = 0.. hint 2
+fn @main(%x: f32[s0, 3], %y: f32[2, 2]) {
+  %v = aten.t_(%x)
+  %w = aten.mul_.Tensor(%x, 2)
+  %a = aten.t_(%y)
+  %b = aten.t_(%y)
+  return
+}
+"""
 NORM = """param @w: f32[2, 1, 1]
 const @g: f32[2]
 const @v: f32[2]
@@ -76,6 +85,7 @@ def cases(files):
                ("graph.nodes.1.metadata", place), ("graph.outputs.0", tensor("z")), ("sig.output_specs.0", {"user_output": {"arg": tensor("z")}})]
     files.put("located.pt2", pt2(located))
     kinds = files.put("kinds.cir", KINDS)
+    yield Case("explain: an input that gets another shape", ["explain", files.fresh("reshape", "cir", RESHAPE)], out=True)
     yield Case("explain: each kind of reason", ["explain", kinds, "--torch-ops", "aten.exp"], out=True)
     yield Case("explain: kilobytes", ["explain", files.put("svd60.cir", PROGRAMS[-1][1].replace("[4, 4]", "[60, 60]").replace("[4]", "[60]"))], out=True)
     yield Case("explain: --min-region", ["explain", kinds, "--min-region", "4"], out=True)
