@@ -76,6 +76,10 @@ static void call(const cierge_program *p) {
     const DLTensor *out = NULL;
     cierge_status_free(cierge_output_get(c, i, &out));
   }
+  for (size_t k = 0; ok && k < cierge_mutated_count(p); k++) {
+    const DLTensor *now = NULL;
+    cierge_status_free(cierge_mutated_get(c, k, &now));
+  }
   char *text = NULL;
   cierge_status_free(cierge_profile_text(c, &text));
   cierge_text_free(text);
