@@ -53,7 +53,7 @@ typedef struct {
   const unsigned char *writes; // [n_args] 1: it may write to what this argument holds
   int n_returns;               // tuples opened
   const char *const *return_type; // [n_returns]
-  const int *shares;           // [n_returns] the argument that this may share memory with, -1: none
+  const unsigned char *shares; // [n_returns][n_args + n_returns] 1: it may share memory with that argument, with that return
   int n_ops;
   const char *const *op;       // operators of libraries besides PyTorch: "ns::name.overload"
 } cierge_torch_script_info;

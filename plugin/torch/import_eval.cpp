@@ -1,8 +1,8 @@
 // Runs the program on abstract values: blocks, nodes, trials, and what stays TorchScript on the way.
 #include <torch/csrc/jit/frontend/source_range.h>
-#include <torch/csrc/jit/ir/alias_analysis.h>
 #include <torch/csrc/jit/ir/constants.h>
 
+#include "aliases.h"
 #include "import.h"
 
 namespace cierge::import {
@@ -256,7 +256,7 @@ static bool is_tensor(const c10::TypePtr &t) { return t->kind() == c10::TypeKind
 std::vector<std::pair<Value *, A>> Importer::write_copies(Node *r) {
   std::vector<std::pair<Value *, A>> out;
   if (!writes_to(r, is_tensor)) return out;
-  torch::jit::AliasDb db(residual);
+  const Aliases db(residual);
   std::set<Value *> seen;
   std::function<bool(Node *)> within = [&](Node *k) {
     for (; k; k = k->owningBlock() ? k->owningBlock()->owningNode() : nullptr)
@@ -268,7 +268,7 @@ std::vector<std::pair<Value *, A>> Importer::write_copies(Node *r) {
     if (!within(v->node()) && v->type()->kind() == c10::TypeKind::TensorType && seen.insert(v).second) read.push_back(v);
   });
   for (Value *v : read) {
-    if (!db.writesToAlias(r, {v})) continue;
+    if (!db.writes_to(r, {v})) continue;
     A a;
     for (const auto &i : *items)
       for (const A &x : i->results)

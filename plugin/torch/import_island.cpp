@@ -3,12 +3,12 @@
 // Items that hand each other what cannot cross a boundary (lists, texts, optional values) belong together; so does whatever lies
 // on a way from a group back into it. Groups between which nothing else happens are made one.
 #include <torch/csrc/jit/api/compilation_unit.h>
-#include <torch/csrc/jit/ir/alias_analysis.h>
 
 #include <algorithm>
 #include <numeric>
 #include <sstream>
 
+#include "aliases.h"
 #include "import.h"
 
 namespace cierge::import {
@@ -124,13 +124,13 @@ struct Islands {
     bool any = false;
     for (int k = 0; k < n; k++) any = any || item[(size_t)k]->mutates;
     if (!any) return;
-    torch::jit::AliasDb db(im.residual);
+    const Aliases db(im.residual);
     for (int w = 0; w < n; w++)
       for (int k = 0; k < n && is_script(w) && item[(size_t)w]->mutates; k++) {
         if (k == w || !is_script(k)) continue;
-        torch::jit::ValueSet seen(outside[(size_t)k].begin(), outside[(size_t)k].end());
-        for (Value *v : item[(size_t)k]->r->outputs()) seen.insert(v);
-        if (db.writesToAlias(item[(size_t)w]->r, seen)) f2(w, k);
+        std::vector<Value *> seen(outside[(size_t)k].begin(), outside[(size_t)k].end());
+        for (Value *v : item[(size_t)k]->r->outputs()) seen.push_back(v);
+        if (db.writes_to(item[(size_t)w]->r, seen)) f2(w, k);
       }
   }
 
@@ -146,16 +146,16 @@ struct Islands {
     bool any = false;
     for (int k = 0; k < n; k++) any = any || (live[(size_t)k] && item[(size_t)k]->writes);
     if (!any) return;
-    torch::jit::AliasDb db(im.residual);
+    const Aliases db(im.residual);
     for (int w = 0; w < n; w++) {
       if (!live[(size_t)w] || !item[(size_t)w]->writes) continue;
       for (int k = 0; k < n; k++) {
         if (k == w || !live[(size_t)k]) continue;
         bool meets = !item[(size_t)w]->r || !item[(size_t)k]->r;
         if (!meets) {
-          torch::jit::ValueSet seen(outside[(size_t)k].begin(), outside[(size_t)k].end());
-          for (Value *v : item[(size_t)k]->r->outputs()) seen.insert(v);
-          meets = db.writesToAlias(item[(size_t)w]->r, seen);
+          std::vector<Value *> seen(outside[(size_t)k].begin(), outside[(size_t)k].end());
+          for (Value *v : item[(size_t)k]->r->outputs()) seen.push_back(v);
+          meets = db.writes_to(item[(size_t)w]->r, seen);
         }
         if (!meets) continue;
         if (k < w) needs[(size_t)w].insert(k);

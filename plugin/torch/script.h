@@ -25,7 +25,7 @@ struct Method {
   std::vector<c10::TypePtr> args, returns;  // without the module; tuples of returns opened
   bool stateful = false, draws = false, effect = false;
   std::vector<unsigned char> writes, keeps; // [args] keeps: an attribute may hold it afterwards
-  std::vector<int> shares;                  // [returns]
+  std::vector<unsigned char> shares;        // [returns][args + returns]
   std::vector<std::optional<c10::IValue>> defaults; // [args]
   std::vector<std::string> ops, arg_type, return_type;
   std::vector<const char *> op_names, arg_type_names, return_type_names;

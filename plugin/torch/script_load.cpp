@@ -1,6 +1,5 @@
 // Loads modules of TorchScript, and reads in their methods' graphs what the compiler wants to know.
 #include <ATen/core/dispatch/Dispatcher.h>
-#include <torch/csrc/jit/ir/alias_analysis.h>
 #include <torch/csrc/jit/passes/freeze_module.h>
 #include <torch/csrc/jit/passes/inliner.h>
 #include <torch/csrc/jit/passes/peephole.h>
@@ -12,6 +11,7 @@
 #include <set>
 #include <streambuf>
 
+#include "aliases.h"
 #include "base/script_check.h"
 #include "script.h"
 #include "unsafe.h"
@@ -90,28 +90,27 @@ void open_tuples(const c10::TypePtr &t, std::vector<c10::TypePtr> &out) {
     for (const c10::TypePtr &inner : t->containedTypes()) open_tuples(inner, out);
 }
 
-bool may_write(const torch::jit::AliasDb &db, Graph &g, Value *v) {
-  if (db.hasWriters(v)) return true;
+bool may_write(const Aliases &db, Graph &g, Value *v) {
+  if (db.has_writers(v)) return true;
   if (v->type()->kind() == c10::TypeKind::TensorType || v->type()->containedTypes().empty()) return false;
   bool written = false; // a list's or tuple's items are told apart from nothing
   each_node(g.block(), [&](Node *n) {
     for (Value *in : n->inputs())
-      written = written || (db.isMutable(n) && db.mayContainAlias(in, v));
+      written = written || (db.writes(n) && db.may_meet(in, v));
   });
   return written;
 }
 
-bool may_keep(const torch::jit::AliasDb &db, Graph &g, Value *v) {
+bool may_keep(const Aliases &db, Graph &g, Value *v) {
   bool kept = false;
-  each_node(g.block(), [&](Node *n) { kept = kept || (n->kind() == c10::prim::SetAttr && db.mayContainAlias(n->input(1), v)); });
+  each_node(g.block(), [&](Node *n) { kept = kept || (n->kind() == c10::prim::SetAttr && db.may_meet(n->input(1), v)); });
   return kept;
 }
 
-// The argument that the r-th return, tuples opened, may share memory with.
-int shared_argument(const torch::jit::AliasDb &db, Graph &g, Value *returned) {
-  for (size_t k = 1; k < g.inputs().size(); k++)
-    if (db.mayContainAlias(returned, g.inputs()[k])) return (int)k - 1;
-  return -1;
+// Which arguments, and which of all returns (tuples opened), a return may share memory with.
+void shared_with(const Aliases &db, Graph &g, Value *returned, const std::vector<Value *> &all, std::vector<unsigned char> &out) {
+  for (size_t k = 1; k < g.inputs().size(); k++) out.push_back(db.may_meet(returned, g.inputs()[k]));
+  for (Value *v : all) out.push_back(db.may_meet(returned, v));
 }
 
 void open_values(Value *v, std::vector<Value *> &out) { // what tuples were made of, where that is known
@@ -130,7 +129,7 @@ void open_values(Value *v, std::vector<Value *> &out) { // what tuples were made
 
 void read_graph(Method &m) {
   Graph &g = *m.graph;
-  torch::jit::AliasDb db(m.graph);
+  const Aliases db(m.graph);
   std::set<std::string> ops;
   each_node(g.block(), [&](Node *n) {
     m.draws = m.draws || draws(n);
@@ -150,7 +149,7 @@ void read_graph(Method &m) {
     open_tuples(v->type(), m.returns);
     open_values(v, values);
   }
-  for (Value *v : values) m.shares.push_back(shared_argument(db, g, v));
+  for (Value *v : values) shared_with(db, g, v, values, m.shares);
   if (g.outputs().size() == 1 && m.returns[0]->kind() == c10::TypeKind::NoneType) m.returns.clear(), m.shares.clear(); // it returns nothing
 }
 

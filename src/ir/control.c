@@ -36,6 +36,18 @@ static void operands(const cg_node *n, int from, bool rest, cg_arg_vec *out) {
     if (n->arg[i].kind != CG_A_NONE) open_list(n->fn->module->s, &n->arg[i], out);
 }
 
+void cg_control_add_operand(cg_node *n, cg_value *v) {
+  cg_session *s = n->fn->module->s;
+  int at = table[row_of(n)].extra;
+  cg_arg_vec all = {0};
+  operands(n, at, n->schema->variadic_args, &all);
+  CG_PUSH(s, &all, cg_a_value(v));
+  cg_arg *arg = CG_NEW_ARRAY(s, cg_arg, at + 1);
+  memcpy(arg, n->arg, (size_t)(n->nargs < at ? n->nargs : at) * sizeof *arg);
+  arg[at] = cg_a_list(n->fn->module, all.n, all.at);
+  n->arg = arg, n->nargs = at + 1;
+}
+
 // ---------------------------------------------------------------- types
 
 cg_type cg_control_slice(const cg_type *t) {

@@ -20,6 +20,7 @@ typedef struct {
 bool cg_is_control(const cg_node *n); // one of the four
 // Reads n, one of the four. NULL, or why its sub-graphs do not fit its operands and results.
 const char *cg_control_read(const cg_node *n, cg_control *out);
+void cg_control_add_operand(cg_node *n, cg_value *v); // behind the others; its sub-graphs need a parameter more
 // The type of one slice of a scanned operand.
 cg_type cg_control_slice(const cg_type *t);
 #endif

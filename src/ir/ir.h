@@ -66,7 +66,7 @@ typedef struct cg_script {
   int nargs;
   bool *writes;                // [nargs] it may write to this argument, or to something in it
   int nreturns;                // tuples opened
-  int *shares;                 // [nreturns] which argument that may share memory with; -1: none
+  bool *shares;                // [nreturns][nargs + nreturns] that may share memory with this argument, with this return
   int nops;
   const char **op;             // operators besides PyTorch's own that it uses
 } cg_script;

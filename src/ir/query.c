@@ -16,6 +16,7 @@ void cg_node_each_input(const cg_node *n, void (*f)(cg_value *, void *), void *u
 const char *cg_node_text(cg_session *s, const cg_node *n) {
   int place = 1;
   if (n->name && *n->name) return cg_format(s, "%s (node %s)", n->schema->key, n->name);
+  if (!n->fn) return n->schema->key; // it was taken out of its function
   for (const cg_node *before = n->prev; before; before = before->prev) place++;
   return cg_format(s, "%s (node %d of @%s)", n->schema->key, place, n->fn->name);
 }

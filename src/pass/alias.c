@@ -59,8 +59,13 @@ static cg_node *replay(cg_aliasing *c, const cg_alias *a, cg_value *parent, cg_n
   return n;
 }
 
-_Noreturn static void cannot_tell(cg_aliasing *c, const cg_node *write, const cg_alias *a) {
+// a: the view of which nobody knows; by: the control node.
+_Noreturn static void cannot_tell(cg_aliasing *c, const cg_node *write, const cg_alias *a, const cg_node *by) {
   const cg_node *v = a && a->view ? a->view : write;
+  if (by)
+    cg_fail_at(c->m->s, CIERGE_BAD_MODEL, write->at,
+               "%s writes to memory that %s may give under another name, which only the run decides: write clone() for what a branch or loop gives",
+               cg_node_text(c->m->s, write), cg_node_text(c->m->s, by));
   cg_fail_at(c->m->s, CIERGE_BAD_MODEL, write->at,
              "%s writes to memory that %s may share or may have copied, which depends on strides that are "
              "known only while the program runs: write clone() for the one or the other",
@@ -70,12 +75,12 @@ _Noreturn static void cannot_tell(cg_aliasing *c, const cg_node *write, const cg
 cg_value *cg_alias_now(cg_aliasing *c, cg_alias *a, cg_node *before) {
   cg_storage *st = a->storage;
   if (a->generation == st->generation) return a->now;
-  if (st->unclear) cannot_tell(c, st->unclear, NULL);
+  if (st->unclear) cannot_tell(c, st->unclear, NULL, st->unclear_by);
   CG_VEC(cg_alias *) chain = {0}; // from a up to the first that is up to date
   for (cg_alias *b = a; b->generation != st->generation; b = b->parent) CG_PUSH(c->m->s, &chain, b);
   for (int i = chain.n - 1; i >= 0; i--) {
     cg_alias *b = chain.at[i];
-    if (b->uncertain) cannot_tell(c, st->written, b);
+    if (b->uncertain) cannot_tell(c, st->written, b, NULL);
     b->now = b->view ? replay(c, b, b->parent->now, before)->result[b->result] : b->parent->now;
     b->generation = st->generation;
   }
@@ -119,11 +124,36 @@ static cg_value *write_up(cg_aliasing *c, const cg_alias *b, cg_alias **to, cg_v
   return *to ? cg_view_into(c, b, *to, cg_alias_now(c, *to, before), v, by, before) : NULL;
 }
 
+static void link(cg_session *s, cg_storage *a, cg_storage *b, const cg_node *by) {
+  if (a == b) return;
+  for (int i = 0; i < a->kin.n; i++)
+    if (a->kin.at[i].storage == b) return;
+  CG_PUSH(s, &a->kin, ((cg_kin){b, by}));
+  CG_PUSH(s, &b->kin, ((cg_kin){a, by}));
+}
+
+void cg_alias_may_meet(cg_aliasing *c, cg_alias *a, cg_alias *b, const cg_node *by) {
+  cg_storage *x = a->storage, *y = b->storage;
+  int of_x = x->kin.n, of_y = y->kin.n;
+  for (int i = 0; i < of_y; i++) link(c->m->s, x, y->kin.at[i].storage, by);
+  for (int i = 0; i < of_x; i++) link(c->m->s, y, x->kin.at[i].storage, by);
+  link(c->m->s, x, y, by);
+}
+
+// Whether the write reached those that may be the same memory nobody can say: they fail if they are used.
+static void leave_unclear(cg_storage *st, const cg_node *by) {
+  for (int i = 0; i < st->kin.n; i++) {
+    cg_storage *other = st->kin.at[i].storage;
+    other->unclear = by, other->unclear_by = st->kin.at[i].by;
+    other->generation++;
+  }
+}
+
 void cg_alias_write(cg_aliasing *c, cg_alias *a, cg_value *value, const cg_node *by, cg_node *before) {
   cg_storage *st = a->storage;
   if (first_uncertain(a)) {
     if (a->uncertain) part(c, a, value, by);
-    else cannot_tell(c, by, first_uncertain(a));
+    else cannot_tell(c, by, first_uncertain(a), NULL);
     return;
   }
   int next = st->generation + 1;
@@ -138,4 +168,5 @@ void cg_alias_write(cg_aliasing *c, cg_alias *a, cg_value *value, const cg_node 
   }
   st->generation = next;
   st->written = by;
+  leave_unclear(st, by);
 }

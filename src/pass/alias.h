@@ -3,16 +3,26 @@
 // (The idea is FunctionalTensorWrapper's in ATen: generations, and views that are replayed when they are used again.)
 #ifndef CG_PASS_ALIAS_H
 #define CG_PASS_ALIAS_H
+#include "base/vec.h"
 #include "pass/pass.h"
 
 typedef struct cg_storage cg_storage;
 typedef struct cg_alias cg_alias;
+
+// Memory that a storage may be, or lie over, by what the control node gives.
+typedef struct {
+  cg_storage *storage;
+  const cg_node *by;
+} cg_kin;
+CG_VEC_TYPE(cg_kin_vec, cg_kin);
 
 struct cg_storage {
   cg_alias *whole;          // the tensor that the storage was made with
   int generation;           // goes up with each write
   const cg_node *written;   // the last node that wrote to it, NULL: none
   const cg_node *unclear;   // a write of which nobody can say whether it reached this storage
+  const cg_node *unclear_by; // the control node of which that depends; NULL: strides
+  cg_kin_vec kin;
   int step;                 // scratch of functionalise.c
 };
 
@@ -48,6 +58,8 @@ cg_name *cg_name_of(cg_aliasing *c, cg_value *v);   // made on first use: a tens
 cg_name *cg_name_set(cg_aliasing *c, cg_value *v, cg_alias *a);
 cg_alias *cg_alias_view(cg_aliasing *c, cg_alias *parent, cg_node *view, int arg, int item, int result, cg_value *v);
 cg_alias *cg_alias_same(cg_aliasing *c, cg_alias *parent, cg_value *v); // shares memory and geometry
+// a and b may share memory, by what `by` gives. Whoever may share memory with the one may with the other.
+void cg_alias_may_meet(cg_aliasing *c, cg_alias *a, cg_alias *b, const cg_node *by);
 // The value of a at node `before` (NULL: the end); views are replayed there if something was written since.
 cg_value *cg_alias_now(cg_aliasing *c, cg_alias *a, cg_node *before);
 // `value` was written to a: the storage and whatever else lies over it follow. `by` made it, new nodes go before `before`.
@@ -72,7 +84,15 @@ const cg_schema_arg *cg_node_ret(const cg_node *n, int result, int *item);
 // Whether a node writes to argument i, by its schema or, as batch_norm does when it trains, without a word there. functionalise.c
 bool cg_node_writes(const cg_node *n, int i);
 
-// shared_state.c: buffers that lie over one storage, and one of them is written to, become views of one.
+// alias_control.c: what result r of a control node or a torchop may lie over: operands of it, constants, tensors that its sub-graphs
+// make, other results.
+cg_value_vec cg_node_lies_over(const cg_node *n, int r);
+// Sub-graphs that speak of a constant get it as an operand.
+void cg_hand_over_state(cg_module *m, cg_value *constant);
+bool cg_sub_graphs_speak_of(const cg_module *m, cg_value *constant);
+// shared_state.c: marks the values of constants that main writes to, through whatever views, by a node or an update.
+void cg_mark_written(cg_module *m);
+// Buffers that lie over one storage, and one of them is written to, become views of one.
 void cg_share_state(cg_module *m);
 // resize.c: what resize_, resize_as_ and set_ do to `self` (and take from their second argument, source, NULL: it has none);
 // false: n is none of them, or what it does is not known at compile time.

@@ -145,20 +145,10 @@ static int arg_of_set(const cg_schema *c, char set) {
   return -1;
 }
 
-// LibTorch says which argument a script's result may share memory with, not how. What is written to is cloned before.
-static cg_sharing script_shares(const cg_node *n, int result, int *arg, int *item) {
-  const cg_script *s = cg_node_script(n);
-  *item = -1;
-  if (!s || result >= s->nreturns || s->nreturns != n->nresults || s->shares[result] < 0) return CG_NO_ALIAS;
-  *arg = CG_TORCHOP_INPUTS + s->shares[result];
-  return *arg < n->nargs && n->arg[*arg].kind == CG_A_VALUE && !cg_script_writes(n, *arg) ? CG_MAYBE_ALIAS : CG_NO_ALIAS;
-}
-
 cg_sharing cg_node_shares(const cg_node *n, int result, int *arg, int *item) {
   const cg_schema *c = n->schema;
   int at_item;
   if (!c) return CG_NO_ALIAS;
-  if (cg_node_is_torchop(n)) return script_shares(n, result, arg, item);
   const cg_schema_arg *r = cg_node_ret(n, result, &at_item);
   int k = find_rule(c->name);
   *arg = r && r->alias_set && !r->alias_write ? arg_of_set(c, r->alias_set) : -1;

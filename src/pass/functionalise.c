@@ -6,6 +6,7 @@
 // behind the schema's own, in the order of the arguments. So do random ones, whose draws must stay PyTorch's.
 #include <string.h>
 
+#include "ir/control.h"
 #include "ops/op.h"
 #include "pass/alias.h"
 
@@ -55,6 +56,12 @@ static bool writes(const cg_node *n) {
 // ---------------------------------------------------------------- Names and values
 
 static bool is_tensor(const cg_value *v) { return cg_type_may_be_tensor(&v->type); }
+
+static bool is_param(const cg_fn *f, const cg_value *v) {
+  for (int i = 0; i < f->param.n; i++)
+    if (f->param.at[i] == v) return true;
+  return false;
+}
 
 static void refresh(ctx *x, cg_arg *a, cg_node *before) {
   if (a->kind == CG_A_VALUE && is_tensor(a->value)) a->value = cg_alias_now(&x->c, cg_name_of(&x->c, a->value)->is, before);
@@ -126,6 +133,35 @@ static cg_alias **parents_of(ctx *x, const cg_node *n) {
     if (how == CG_SELF) n->result[r]->data = name;
   }
   return out;
+}
+
+// What a branch or TorchScript gives may be what it was given; and its results the same tensor of a sub-graph's. The pairs that may meet,
+// taken before n's arguments are replaced.
+typedef struct {
+  cg_alias *a, *b;
+} meeting;
+CG_VEC_TYPE(meeting_vec, meeting);
+
+static meeting_vec meetings_of(ctx *x, cg_node *n) {
+  meeting_vec out = {0};
+  cg_map inside = {0}; // by the tensor's address: the first result that may be it
+  for (int r = 0; r < n->nresults; r++) {
+    if (!is_tensor(n->result[r])) continue;
+    cg_value_vec over = cg_node_lies_over(n, r);
+    for (int i = 0; i < over.n; i++) {
+      cg_value *v = over.at[i];
+      bool outer = v->constant || (v->def ? v->def->fn == x->fn : is_param(x->fn, v));
+      const char *key = cg_format(x->m->s, "%p", (void *)v);
+      cg_value *met = outer ? v : cg_map_get(&inside, key);
+      if (met) CG_PUSH(x->m->s, &out, ((meeting){cg_name_of(&x->c, n->result[r])->is, cg_name_of(&x->c, met)->is}));
+      else cg_map_set(x->m->s, &inside, key, n->result[r]);
+    }
+  }
+  return out;
+}
+
+static void meet(ctx *x, const meeting_vec *m, const cg_node *by) {
+  for (int i = 0; i < m->n; i++) cg_alias_may_meet(&x->c, m->at[i].a, m->at[i].b, by);
 }
 
 // ---------------------------------------------------------------- Functional forms
@@ -369,11 +405,16 @@ static bool step_by_step(ctx *x, cg_node *n) {
   return true;
 }
 
+// TorchScript that writes to x writes to a clone, which it gives and which is copied back (plugin/torch/import_eval.cpp): whatever else
+// of its results may be that clone may be x.
+static bool is_script_copy(const cg_node *n, const cg_value *from) { return is(n, "aten::copy_") && from->def && cg_node_is_torchop(from->def); }
+
 static void write_node(ctx *x, cg_node *n) {
   if (step_by_step(x, n)) return;
   target_vec t = targets_of(x, n);
   cg_value *second = n->nargs > 1 ? cg_arg_tensor(&n->arg[1]) : NULL;
   cg_name *source = second ? cg_name_of(&x->c, second) : NULL;
+  meeting_vec met = meetings_of(x, n);
   for (int i = 0; i < n->nargs; i++) refresh(x, &n->arg[i], n);
   name_written_results(n, &t);
   cg_value *v;
@@ -384,16 +425,20 @@ static void write_node(ctx *x, cg_node *n) {
   refuse(x, n);
   if (t.n == 1 && (v = functional(x, n))) {
     cg_alias_write(&x->c, t.at[0].name->is, v, n, n);
+    if (source && is_script_copy(n, second)) cg_alias_may_meet(&x->c, t.at[0].name->is, source->is, second->def);
     cg_node_remove(n);
     if (n->nresults == 1) cg_value_rename(x->m, v, n->result[0]->name);
   } else {
     run_on_clones(x, n, &t);
+    meet(x, &met, n);
   }
 }
 
 // ---------------------------------------------------------------- Everything else
 
 static void read_node(ctx *x, cg_node *n) {
+  meeting_vec met = meetings_of(x, n);
+  meet(x, &met, n);
   cg_alias **parent = n->schema ? parents_of(x, n) : NULL;
   for (int i = 0; i < n->nargs; i++) refresh(x, &n->arg[i], n);
   if (!parent) return;
@@ -428,6 +473,8 @@ static void finish_content(ctx *x, cg_value *v, const cg_name *name) {
   if (!w || st->whole->type.kind == CG_T_UNKNOWN) return;
   if (x->fn != x->m->main)
     cg_fail_at(x->m->s, CIERGE_BAD_MODEL, w->at, "%s in a sub-graph writes to '%s', a value of the program around it", cg_node_text(x->m->s, w), v->name);
+  if (v->constant && cg_sub_graphs_speak_of(x->m, v))
+    cg_fail_at(x->m->s, CIERGE_BAD_MODEL, w->at, "%s may write to '%s', which a branch or loop reads by itself: write clone() for what a branch or loop gives", cg_node_text(x->m->s, w), v->name);
   set_update(x, (cg_update){v->constant ? CG_UPDATE_STATE : CG_UPDATE_INPUT, v, cg_alias_now(&x->c, st->whole, NULL)});
 }
 
@@ -475,9 +522,19 @@ static bool needed(const cg_fn *f) {
   return f->update.n > 0;
 }
 
+static void hand_over_state(cg_module *m) {
+  bool control = false;
+  for (const cg_node *n = m->main->first; n; n = n->next) control |= cg_is_control(n);
+  if (!control) return;
+  cg_mark_written(m);
+  for (int i = 0; i < m->constants.n; i++)
+    if (m->constants.at[i]->value->mark) cg_hand_over_state(m, m->constants.at[i]->value);
+}
+
 void cg_pass_functionalise(cg_pipeline *p, cg_module *m) {
   cg_inline_wrappers(m);
   cg_share_state(m);
+  hand_over_state(m);
   for (int i = 0; i < m->fns.n; i++) {
     cg_fn *f = m->fns.at[i];
     if (!needed(f)) continue;

@@ -3,8 +3,7 @@
 // each call.
 #include "pass/alias.h"
 
-// Marks the values of constants that a node, through whatever views, or an update writes to.
-static void mark_written(cg_module *m) {
+void cg_mark_written(cg_module *m) {
   for (int i = 0; i < m->constants.n; i++) {
     m->constants.at[i]->value->data = m->constants.at[i]->value;
     m->constants.at[i]->value->mark = 0;
@@ -125,7 +124,7 @@ void cg_share_state(cg_module *m) {
     shared |= of[i]->constants++ > 0;
   }
   if (!shared) return;
-  mark_written(m);
+  cg_mark_written(m);
   for (int i = 0; i < n; i++) {
     const cg_constant *c = m->constants.at[i];
     if (!of[i] || of[i]->constants == 1 || of[i]->done || !c->value->mark) continue;

@@ -1,7 +1,8 @@
 """Writes through several names of the same memory. slow_writes.py tries at length what these try a little of."""
-from common import main
-from script_writes import check, counted
+from common import main, torch
+from script_writes import check, counted, program
 from slow_writes import LISTS, chains, check_lists, check_views
+from torchscript import refused
 
 
 def test_operators_along_lists_that_share_memory():
@@ -28,6 +29,31 @@ def test_loops_over_sizes():
     """A tensor and the number that is its size go into a loop."""
     for body in ("y = x\nfor i in range(x.size(0)):\n    y = y + 1\nreturn y", "a = x.sum(0)\nfor i in range(x.size(0)):\n    a = a + x[i]\nreturn a"):
         check("x: Tensor", ["f32[s0, 3]"], body, [(counted(n, 3),) for n in (4, 1, 0)])
+
+
+X, BOTH = counted(2, 3), [(counted(2, 3), True), (counted(2, 3), False)]
+
+
+def test_branches_and_loops_that_write():
+    """They read state as statements before them left it, and write in the program's order."""
+    for body in ("self.k.mul_(2)\nif c:\n    z = self.k + 1\nelse:\n    z = self.k - 1\nreturn z",
+                 "self.k[0].mul_(2)\nif c:\n    z = self.k[0] + x\nelse:\n    z = x\nself.k.add_(1); return z, self.k[0]",
+                 "y = x.t()\nif c:\n    y.mul_(2)\nreturn x, y", "if c:\n    z = x\nelse:\n    z = x + 1\nz = z + 1; z.mul_(2); return z, x",
+                 "y = x.clone()\nif c:\n    y = x.clone()\ny.mul_(2); return y"):
+        check("x: Tensor, c: bool", ["f32[2, 3]", "bool"], body, BOTH)
+    for body in ("z = x * 0\nfor i in range(n):\n    self.k.add_(1)\n    z = z + self.k[0]\nreturn z, self.k",
+                 "y = x.clone()\nfor i in range(n):\n    if i > 1:\n        y[0].mul_(2)\n    else:\n        y[1].add_(1)\nreturn y"):
+        check("x: Tensor, n: int", ["f32[2, 3]", "int"], body, [(X, n) for n in (3, 0, 1)])
+
+
+def test_what_a_branch_or_loop_gives_may_be_what_it_was_given():
+    for body in ("y = x if n > 1 else x.clone(); y.mul_(2); return x, y", "y = x[0]\nif n > 1:\n    y = x[1]\ny.mul_(2); return x",
+                 "if n > 1:\n    z = self.k\nelse:\n    z = self.k + 1\nself.k.add_(1); return z",
+                 "if n > 1:\n    z = x\n    w = x.t()\nelse:\n    z = x + 1\n    w = z.t()\nz.add_(1); return z, w",
+                 "y = x\nfor i in range(n):\n    y = y + 1\ny.mul_(2); return x, y",
+                 "y = x\ni = 0\nwhile i < n:\n    y = x.clone()\n    x.add_(1)\n    i += 1\ny.mul_(2); return x, y"):
+        made, name = program("x: Tensor, n: int", body)
+        refused(torch.jit.script(made()), ["f32[2, 3]", "int"], "may give under another name, which only the run decides", name=name)
 
 
 if __name__ == "__main__":

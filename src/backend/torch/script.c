@@ -29,8 +29,9 @@ static void describe(cg_session *s, const cierge_torch_script_info *i, cg_script
   out->nargs = i->n_args, out->nreturns = i->n_returns, out->nops = i->n_ops;
   out->writes = CG_NEW_ARRAY(s, bool, (size_t)i->n_args + 1);
   for (int k = 0; k < i->n_args; k++) out->writes[k] = i->writes[k];
-  out->shares = CG_NEW_ARRAY(s, int, (size_t)i->n_returns + 1);
-  for (int k = 0; k < i->n_returns; k++) out->shares[k] = i->shares[k];
+  int pairs = i->n_returns * (i->n_args + i->n_returns);
+  out->shares = CG_NEW_ARRAY(s, bool, (size_t)pairs + 1);
+  for (int k = 0; k < pairs; k++) out->shares[k] = i->shares[k];
   out->op = CG_NEW_ARRAY(s, const char *, (size_t)i->n_ops + 1);
   for (int k = 0; k < i->n_ops; k++) out->op[k] = cg_strdup(s, i->op[k]);
 }
