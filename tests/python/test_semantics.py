@@ -346,6 +346,29 @@ def test_statistics_of_another_dtype_than_recorded():
                 torch.testing.assert_close(a, b, rtol=2e-2, atol=2e-2)
 
 
+def test_results_that_others_are_read_through():
+    """Slices of what was written as a whole, and a result in another order that a product reads as well, at open sizes."""
+    def written(x):
+        x = x + 1
+        x[:, 1:3].relu_()
+        return x.view(-1)[::3]
+
+    def turned(x):
+        rows = torch.cat([x, x * 2]).transpose(0, 1)
+        return rows, torch.mm(rows.transpose(0, 1).reshape(-1, 4), torch.arange(8.0).view(4, 2))
+    for f in (written, turned):
+        for functional in (False, True):
+            x = torch.randn(3, 4) if f is written else torch.randn(3, 5, 4)
+            shape = ({0: torch.export.Dim.DYNAMIC},) if f is written else ({1: torch.export.Dim.DYNAMIC},)
+            artifact, _ = compile(export(Call(f), (x,), "through", dynamic=(shape,), functional=functional), "--require-native")
+            context = cierge.load(artifact).context()
+            for n in (3, 5, 1, 0):
+                y = torch.randn(n, 4) if f is written else torch.randn(3, n, 4)
+                want = f(y)
+                for got, w in zip(context.run(y), want if isinstance(want, tuple) else [want]):
+                    close(torch.from_dlpack(got), w)
+
+
 def test_open_ranges():
     path = export(Call(lambda x: x * 2), (torch.randn(5),), "open", (({0: torch.export.Dim("n", max=64)},),))
     name = cli("inspect", compile(path)[0]).stdout.split("f32[")[1].split("]")[0]

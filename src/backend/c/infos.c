@@ -78,7 +78,8 @@ te_expr *cg_c_through_views(cg_sched *c, cg_value *v, te_expr **idx) {
   te_expr *e = x->compute->element(c->t, x->compute->node, x->k, idx);
   c->tracing = false;
   te_forget(c->t);
-  return cg_c_through_views(c, e->value, e->arg);
+  // A scatter over all of a tensor is a view of its source; at a place of which that is not seen it is a choice again, and read itself.
+  return e->kind == TE_LOAD ? cg_c_through_views(c, e->value, e->arg) : te_load(c->t, v, idx);
 }
 
 // ---------------------------------------------------------------- memory

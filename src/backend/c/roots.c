@@ -175,6 +175,10 @@ void cg_c_roots(cg_sched *c) {
   int n = c->info.n;
   roots r = {c, CG_NEW_ARRAY(c->s, double, n + 1), CG_NEW_ARRAY(c->s, int, n + 1), CG_NEW_ARRAY(c->s, int, n + 1), CG_NEW_ARRAY(c->s, int, n + 1), CG_NEW_ARRAY(c->s, bool, n + 1)};
   estimate_costs(&r);
+  for (int i = n - 1; i >= 0; i--) { // before anybody reads through them
+    cg_info *x = c->info.at[i];
+    if (x->is_result && x->view && !x->root && !x->state) keep(&r, x);
+  }
   for (int i = n - 1; i >= 0; i--) {
     cg_info *x = c->info.at[i];
     decide(&r, i);
