@@ -57,6 +57,7 @@ cg_module *cg_frontend_pt(cg_pipeline *p, const char *path, const cg_file *f) {
   cg_module *m = cg_parse_module(s, cg_format(s, "%s (as text)", path), cg_str_text(&text), text.n);
   m->source = path;
   attach(m, &r);
+  cg_pt_lay_out(m);
   cg_number_origins(m);
   return m;
 }

@@ -3,6 +3,7 @@
 // pt.c         the archive, handed to the plugin; the text that comes back, read
 // pt_inputs.c  what the user says of the inputs: --inputs, --input
 // pt_types.c   types for the plugin, line by line
+// pt_strides.c strides where sizes are open
 #ifndef CG_FRONTEND_PT_H
 #define CG_FRONTEND_PT_H
 #include "../plugin/torch/cierge_torch_import.h"
@@ -26,4 +27,6 @@ typedef struct {
 void cg_pt_types_connect(cg_pt_types *t, cierge_torch_import *in);
 // `sym` lines of all symbols that there are.
 void cg_pt_symbols(const cg_pt_types *t, cg_str *b);
+// Strides of what the text says none of.
+void cg_pt_lay_out(cg_module *m);
 #endif

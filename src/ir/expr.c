@@ -286,19 +286,26 @@ void cg_x_postfix(const cg_expr *e, void (*each)(void *u, cg_expr_kind op, const
   if (takes != 2) each(u, e->kind, NULL);
 }
 
-// values NULL: every symbol at its typical value.
-static bool eval(const cg_expr *e, const int64_t *values, int64_t *out) {
+// No two symbols have the same, nor one that a program is likely to speak of.
+static int64_t sample(const cg_symbol *y) {
+  static const int primes[] = {7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67};
+  int64_t v = primes[y->index % 16] + 68 * (y->index / 16);
+  return y->hint ? y->hint : v < y->lo ? y->lo : v > y->hi ? y->hi : v;
+}
+
+// values NULL: every symbol at what `at` says.
+static bool eval(const cg_expr *e, const int64_t *values, int64_t (*at)(const cg_symbol *), int64_t *out) {
   if (e->kind == CG_X_INT || e->kind == CG_X_SYM) {
-    *out = e->kind == CG_X_INT ? e->value : values ? values[e->symbol->index] : typical(e->symbol);
+    *out = e->kind == CG_X_INT ? e->value : values ? values[e->symbol->index] : at(e->symbol);
     return true;
   }
   int64_t v;
-  if (!eval(e->arg[0], values, &v)) return false;
-  if (e->kind == CG_X_WHERE) return eval(e->arg[v ? 1 : 2], values, out);
+  if (!eval(e->arg[0], values, at, &v)) return false;
+  if (e->kind == CG_X_WHERE) return eval(e->arg[v ? 1 : 2], values, at, out);
   if (e->kind == CG_X_NOT) v = !v;
   for (int i = 1; i < e->nargs; i++) {
     int64_t w;
-    if (!eval(e->arg[i], values, &w) || !cg_x_apply(e->kind, v, w, &v)) return false;
+    if (!eval(e->arg[i], values, at, &w) || !cg_x_apply(e->kind, v, w, &v)) return false;
   }
   *out = v;
   return true;
@@ -306,12 +313,17 @@ static bool eval(const cg_expr *e, const int64_t *values, int64_t *out) {
 
 bool cg_x_eval(const cg_expr *e, const int64_t *symbol_values, int64_t *out) {
   static const int64_t none[1];
-  return eval(e, symbol_values ? symbol_values : none, out);
+  return eval(e, symbol_values ? symbol_values : none, typical, out);
 }
 
 int64_t cg_x_hint(const cg_expr *e) {
   int64_t v;
-  return eval(e, NULL, &v) ? v : 0;
+  return eval(e, NULL, typical, &v) ? v : 0;
+}
+
+int64_t cg_x_sample(const cg_expr *e) {
+  int64_t v;
+  return eval(e, NULL, sample, &v) ? v : 0;
 }
 
 const cg_expr *cg_x_substitute(cg_expr_pool *p, const cg_expr *e, const cg_expr *const *by) {

@@ -84,6 +84,8 @@ void cg_x_postfix(const cg_expr *e, void (*each)(void *u, cg_expr_kind op, const
 bool cg_x_eval(const cg_expr *e, const int64_t *symbol_values, int64_t *out);
 // The value with every symbol at its hint (or its lower bound where there is none).
 int64_t cg_x_hint(const cg_expr *e);
+// With every symbol at its hint, or where there is none at a number of its own: what differs there differs for most sizes.
+int64_t cg_x_sample(const cg_expr *e);
 // e with symbols replaced: by[index] NULL keeps the symbol.
 const cg_expr *cg_x_substitute(cg_expr_pool *p, const cg_expr *e, const cg_expr *const *by);
 

@@ -72,8 +72,20 @@ _Noreturn static void cannot_tell(cg_aliasing *c, const cg_node *write, const cg
              cg_node_text(c->m->s, write), cg_node_text(c->m->s, v));
 }
 
+static void assert_apart(cg_aliasing *c, cg_storage *st, cg_node *before) {
+  for (int i = 0; i < st->doubts.n; i++) {
+    const cg_doubt *d = &st->doubts.at[i];
+    cg_str text = cg_str_new(c->m->s);
+    cg_str_addf(&text, "%s writes to memory that %s shares unless ", d->write->schema->key, d->kin.by->schema->key);
+    cg_x_print_short(&text, d->kin.apart_if);
+    cg_node_like(c->fn, before, d->write, "aten::_assert_scalar", 2, (cg_arg[]){cg_a_expr(d->kin.apart_if), cg_a_str(c->m, cg_str_text(&text))}, 0);
+  }
+  st->doubts.n = 0;
+}
+
 cg_value *cg_alias_now(cg_aliasing *c, cg_alias *a, cg_node *before) {
   cg_storage *st = a->storage;
+  assert_apart(c, st, before);
   if (a->generation == st->generation) return a->now;
   if (st->unclear) cannot_tell(c, st->unclear, NULL, st->unclear_by);
   CG_VEC(cg_alias *) chain = {0}; // from a up to the first that is up to date
@@ -128,8 +140,8 @@ static void link(cg_session *s, cg_storage *a, cg_storage *b, const cg_node *by)
   if (a == b) return;
   for (int i = 0; i < a->kin.n; i++)
     if (a->kin.at[i].storage == b) return;
-  CG_PUSH(s, &a->kin, ((cg_kin){b, by}));
-  CG_PUSH(s, &b->kin, ((cg_kin){a, by}));
+  CG_PUSH(s, &a->kin, ((cg_kin){b, by, NULL}));
+  CG_PUSH(s, &b->kin, ((cg_kin){a, by, NULL}));
 }
 
 void cg_alias_may_meet(cg_aliasing *c, cg_alias *a, cg_alias *b, const cg_node *by) {
@@ -140,12 +152,21 @@ void cg_alias_may_meet(cg_aliasing *c, cg_alias *a, cg_alias *b, const cg_node *
   link(c->m->s, x, y, by);
 }
 
+void cg_alias_copied_if(cg_aliasing *c, cg_alias *a, cg_alias *b, const cg_node *by, const cg_expr *holds) {
+  CG_PUSH(c->m->s, &a->storage->kin, ((cg_kin){b->storage, by, holds}));
+  CG_PUSH(c->m->s, &b->storage->kin, ((cg_kin){a->storage, by, holds}));
+}
+
 // Whether the write reached those that may be the same memory nobody can say: they fail if they are used.
-static void leave_unclear(cg_storage *st, const cg_node *by) {
+static void leave_unclear(cg_aliasing *c, cg_storage *st, const cg_node *by) {
   for (int i = 0; i < st->kin.n; i++) {
-    cg_storage *other = st->kin.at[i].storage;
-    other->unclear = by, other->unclear_by = st->kin.at[i].by;
-    other->generation++;
+    const cg_kin *k = &st->kin.at[i];
+    if (k->apart_if) {
+      CG_PUSH(c->m->s, &k->storage->doubts, ((cg_doubt){*k, by}));
+      continue;
+    }
+    k->storage->unclear = by, k->storage->unclear_by = k->by;
+    k->storage->generation++;
   }
 }
 
@@ -168,5 +189,5 @@ void cg_alias_write(cg_aliasing *c, cg_alias *a, cg_value *value, const cg_node 
   }
   st->generation = next;
   st->written = by;
-  leave_unclear(st, by);
+  leave_unclear(c, st, by);
 }

@@ -13,8 +13,16 @@ typedef struct cg_alias cg_alias;
 typedef struct {
   cg_storage *storage;
   const cg_node *by;
+  const cg_expr *apart_if; // where this holds, they are not. NULL: nobody knows
 } cg_kin;
 CG_VEC_TYPE(cg_kin_vec, cg_kin);
+
+// A write that did not reach a storage where `kin.apart_if` holds: the program asserts it before the storage is used again.
+typedef struct {
+  cg_kin kin;
+  const cg_node *write;
+} cg_doubt;
+CG_VEC_TYPE(cg_doubt_vec, cg_doubt);
 
 struct cg_storage {
   cg_alias *whole;          // the tensor that the storage was made with
@@ -23,6 +31,7 @@ struct cg_storage {
   const cg_node *unclear;   // a write of which nobody can say whether it reached this storage
   const cg_node *unclear_by; // the control node of which that depends; NULL: strides
   cg_kin_vec kin;
+  cg_doubt_vec doubts;
   int step;                 // scratch of functionalise.c
 };
 
@@ -60,6 +69,8 @@ cg_alias *cg_alias_view(cg_aliasing *c, cg_alias *parent, cg_node *view, int arg
 cg_alias *cg_alias_same(cg_aliasing *c, cg_alias *parent, cg_value *v); // shares memory and geometry
 // a and b may share memory, by what `by` gives. Whoever may share memory with the one may with the other.
 void cg_alias_may_meet(cg_aliasing *c, cg_alias *a, cg_alias *b, const cg_node *by);
+// b is a copy of a where `holds`.
+void cg_alias_copied_if(cg_aliasing *c, cg_alias *a, cg_alias *b, const cg_node *by, const cg_expr *holds);
 // The value of a at node `before` (NULL: the end); views are replayed there if something was written since.
 cg_value *cg_alias_now(cg_aliasing *c, cg_alias *a, cg_node *before);
 // `value` was written to a: the storage and whatever else lies over it follow. `by` made it, new nodes go before `before`.
@@ -78,6 +89,8 @@ cg_value *cg_view_into(cg_aliasing *c, const cg_alias *a, const cg_alias *base, 
 typedef enum { CG_NO_ALIAS, CG_ALIAS, CG_SAME, CG_SELF, CG_MAYBE_ALIAS } cg_sharing;
 // How result i of a node that writes nothing shares memory: with which argument (and item of its list, -1: none). alias_rules.c
 cg_sharing cg_node_shares(const cg_node *n, int result, int *arg, int *item);
+// Where it is no view of `from` by the hints of sizes: on what that depends; NULL: on nothing.
+const cg_expr *cg_node_copies_if(const cg_node *n, const cg_value *from);
 // The schema's result that the node's result i belongs to (lists count as their items), and which item of it; NULL: behind them.
 const cg_schema_arg *cg_node_ret(const cg_node *n, int result, int *item);
 

@@ -7,7 +7,8 @@
 typedef enum { NO, YES, MAYBE } answer;
 
 // Whether the tensor lies in C order, so that any reshape of it is a view. A size of 1 may have any stride.
-static answer c_order(const cg_type *t, cg_expr_pool *pool) {
+// *holds: on what a NO depends (a size of 1 may have any stride).
+static answer c_order(const cg_type *t, cg_expr_pool *pool, const cg_expr **holds) {
   if (t->kind != CG_T_TENSOR) return MAYBE;
   if (!t->stride) return YES;
   const cg_expr *n = cg_x_int(pool, 1);
@@ -19,11 +20,16 @@ static answer c_order(const cg_type *t, cg_expr_pool *pool) {
     if (!cg_x_is(t->dim[i], 1) && t->stride[i] != n) {
       bool unbacked = cg_x_has_unbacked(t->stride[i]) || cg_x_has_unbacked(n);
       // what differs in the example that was exported was no C order then, and export chose by that
-      if (!unbacked && cg_x_hint(t->stride[i]) != hint && cg_x_hint(t->dim[i]) != 1) return NO;
+      if (!unbacked && cg_x_sample(t->stride[i]) != hint && cg_x_sample(t->dim[i]) != 1) {
+        const cg_expr *differ = cg_x_op(pool, CG_X_NE, 2, (const cg_expr *[]){t->stride[i], n});
+        const cg_expr *several = cg_x_op(pool, CG_X_NE, 2, (const cg_expr *[]){t->dim[i], cg_x_int(pool, 1)});
+        *holds = cg_x_op(pool, CG_X_AND, 2, (const cg_expr *[]){differ, several});
+        return NO;
+      }
       a = MAYBE;
     }
     n = cg_x_mul(pool, n, t->dim[i]);
-    if (__builtin_mul_overflow(hint, cg_x_hint(t->dim[i]), &hint)) return MAYBE;
+    if (__builtin_mul_overflow(hint, cg_x_sample(t->dim[i]), &hint)) return MAYBE;
   }
   return a;
 }
@@ -50,7 +56,8 @@ static bool flag(const cg_node *n, const char *name, bool otherwise) {
 }
 
 static cg_sharing reshaped(const cg_type *from, const cg_type *to, cg_expr_pool *pool) {
-  answer in = c_order(from, pool), out = c_order(to, pool);
+  const cg_expr *holds;
+  answer in = c_order(from, pool, &holds), out = c_order(to, pool, &holds);
   if (in == YES || out == NO || (to->kind == CG_T_TENSOR && to->offset)) return CG_ALIAS; // a copy is in C order, without an offset
   return in == NO && out == YES ? CG_NO_ALIAS : CG_MAYBE_ALIAS;
 }
@@ -64,14 +71,16 @@ static cg_sharing converted(const cg_node *n, const cg_type *from, const cg_type
 }
 
 static cg_sharing raveled(const cg_type *from, cg_expr_pool *pool) {
-  answer in = c_order(from, pool);
+  const cg_expr *holds;
+  answer in = c_order(from, pool, &holds);
   return in == YES ? CG_ALIAS : in == NO ? CG_NO_ALIAS : CG_MAYBE_ALIAS;
 }
 
 static cg_sharing contiguous(const cg_node *n, const cg_type *from, const cg_type *to, cg_expr_pool *pool) {
   const cg_arg *f = cg_node_arg(n, "memory_format");
   if (f && f->kind == CG_A_MEMORY_FORMAT && f->memory_format != 0) return same_strides(from, to, pool) ? CG_SELF : CG_NO_ALIAS;
-  answer in = c_order(from, pool);
+  const cg_expr *holds;
+  answer in = c_order(from, pool, &holds);
   return in == YES ? CG_SELF : in == NO ? CG_NO_ALIAS : CG_MAYBE_ALIAS;
 }
 
@@ -148,6 +157,7 @@ static int arg_of_set(const cg_schema *c, char set) {
 cg_sharing cg_node_shares(const cg_node *n, int result, int *arg, int *item) {
   const cg_schema *c = n->schema;
   int at_item;
+  *arg = *item = -1;
   if (!c) return CG_NO_ALIAS;
   const cg_schema_arg *r = cg_node_ret(n, result, &at_item);
   int k = find_rule(c->name);
@@ -163,4 +173,20 @@ cg_sharing cg_node_shares(const cg_node *n, int result, int *arg, int *item) {
   }
   if (a->kind != CG_A_VALUE) return CG_NO_ALIAS;
   return k < 0 ? CG_ALIAS : apply(rules[k].rule, n, &a->value->type, &n->result[result]->type);
+}
+
+const cg_expr *cg_node_copies_if(const cg_node *n, const cg_value *from) {
+  int k = find_rule(n->schema->name);
+  const cg_expr *holds = NULL;
+  if (k < 0 || from->type.kind != CG_T_TENSOR || (rules[k].rule != RESHAPE && rules[k].rule != RAVEL && rules[k].rule != CONTIGUOUS)) return NULL;
+  cg_expr_pool *pool = &n->fn->module->exprs;
+  const cg_type *t = &from->type;
+  if (c_order(t, pool, &holds) != NO) return NULL;
+  for (int i = 0; i < t->rank && rules[k].rule != CONTIGUOUS; i++) { // a size of 1 is in no reshape's way
+    const cg_expr *several = cg_x_op(pool, CG_X_NE, 2, (const cg_expr *[]){t->dim[i], cg_x_int(pool, 1)});
+    if (!cg_x_is(t->dim[i], 1)) holds = cg_x_op(pool, CG_X_AND, 2, (const cg_expr *[]){holds, several});
+  }
+  if (cg_x_is_int(holds)) return NULL;
+  const cg_expr *none = cg_x_op(pool, CG_X_EQ, 2, (const cg_expr *[]){cg_type_numel(n->fn->module, t), cg_x_int(pool, 0)});
+  return cg_x_op(pool, CG_X_OR, 2, (const cg_expr *[]){none, holds});
 }

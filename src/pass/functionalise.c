@@ -109,6 +109,8 @@ static void name_results(ctx *x, cg_node *n, cg_alias **arg_alias) {
     if (!is_tensor(n->result[r]) || n->result[r]->data) continue;
     int arg, item;
     cg_sharing how = cg_node_shares(n, r, &arg, &item);
+    const cg_expr *copied = how == CG_NO_ALIAS && arg_alias[r] ? cg_node_copies_if(n, cg_arg_tensor(item < 0 ? &n->arg[arg] : cg_arg_list_at(&n->arg[arg], item))) : NULL;
+    if (copied) cg_alias_copied_if(&x->c, arg_alias[r], cg_name_of(&x->c, n->result[r])->is, n, copied);
     cg_alias *parent = how == CG_NO_ALIAS ? NULL : arg_alias[r];
     if (!parent) continue;
     cg_alias *a = how == CG_SAME ? cg_alias_same(&x->c, parent, n->result[r]) : cg_alias_view(&x->c, parent, n, arg, item, r, n->result[r]);
@@ -125,9 +127,9 @@ static cg_alias **parents_of(ctx *x, const cg_node *n) {
     int arg, item;
     if (!is_tensor(n->result[r])) continue;
     cg_sharing how = cg_node_shares(n, r, &arg, &item);
-    if (how == CG_NO_ALIAS) continue;
+    if (arg < 0 || arg >= n->nargs) continue;
     const cg_arg *a = item < 0 ? &n->arg[arg] : &n->arg[arg].list.at[item];
-    if (a->kind != CG_A_VALUE) continue;
+    if (a->kind != CG_A_VALUE || (how == CG_NO_ALIAS && !cg_node_copies_if(n, a->value))) continue;
     cg_name *name = cg_name_of(&x->c, a->value);
     out[r] = name->is;
     if (how == CG_SELF) n->result[r]->data = name;
@@ -470,6 +472,7 @@ static void finish_shape(ctx *x, cg_value *v, const cg_name *name) {
 static void finish_content(ctx *x, cg_value *v, const cg_name *name) {
   cg_storage *st = name->is->storage;
   const cg_node *w = st->unclear ? st->unclear : st->written;
+  if (st->doubts.n) cg_alias_now(&x->c, st->whole, NULL); // who calls sees what it holds
   if (!w || st->whole->type.kind == CG_T_UNKNOWN) return;
   if (x->fn != x->m->main)
     cg_fail_at(x->m->s, CIERGE_BAD_MODEL, w->at, "%s in a sub-graph writes to '%s', a value of the program around it", cg_node_text(x->m->s, w), v->name);

@@ -173,11 +173,13 @@ static bool overlaps(const cg_type *t) {
   int64_t extent = 0; // of the dimensions with smaller strides
   bool done[CG_MAX_RANK] = {0};
   if (t->kind != CG_T_TENSOR || !t->stride) return false;
+  for (int i = 0; i < t->rank; i++)
+    if (cg_x_has_unbacked(t->stride[i])) return false; // nobody knows
   for (int k = 0; k < t->rank; k++) {
     int next = -1;
     for (int i = 0; i < t->rank; i++)
-      if (!done[i] && (next < 0 || cg_x_hint(t->stride[i]) < cg_x_hint(t->stride[next]))) next = i;
-    int64_t size = cg_x_hint(t->dim[next]), stride = cg_x_hint(t->stride[next]);
+      if (!done[i] && (next < 0 || cg_x_sample(t->stride[i]) < cg_x_sample(t->stride[next]))) next = i;
+    int64_t size = cg_x_sample(t->dim[next]), stride = cg_x_sample(t->stride[next]);
     done[next] = true;
     if (size < 2) continue;
     if (stride <= extent) return true;

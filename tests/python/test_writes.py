@@ -1,8 +1,10 @@
 """Writes through several names of the same memory. slow_writes.py tries at length what these try a little of."""
-from common import main, torch
+from common import close, main, torch
 from script_writes import check, counted, program
 from slow_writes import LISTS, chains, check_lists, check_views
-from torchscript import refused
+from torchscript import compiled, refused, save
+
+import cierge
 
 
 def test_operators_along_lists_that_share_memory():
@@ -54,6 +56,37 @@ def test_what_a_branch_or_loop_gives_may_be_what_it_was_given():
                  "y = x\ni = 0\nwhile i < n:\n    y = x.clone()\n    x.add_(1)\n    i += 1\ny.mul_(2); return x, y"):
         made, name = program("x: Tensor, n: int", body)
         refused(torch.jit.script(made()), ["f32[2, 3]", "int"], "may give under another name, which only the run decides", name=name)
+
+
+SHAPES = ((4, 3), (3, 4), (5, 3), (2, 2))
+
+
+def test_views_of_open_sizes():
+    """What is a view and what a copy, and where views lie."""
+    for body in ("x.t()[1:].diagonal().mul_(2); x[:, 1:].select(0, 1).add_(1); return x", "x[1:].t().as_strided([2], [1]).mul_(2); return x",
+                 "x.t().reshape(-1).mul_(2); y = x.t(); y.contiguous().add_(1); return x", "x[1:].reshape(-1).mul_(2); x[:, 0].flatten().add_(1); return x",
+                 "y = x.t() + 1; z = y.contiguous(); z.mul_(2); return y", "x.reshape(1, -1)[:, 1:].t().reshape(-1).mul_(2); return x"):
+        check("x: Tensor", ["f32[s0, s1]"], body, [(counted(*s),) for s in SHAPES])
+    check("x: Tensor", ["f32[s0, s1]"], "y = x + 1; z = y.t().contiguous(); z.mul_(2); return z", [(counted(*s),) for s in SHAPES + ((2, 1), (1, 1), (0, 3))])
+
+
+def test_a_size_of_one_makes_a_view_of_a_copy():
+    made, name = program("x: Tensor", "y = x.t().contiguous(); y.mul_(2); return y")
+    loaded, _ = compiled(save(torch.jit.script(made()), name), ["f32[s0, s1]"])
+    for x in (counted(2, 3), counted(0, 2)):
+        close(torch.from_dlpack(loaded.context().run(x.clone())[0]), x.t() * 2)
+    try:
+        loaded.context().run(counted(2, 1))
+    except cierge.Error as e:
+        assert "writes to memory that aten::contiguous shares unless" in str(e), e
+    else:
+        raise AssertionError("the input is written to, and nobody says so")
+
+
+def test_views_that_do_not_fit():
+    for body in ("return x.t().view(-1)", "y = x.t() + 1; return y.view(-1)", "return x[:, 1:].view(-1)", "return x.expand(2, -1, -1).view(-1)"):
+        made, name = program("x: Tensor", body)
+        refused(torch.jit.script(made()), ["f32[s0, 3]"], "the size is not compatible with its input's size and strides", name=name)
 
 
 if __name__ == "__main__":
