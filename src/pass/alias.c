@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/vec.h"
+#include "ir/control.h"
 
 static cg_alias *new_alias(cg_aliasing *c, cg_value *v) {
   cg_alias *a = CG_NEW(c->m->s, cg_alias);
@@ -61,8 +62,8 @@ static cg_node *replay(cg_aliasing *c, const cg_alias *a, cg_value *parent, cg_n
 
 // a: the view of which nobody knows; by: the control node.
 _Noreturn static void cannot_tell(cg_aliasing *c, const cg_node *write, const cg_alias *a, const cg_node *by) {
-  const cg_node *v = a && a->view ? a->view : write;
-  if (by)
+  const cg_node *v = a && a->view ? a->view : by ? by : write;
+  if (by && (cg_is_control(by) || cg_node_is_torchop(by)))
     cg_fail_at(c->m->s, CIERGE_BAD_MODEL, write->at,
                "%s writes to memory that %s may give under another name, which only the run decides: write clone() for what a branch or loop gives",
                cg_node_text(c->m->s, write), cg_node_text(c->m->s, by));
@@ -103,7 +104,7 @@ cg_value *cg_alias_now(cg_aliasing *c, cg_alias *a, cg_node *before) {
 
 // Nobody can say whether a shares memory with what it was made from: a goes on alone, and the others fail if they are used.
 static void part(cg_aliasing *c, cg_alias *a, cg_value *value, const cg_node *by) {
-  a->storage->unclear = by;
+  a->storage->unclear = by, a->storage->unclear_by = a->view;
   a->storage->generation++;
   a->storage = CG_NEW(c->m->s, cg_storage);
   a->storage->whole = a;

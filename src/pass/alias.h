@@ -29,7 +29,7 @@ struct cg_storage {
   int generation;           // goes up with each write
   const cg_node *written;   // the last node that wrote to it, NULL: none
   const cg_node *unclear;   // a write of which nobody can say whether it reached this storage
-  const cg_node *unclear_by; // the control node of which that depends; NULL: strides
+  const cg_node *unclear_by; // the control node or view of which that depends
   cg_kin_vec kin;
   cg_doubt_vec doubts;
   int step;                 // scratch of functionalise.c

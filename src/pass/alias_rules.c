@@ -89,20 +89,49 @@ static cg_sharing of_complex(const cg_type *from, cg_sharing how) { // a real te
   return cg_is_complex(from->dtype) ? how : CG_SELF;
 }
 
-typedef enum { ALWAYS, SAME, SELF, RESHAPE, RAVEL, CONTIGUOUS, CONVERT, IF_COMPLEX, RESOLVE, UNLESS_TRAINING } rule;
+static bool drops_nothing(const cg_node *n) {
+  const cg_arg *p = cg_node_arg(n, "p");
+  double v;
+  return p && cg_arg_double(p, &v) && v == 0;
+}
+
+// Whether an einsum of one operand sums: a letter of it is missing behind the arrow, or where there is none stands twice.
+static bool sums(const cg_arg *equation) {
+  if (equation->kind != CG_A_STR) return false;
+  const char *text = equation->str.text, *arrow = strstr(text, "->");
+  for (const char *p = text; *p && p != arrow; p++)
+    if (((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z')) && (arrow ? !strchr(arrow, *p) : strchr(p + 1, *p) != NULL)) return true;
+  return false;
+}
+
+static cg_sharing same_sizes(const cg_type *from, const cg_type *to) { // then there is nothing to sum
+  if (from->kind != CG_T_TENSOR || to->kind != CG_T_TENSOR) return CG_MAYBE_ALIAS;
+  if (from->rank != to->rank) return CG_NO_ALIAS;
+  cg_sharing how = CG_SELF;
+  for (int i = 0; i < from->rank; i++) {
+    if (from->dim[i] == to->dim[i]) continue;
+    if (cg_x_is_int(from->dim[i]) && cg_x_is_int(to->dim[i])) return CG_NO_ALIAS;
+    how = CG_MAYBE_ALIAS;
+  }
+  return how;
+}
+
+typedef enum { ALWAYS, SAME, SELF, RESHAPE, RAVEL, CONTIGUOUS, CONVERT, IF_COMPLEX, RESOLVE, UNLESS_TRAINING, IF_REAL, SUM_TO, ONE, VIEW_OF_ONE } rule;
 
 static const struct {
   const char *name; // without overload
   rule rule;
-  bool silent;      // its schema says nothing of sharing
+  int silent;       // its schema says nothing of sharing: 1 + the argument that it may give back
 } rules[] = {
-    {"aten::reshape", RESHAPE, false}, {"aten::reshape_as", RESHAPE, false}, {"aten::flatten", RESHAPE, false}, {"aten::ravel", RAVEL, false},
-    {"aten::contiguous", CONTIGUOUS, false}, {"aten::to", CONVERT, false}, {"aten::type_as", CONVERT, true}, {"aten::alias", SAME, false},
-    {"aten::detach", SAME, false}, {"aten::lift_fresh", SELF, false}, {"aten::positive", SELF, false}, {"aten::resolve_conj", RESOLVE, false},
-    {"aten::resolve_neg", RESOLVE, false}, {"aten::conj", IF_COMPLEX, false}, {"aten::real", IF_COMPLEX, false}, {"aten::dropout", UNLESS_TRAINING, true},
-    {"aten::feature_dropout", UNLESS_TRAINING, true}, {"aten::alpha_dropout", UNLESS_TRAINING, true},
-    {"aten::feature_alpha_dropout", UNLESS_TRAINING, true}, {"aten::atleast_1d", ALWAYS, true}, {"aten::atleast_2d", ALWAYS, true},
-    {"aten::atleast_3d", ALWAYS, true}, {"aten::broadcast_tensors", ALWAYS, true}, {"aten::meshgrid", ALWAYS, true},
+    {"aten::reshape", RESHAPE, 0}, {"aten::reshape_as", RESHAPE, 0}, {"aten::flatten", RESHAPE, 0}, {"aten::ravel", RAVEL, 0},
+    {"aten::contiguous", CONTIGUOUS, 0}, {"aten::to", CONVERT, 0}, {"aten::type_as", CONVERT, 1}, {"aten::alias", SAME, 0},
+    {"aten::detach", SAME, 0}, {"aten::lift_fresh", SELF, 0}, {"aten::positive", SELF, 0}, {"aten::resolve_conj", RESOLVE, 0},
+    {"aten::resolve_neg", RESOLVE, 0}, {"aten::conj", IF_COMPLEX, 0}, {"aten::real", IF_COMPLEX, 0}, {"aten::dropout", UNLESS_TRAINING, 1},
+    {"aten::feature_dropout", UNLESS_TRAINING, 1}, {"aten::alpha_dropout", UNLESS_TRAINING, 1},
+    {"aten::feature_alpha_dropout", UNLESS_TRAINING, 1}, {"aten::atleast_1d", ALWAYS, 1}, {"aten::atleast_2d", ALWAYS, 1},
+    {"aten::atleast_3d", ALWAYS, 1}, {"aten::broadcast_tensors", ALWAYS, 1}, {"aten::meshgrid", ALWAYS, 1},
+    {"aten::conj_physical", IF_REAL, 1}, {"aten::sum_to_size", SUM_TO, 1}, {"aten::to_dense", CONVERT, 1}, {"aten::unsafe_split", ALWAYS, 1},
+    {"aten::unsafe_split_with_sizes", ALWAYS, 1}, {"aten::unsafe_chunk", ALWAYS, 1}, {"aten::cartesian_prod", ONE, 1}, {"aten::einsum", VIEW_OF_ONE, 2},
 };
 enum { RULES = sizeof rules / sizeof *rules };
 
@@ -124,7 +153,11 @@ static cg_sharing apply(rule k, const cg_node *n, const cg_type *from, const cg_
   case CONVERT: return converted(n, from, to, pool);
   case IF_COMPLEX: return of_complex(from, CG_ALIAS);
   case RESOLVE: return of_complex(from, CG_MAYBE_ALIAS);
-  case UNLESS_TRAINING: return flag(n, "train", true) ? CG_NO_ALIAS : CG_SELF;
+  case UNLESS_TRAINING: return flag(n, "train", true) && !drops_nothing(n) ? CG_NO_ALIAS : CG_SELF;
+  case IF_REAL: return of_complex(from, CG_NO_ALIAS);
+  case SUM_TO: return same_sizes(from, to);
+  case ONE: return cg_arg_list_len(&n->arg[0]) == 1 ? CG_SELF : CG_NO_ALIAS;
+  case VIEW_OF_ONE: return cg_arg_list_len(&n->arg[1]) == 1 && !sums(&n->arg[0]) ? CG_MAYBE_ALIAS : CG_NO_ALIAS;
   }
   return CG_MAYBE_ALIAS;
 }
@@ -163,7 +196,7 @@ cg_sharing cg_node_shares(const cg_node *n, int result, int *arg, int *item) {
   int k = find_rule(c->name);
   *arg = r && r->alias_set && !r->alias_write ? arg_of_set(c, r->alias_set) : -1;
   *item = -1;
-  if (*arg < 0 && k >= 0 && rules[k].silent) *arg = 0;
+  if (*arg < 0 && k >= 0 && rules[k].silent) *arg = rules[k].silent - 1;
   if (*arg < 0 || *arg >= n->nargs) return CG_NO_ALIAS;
   const cg_arg *a = &n->arg[*arg];
   if (a->kind == CG_A_LIST) { // the i-th result is a view of the i-th item

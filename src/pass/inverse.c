@@ -254,7 +254,7 @@ static const view_row inverses[] = {
     {"aten::select.int", select}, {"aten::unbind", unbind}, {"aten::slice", slice}, {"aten::narrow", narrow}, {"aten::split", split},
     {"aten::split_with_sizes", split}, {"aten::chunk", split}, {"aten::tensor_split", split}, {"aten::hsplit", hsplit},
     {"aten::vsplit", vsplit}, {"aten::dsplit", dsplit}, {"aten::diagonal", diagonal}, {"aten::as_strided", as_strided},
-    {"aten::unfold", unfold},
+    {"aten::unfold", unfold}, {"aten::unsafe_split", split}, {"aten::unsafe_split_with_sizes", split}, {"aten::unsafe_chunk", split},
 };
 
 static const view_row *row_of(const cg_node *view) {

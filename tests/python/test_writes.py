@@ -1,5 +1,5 @@
 """Writes through several names of the same memory. slow_writes.py tries at length what these try a little of."""
-from common import close, main, torch
+from common import close, compile, export, main, module, torch
 from script_writes import check, counted, program
 from slow_writes import LISTS, chains, check_lists, check_views
 from torchscript import compiled, refused, save
@@ -87,6 +87,23 @@ def test_views_that_do_not_fit():
     for body in ("return x.t().view(-1)", "y = x.t() + 1; return y.view(-1)", "return x[:, 1:].view(-1)", "return x.expand(2, -1, -1).view(-1)"):
         made, name = program("x: Tensor", body)
         refused(torch.jit.script(made()), ["f32[s0, 3]"], "the size is not compatible with its input's size and strides", name=name)
+
+
+def test_results_that_are_the_argument_though_no_schema_says_so():
+    def f(a, b, c, d, e, g):
+        a.sum_to_size(4, 3).mul_(2), a.type_as(a).add_(1), a.sum_to_size(1, 3).mul_(2), a.to_dense().mul_(2)
+        torch.unsafe_split(b, 2)[1].mul_(2), torch.unsafe_split_with_sizes(b, [1, 3])[1].add_(1), torch.unsafe_chunk(b, 2, 1)[0].mul_(3)
+        torch.conj_physical(c).mul_(2), torch.dropout(c, 0.0, True).add_(1), torch.dropout(c, 0.5, False).mul_(2)
+        torch.cartesian_prod(d[0]).mul_(2), torch.atleast_1d([d])[0].add_(1), torch.broadcast_tensors(d, d)[1].mul_(2)
+        torch.einsum("ij->i", e).mul_(2), torch.block_diag(e).mul_(2), e.expand_as(e).add_(1)
+        y = torch.einsum("ij->ji", g + 1)
+        return a, b, c, d, e, y.mul_(2)
+    mine, theirs = ([counted(4, 3) for _ in range(6)] for _ in range(2))
+    artifact, _ = compile(export(module(f), tuple(mine), "silent"))
+    for a, b in zip(cierge.load(artifact).context().run(*mine), f(*theirs), strict=True):
+        close(torch.from_dlpack(a), b)
+    for a, b in zip(mine, theirs):
+        close(a, b)
 
 
 if __name__ == "__main__":
