@@ -119,6 +119,23 @@ struct Islands {
 
   bool is_script(int k) const { return live[(size_t)k] && item[(size_t)k]->op.empty() && item[(size_t)k]->r; }
 
+  // What item k reads or gives: through nodes that are no items, as the copy of what it was given, which it writes to and gives.
+  std::vector<Value *> seen_by(int k) const {
+    std::vector<Value *> out;
+    std::set<Value *> met;
+    std::function<void(Value *)> look = [&](Value *v) {
+      if (!met.insert(v).second) return;
+      out.push_back(v);
+      auto g = gives.find(v);
+      if ((g != gives.end() && g->second != k) || im.bridges.count(v) || v->node() == im.residual->block()->param_node()) return;
+      for (Value *i : v->node()->inputs()) look(i);
+    };
+    for (Value *v : item[(size_t)k]->r->outputs())
+      if (met.insert(v).second) out.push_back(v);
+    for (Value *v : outside[(size_t)k]) look(v);
+    return out;
+  }
+
   // f(w, k): w writes to a list or dictionary, and k may see it. Only TorchScript holds such a one.
   void each_mutation(const std::function<void(int, int)> &f2) {
     bool any = false;
@@ -128,9 +145,7 @@ struct Islands {
     for (int w = 0; w < n; w++)
       for (int k = 0; k < n && is_script(w) && item[(size_t)w]->mutates; k++) {
         if (k == w || !is_script(k)) continue;
-        std::vector<Value *> seen(outside[(size_t)k].begin(), outside[(size_t)k].end());
-        for (Value *v : item[(size_t)k]->r->outputs()) seen.push_back(v);
-        if (db.writes_to(item[(size_t)w]->r, seen)) f2(w, k);
+        if (db.writes_to(item[(size_t)w]->r, seen_by(k))) f2(w, k);
       }
   }
 
@@ -152,12 +167,7 @@ struct Islands {
       for (int k = 0; k < n; k++) {
         if (k == w || !live[(size_t)k]) continue;
         bool meets = !item[(size_t)w]->r || !item[(size_t)k]->r;
-        if (!meets) {
-          std::vector<Value *> seen(outside[(size_t)k].begin(), outside[(size_t)k].end());
-          for (Value *v : item[(size_t)k]->r->outputs()) seen.push_back(v);
-          meets = db.writes_to(item[(size_t)w]->r, seen);
-        }
-        if (!meets) continue;
+        if (!meets && !db.writes_to(item[(size_t)w]->r, seen_by(k))) continue;
         if (k < w) needs[(size_t)w].insert(k);
         else needs[(size_t)k].insert(w);
       }

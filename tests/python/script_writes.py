@@ -70,3 +70,22 @@ def check(arguments, types, body, calls):
 
 def counted(*sizes):
     return torch.arange(1., torch.Size(sizes).numel() + 1).reshape(sizes)
+
+
+def random_body(r):
+    """A program over x, c1 and c2 whose branches and loops write through views to x, to a buffer and to values made of them."""
+    names = ["a", "b", "x", "self.k"]
+
+    def block(depth):
+        return ["    " + line for _ in range(r.randint(1, 2)) for line in statement(depth + 1)]
+
+    def statement(depth):
+        kind = r.random()
+        if kind < 0.45:
+            return [r.choice(names) + r.choice(["", "[0]", "[1:]", "[:, 1:]", ".t()"]) + r.choice([".add_(1)", ".mul_(2)", ".sub_(3)"])]
+        if kind < 0.65 or depth == 2:
+            return [f"{r.choice('ab')} = " + r.choice(["{}.clone()", "{} + 1", "{}", "{}.t().t()", "{} * 2", "{0} + b"]).format(r.choice(names[:3]))]
+        if kind < 0.85:
+            return [f"if c{r.randint(1, 2)} > {r.randint(0, 1)}:", *block(depth)] + (["else:", *block(depth)] if r.random() < 0.5 else [])
+        return [f"for i{depth} in range(c{r.randint(1, 2)}):", *block(depth)]
+    return "\n".join(["a = x.clone()", "b = x * 2", *(line for _ in range(r.randint(2, 5)) for line in statement(0)), "return a, b, self.k * 1"])

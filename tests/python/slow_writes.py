@@ -2,6 +2,7 @@
 import random
 
 from common import close, compile, export, main, module, torch
+from script_writes import check, counted, random_body
 from torchscript import compiled, declared, run, save
 
 import cierge
@@ -140,6 +141,19 @@ def test_writes_through_views_of_views():
     all_of_them = chains(5, 48)
     assert sum("unfold" in " ".join(views) for _, views, _ in all_of_them) > 15
     check_views(all_of_them)
+
+
+def test_random_branches_and_loops():
+    """Right, or refused because what is written to hangs on a branch."""
+    refused = 0
+    for seed in range(60):
+        calls = [(counted(4, 3), a, b) for a, b in ((0, 1), (1, 0), (2, 2), (0, 0))]
+        try:
+            check("x: Tensor, c1: int, c2: int", ["f32[4, 3]", "int", "int"], random_body(random.Random(seed)), calls)
+        except cierge.Error as e:
+            assert e.exit_code == 3, e
+            refused += 1
+    assert refused < 30, refused
 
 
 if __name__ == "__main__":

@@ -44,7 +44,8 @@ def test_branches_and_loops_that_write():
                  "y = x.clone()\nif c:\n    y = x.clone()\ny.mul_(2); return y"):
         check("x: Tensor, c: bool", ["f32[2, 3]", "bool"], body, BOTH)
     for body in ("z = x * 0\nfor i in range(n):\n    self.k.add_(1)\n    z = z + self.k[0]\nreturn z, self.k",
-                 "y = x.clone()\nfor i in range(n):\n    if i > 1:\n        y[0].mul_(2)\n    else:\n        y[1].add_(1)\nreturn y"):
+                 "y = x.clone()\nfor i in range(n):\n    if i > 1:\n        y[0].mul_(2)\n    else:\n        y[1].add_(1)\nreturn y",
+                 "y = x * 2\nfor i in range(n):\n    y.t().sub_(3)\nfor i in range(n):\n    y.sub_(3)\nreturn y"):
         check("x: Tensor, n: int", ["f32[2, 3]", "int"], body, [(X, n) for n in (3, 0, 1)])
 
 
