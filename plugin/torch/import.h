@@ -159,7 +159,7 @@ struct Importer {
   std::set<std::string> state, opaque_state;
   std::map<std::string, A> current_state;
   bool reshapes_input = false;       // an input has another shape at the end
-  bool in_one = false;               // the pieces cannot be told apart: what TorchScript writes to in place has no type
+  std::string in_one;                // why the pieces cannot be told apart; empty: they can
 
   // undone where a speculation fails
   struct Undo { A container; std::vector<A> items; std::vector<IValue> keys; };

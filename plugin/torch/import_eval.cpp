@@ -269,6 +269,8 @@ std::vector<std::pair<Value *, A>> Importer::write_copies(Node *r) {
   });
   for (Value *v : read) {
     if (!db.writes_to(r, {v})) continue;
+    for (Value *other : read) // each would be written to as a copy of its own
+      if (other != v && db.may_meet(v, other)) in_one = "TorchScript writes in place to a tensor that it has under two names";
     A a;
     for (const auto &i : *items)
       for (const A &x : i->results)
@@ -276,7 +278,7 @@ std::vector<std::pair<Value *, A>> Importer::write_copies(Node *r) {
     for (const auto &b : bridges)
       if (b.first == v) a = b.second;
     if (!a || !typed(a)) {
-      in_one = true;
+      in_one = "TorchScript writes in place to a tensor of unknown type";
       continue;
     }
     Node *c = residual->create(c10::aten::clone, {v, none_value()}, 1);

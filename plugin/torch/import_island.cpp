@@ -456,7 +456,7 @@ void Importer::islands(Function &f, std::string *blob) {
       if (i->op.empty() && why.empty()) why = ": " + i->why + i->place;
     throw Refused("output " + std::to_string(k) + " (" + (r->jtype ? r->jtype->repr_str() : "of an unknown kind") + ") is neither a tensor nor a number" + why);
   }
-  if (in_one) throw Refused("TorchScript writes in place to a tensor of unknown type");
+  if (!in_one.empty()) throw Refused(in_one);
   Islands x(*this, f);
   x.find_needs();
   x.find_live();

@@ -1,5 +1,6 @@
 """Judging of the row test: whether a unit's results are PyTorch's, by any of the code paths that PyTorch has for them."""
 import functools
+import re
 
 import torch
 from row_calls import RAISES
@@ -20,6 +21,9 @@ UNFUSED = {
                                         torch.sub(y, torch.mul(torch.sub(y, x), torch.sub(torch.ones_like(torch.as_tensor(w)), torch.as_tensor(w))))),
 }
 UNFUSED["subtract"] = UNFUSED["sub"]
+# Where the processor multiplies bfloat16 (AVX512-BF16, AMX), PyTorch's kernels read beyond rows and let a NaN or an infinity of one
+# result into others: what they give in float32, rounded, is PyTorch's answer as well.
+PRODUCTS = re.compile(r"_?conv|convolution|(add)?(b?mm|mv|bmm)|baddbmm|v?dot|linear|matmul|einsum|tensordot|inner|scaled_dot")
 
 
 def close(got, want):
@@ -49,6 +53,8 @@ def other_ways(u, given, n):
         yield u.eager(seen, n, op=unfused)
         if u.dtype in (torch.float16, torch.bfloat16):  # some of PyTorch's paths round in between, others not
             yield [r.to(u.dtype) for r in u.eager([t.float() if t.dtype == u.dtype else t for t in seen], n, op=unfused)]
+    if u.dtype == torch.bfloat16 and PRODUCTS.match(u.row):
+        yield [r.to(u.dtype) for r in u.eager(seen, n, torch.float32)]
     yield u.eager([t.contiguous() for t in seen], n)
     try:
         yield u.eager(strided(seen), n)

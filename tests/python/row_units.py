@@ -17,7 +17,7 @@ ARBITRARY = [
     (r"(native_)?(layer|group|batch|instance)_norm|rms_norm|_native_batch_norm", "huge"),
     (r"(var|std)[._]|(var|std)$", "huge", torch.float64, torch.float16, torch.bfloat16),  # Welford's means overflow later than sums
     (r"linalg_vector_norm|norm\.|_weight_norm", "huge", torch.float64, torch.float16, torch.bfloat16),
-    (r"(gru|lstm|rnn_tanh|rnn_relu)_cell", "huge"),  # products overflow by the order in which they are summed
+    (r"(gru|lstm|rnn_tanh|rnn_relu)_cell|v?dot$|(add)?mv", "huge"),  # products overflow by the order in which they are summed
     (r"(var|std)_mean|native_layer_norm|native_group_norm", "inf"),  # the mean is NaN, but where the infinite number comes last
     (r"(_scaled_dot|scaled_dot)", "nan inf"),  # numbers behind the mask
     (r"mode", "nan"),  # sorted by a comparison that no NaN obeys
