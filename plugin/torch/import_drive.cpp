@@ -122,7 +122,7 @@ struct Driver {
   void islands(Importer &im, Function &f, const Values &inputs, Program *p) {
     bool any = false;
     for (const auto &i : f.items) any = any || i->op.empty();
-    if (!any) return;
+    if (!any && im.in_one.empty()) return;
     try {
       im.islands(f, &p->blob);
     } catch (const Refused &why) {

@@ -49,24 +49,32 @@ bool numel(Op &o) {
   return x->meta.defined() ? o.answers(x->meta.numel()) : o.gives(o.im.call("aten.sym_numel", x->ir, {x}));
 }
 
+// How a tensor lies in memory, where its sizes are open: TorchScript answers, of the tensor itself. What crosses to a piece of it lies in
+// order, so that an input may be asked there, and for all else the program is one piece.
+static bool ask_torchscript(Op &o) {
+  const Values &inputs = o.im.main.params;
+  if (std::find(inputs.begin(), inputs.end(), o.in[0]) == inputs.end()) o.im.in_one = "TorchScript asks how a tensor of open sizes lies in memory";
+  return false;
+}
+
 bool is_contiguous(Op &o) {
   const at::Tensor &meta = o.in[0]->meta;
   int64_t format = (int64_t)at::MemoryFormat::Contiguous;
   if (o.in.size() > 1) is_int(o.in[1], &format);
-  return meta.defined() && o.answers(meta.is_contiguous((at::MemoryFormat)format));
+  return meta.defined() ? o.answers(meta.is_contiguous((at::MemoryFormat)format)) : ask_torchscript(o);
 }
 
 bool stride(Op &o) {
   const at::Tensor &meta = o.in[0]->meta;
   int64_t d;
-  if (!meta.defined()) return false;
+  if (!meta.defined()) return ask_torchscript(o);
   if (o.in.size() == 2) return is_int(o.in[1], &d) && o.answers(meta.stride(d));
   Values all;
   for (int64_t s : meta.strides()) all.push_back(known(s));
   return o.gives(Abstract::List, all);
 }
 
-bool storage_offset(Op &o) { return o.in[0]->meta.defined() && o.answers(o.in[0]->meta.storage_offset()); }
+bool storage_offset(Op &o) { return o.in[0]->meta.defined() ? o.answers(o.in[0]->meta.storage_offset()) : ask_torchscript(o); }
 
 // The overloads of aten::to that only TorchScript has.
 bool to(Op &o) {

@@ -107,5 +107,11 @@ def test_results_that_are_the_argument_though_no_schema_says_so():
         close(a, b)
 
 
+def test_how_views_of_open_sizes_lie():
+    for body in ("y = x.t(); return y.stride(0), y.stride(1)", "y = x.t(); return y.is_contiguous()", "y = x[:, 1:]; return y.storage_offset(), y.is_contiguous()",
+                 "if x.t().is_contiguous():\n    z = x * 2\nelse:\n    z = x * 3\nreturn z", "return x.is_contiguous(), x.stride(0)"):
+        check("x: Tensor", ["f32[s0, s1]"], body, [(counted(*s),) for s in ((4, 3), (3, 4), (1, 5), (5, 1))])
+
+
 if __name__ == "__main__":
     main(globals())
