@@ -18,8 +18,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 JOBS = 2
 CONFORMANCE = "tests/conformance/run.py"
 # Minutes each, and begun first, so that the last step to end is a short one.
-LONGEST = ["sanitizers", "conformance", "conformance, whatever is native kept", "conformance, every other dtype", "slow_pairs", "slow_rows", "fuzz", "slow_random_graphs",
-           "slow_random_layers", "slow_row_sizes", "conformance, all in LibTorch, several calls", "minilm", "golden"]
+LONGEST = ["sanitizers", "conformance", "conformance, whatever is native kept", "conformance, every other dtype", "slow_rows", "slow_conv", "slow_random_graphs", "fuzz",
+           "slow_pairs", "slow_random_layers", "slow_transformers", "slow_precision", "slow_row_sizes", "conformance, all in LibTorch, several calls", "minilm", "golden"]
 
 
 def steps(full):
