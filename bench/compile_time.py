@@ -1,4 +1,4 @@
-"""How compiling grows with the program: each step's time over 10^2 … 10^5 nodes, of five shapes.
+"""How compiling grows with the program: each step's time over 10^2 … 10^5 nodes, of nine shapes.
 
     python bench/compile_time.py [--shapes chain,tree,…] [--sizes 100,1000,…] [--compiler-up-to N] [--out bench/results/compile_time.md]
 
@@ -94,7 +94,23 @@ def turned(n):
     return lines + [f"  return %r{t - 1}", "}"]
 
 
-SHAPES = {f.__name__: f for f in (chain, tree, unrolled, wide, layers, pointers, turned)}
+def pieces(n):
+    """Single elements of a vector, joined the other way round."""
+    lines = [f"fn @main(%x: f32[{n}]) -> f32[{n}] {{"]
+    lines += [f"  %{i}: f32[1] = aten.slice.Tensor(%x, 0, {n - 1 - i}, {n - i})" for i in range(n)]
+    return lines + [f"  %y: f32[{n}] = aten.cat([{', '.join(f'%{i}' for i in range(n))}])", "  return %y", "}"]
+
+
+def mixed(n):
+    """Nine elementwise steps, then one that only LibTorch has."""
+    lines = ["fn @main(%x: f32[100000]) -> f32[100000] {"]
+    for i in range(n):
+        last = f"%{i - 1}" if i else "%x"
+        lines.append(f"  %{i}: f32[100000] = aten." + (f"special_bessel_y1({last})" if i % 10 == 9 else f"tanh({last})"))
+    return lines + [f"  return %{n - 1}", "}"]
+
+
+SHAPES = {f.__name__: f for f in (chain, tree, unrolled, wide, layers, pointers, turned, pieces, mixed)}
 
 
 def save(path, lines):

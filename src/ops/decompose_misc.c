@@ -76,6 +76,27 @@ bool cg_decompose_stack(cg_module *m, cg_node *n) {
   return cg_rewrite_by(&r, cg_make(&r, "aten::cat", 2, cg_a_list(m, count, list), cg_a_int(m, dim)));
 }
 
+// cat and stack of very many: of those of a few each, so that no kernel grows with their number. (The pieces are computed in their place
+// where they can be: backend/c/assemble.c.)
+bool cg_decompose_join(cg_module *m, cg_node *n) {
+  enum { MOST = 128, EACH = 64 };
+  cg_value **x;
+  int count = cg_r_tensors(m, n, "tensors", &x), d;
+  const cg_type *t = &n->result[0]->type;
+  if (count <= MOST || t->kind != CG_T_TENSOR || cg_r_dim_of(m, n, "dim", t->rank, &d)) return false;
+  for (int i = 0; i < count; i++)
+    if (!x[i]) return false;
+  cg_rewrite r = cg_rewrite_begin(m, n);
+  cg_arg *list = CG_NEW_ARRAY(m->s, cg_arg, count), *part = CG_NEW_ARRAY(m->s, cg_arg, (count + EACH - 1) / EACH);
+  int parts = 0;
+  for (int i = 0; i < count; i++) list[i] = cg_av(cg_make_cast(&r, x[i], t->dtype));
+  for (int i = 0; i < count; i += EACH) {
+    cg_arg few = cg_a_list(m, count - i < EACH ? count - i : EACH, list + i);
+    part[parts++] = cg_av(cg_make(&r, n->schema->name, 2, few, cg_a_int(m, d)));
+  }
+  return cg_rewrite_by(&r, cg_make(&r, "aten::cat", 2, cg_a_list(m, parts, part), cg_a_int(m, d)));
+}
+
 // broadcast_tensors: each expanded to the common shape.
 bool cg_decompose_broadcast_tensors(cg_module *m, cg_node *n) {
   cg_value **x, **out;

@@ -3,6 +3,8 @@
 // A piece of a stored concatenation that is a stored value itself (or one reader's only, so that it may become one) gets the memory
 // of its place there: the strides of the whole, and an alias of it in the plan. Where pieces already lie side by side in another
 // whole as this concatenation has them, it is a part of that (the growing concatenations of dense networks).
+#include <stdlib.h>
+
 #include "backend/c/schedule.h"
 
 // Bytes of a piece one behind the other, at least. Shorter runs cost more than the copy would: half-written cache lines, pages of which
@@ -19,6 +21,7 @@ typedef struct {
 typedef struct {
   cg_sched *c;
   bool *rigid; // by index: somebody expects C order of it
+  bool *taken; // by index: it is a piece of the concatenation that is looked at
 } assembly;
 
 // ---------------------------------------------------------------- who may lie in another's memory
@@ -97,12 +100,16 @@ static bool lies_there(const cg_info *cat, const piece *p) {
 
 // ---------------------------------------------------------------- one concatenation
 
+static bool fits(const assembly *a, const cg_info *cat, const piece *p, int dim, const cg_expr *extent, bool part) {
+  return part ? lies_there(cat, p) : !a->taken[p->x->index] && may_move(a, p->x, cat) && long_runs(cat, p->x, dim, extent);
+}
+
 // Its pieces, each computed there or, if it is a part of another whole itself, lying there already. Their number, 0: it is copied.
 static int find_pieces(assembly *a, cg_info *cat, bool part, piece *out) {
   cg_sched *c = a->c;
   const cg_node *n = cat->compute->node;
   const cg_expr *at = cg_x_int(&c->m->exprs, 0);
-  bool stack = cg_node_is_op(n, "aten::stack");
+  bool stack = cg_node_is_op(n, "aten::stack"), all = true;
   int count = 0, stored = 0, dim = cg_join_dim(n);
   if (dim < 0) return 0;
   for (int i = 0; i < cg_arg_list_len(cg_node_arg(n, "tensors")); i++) {
@@ -110,15 +117,15 @@ static int find_pieces(assembly *a, cg_info *cat, bool part, piece *out) {
     if (!v) continue;
     const cg_expr *extent = stack ? cg_x_int(&c->m->exprs, 1) : v->type.dim[dim];
     piece *p = &out[count];
-    if (!find_piece(c, cat, v, dim, stack, at, p)) return 0;
-    if (part ? !lies_there(cat, p) : !may_move(a, p->x, cat) || !long_runs(cat, p->x, dim, extent)) return 0;
-    for (int k = 0; k < count; k++)
-      if (out[k].x == p->x) return 0; // twice the same
+    all = find_piece(c, cat, v, dim, stack, at, p) && fits(a, cat, p, dim, extent, part);
+    if (!all) break;
+    a->taken[p->x->index] = true;
     stored += p->x->root;
     count++;
     at = cg_x_add(&c->m->exprs, at, extent);
   }
-  return stored ? count : 0; // else its kernel computes all of them, and copies none
+  for (int i = 0; i < count; i++) a->taken[out[i].x->index] = false;
+  return all && stored ? count : 0; // else its kernel computes all of them, and copies none
 }
 
 // As a part of the memory in which its first piece lies.
@@ -150,24 +157,24 @@ static void assemble(assembly *a, cg_info *cat) {
   }
 }
 
-static bool before(const cg_info *x, const cg_info *y) {
-  double a = cg_c_numel_hint(x->value->type.rank, x->value->type.dim), b = cg_c_numel_hint(y->value->type.rank, y->value->type.dim);
-  return a != b ? a > b : x->index > y->index;
+// The largest first: it gets the pieces that others want as well, and its pieces may be concatenations themselves.
+static int by_size(const void *x, const void *y) {
+  const cg_info *p = *(cg_info *const *)x, *q = *(cg_info *const *)y;
+  double a = cg_c_numel_hint(p->value->type.rank, p->value->type.dim), b = cg_c_numel_hint(q->value->type.rank, q->value->type.dim);
+  return a != b ? (a < b) - (a > b) : q->index - p->index;
 }
 
-// The largest first: it gets the pieces that others want as well, and its pieces may be concatenations themselves.
 void cg_c_assemble(cg_sched *c) {
-  assembly a = {c, CG_NEW_ARRAY(c->s, bool, c->info.n + 1)};
+  assembly a = {c, CG_NEW_ARRAY(c->s, bool, c->info.n + 1), CG_NEW_ARRAY(c->s, bool, c->info.n + 1)};
   cg_info **todo = CG_NEW_ARRAY(c->s, cg_info *, c->info.n + 1);
   int n = 0;
   for (int i = 0; i < c->info.n; i++) {
     cg_info *x = c->info.at[i];
     if (!cg_node_is_op(x->compute->node, "aten::cat") && !cg_node_is_op(x->compute->node, "aten::stack")) continue;
-    int k = n++;
-    for (; k > 0 && before(x, todo[k - 1]); k--) todo[k] = todo[k - 1];
-    todo[k] = x;
+    todo[n++] = x;
   }
   if (!n) return;
+  qsort(todo, (size_t)n, sizeof *todo, by_size);
   find_rigid(&a);
   for (int i = 0; i < n; i++)
     if (todo[i]->root && !todo[i]->state) assemble(&a, todo[i]);
