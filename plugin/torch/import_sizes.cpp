@@ -152,6 +152,24 @@ Types repeated(Question &c) {
   return c.dim(c.args[2], &d) ? c.along(d, c.im.some_size()) : Types();
 }
 
+// A row of the weight's width for each bag; what else it gives (which bag an index is in, how many there are, which was the greatest) is
+// as long as a mode and a padding index make it.
+Types bags(Question &c) {
+  const A &indices = c.args[1], &offsets = c.args[2];
+  int64_t n, mode = -1;
+  if (c.dims.size() != 2 || offsets->kind != Abstract::Tensor || indices->kind != Abstract::Tensor || offsets->type.empty() || !is_int(c.arg("mode"), &mode)) return {};
+  auto out = dims_of(offsets->type);
+  std::string index = dtype_of(offsets->type);
+  if (out.size() != 1 || dtype_of(indices->type) != index) return {};
+  if (c.flag(7)) { // the last offset is the end
+    if (!fixed_size(out[0], &n)) return {};
+    out[0] = std::to_string(n - 1);
+  }
+  out.push_back(c.dims[1]);
+  std::string some = index + "[" + c.im.some_size() + "]", more = index + "[" + c.im.some_size() + ", " + c.im.some_size() + "]";
+  return {type_text(c.dtype, out), some, some, mode == 2 ? more : some};
+}
+
 // Pieces whose ends a tensor tells.
 Types pieces(Question &c) {
   int64_t d;
@@ -291,6 +309,8 @@ const struct Rule {
     {"aten::repeat_interleave.Tensor", Data, selected},
     {"aten::repeat_interleave.self_Tensor", Data, repeated},
     {"aten::segment_reduce", Data, segments},
+    {"aten::embedding_bag", Data, bags},
+    {"aten::embedding_bag.padding_idx", Data, bags},
     {"aten::tensor_split.tensor_indices_or_sections", Data, pieces},
     {"aten::_pack_padded_sequence", Data, packed},
     {"aten::_pad_packed_sequence", Data, padded},

@@ -142,13 +142,15 @@ def compile(model, args=(), kwargs=None, *, dynamic_shapes=None, output=None, **
 
     model: a torch.nn.Module, exported here with args, kwargs and dynamic_shapes as torch.export.export takes them (in the mode that it
     is in: call eval() first); a torch.export.ExportedProgram; a torch.jit.ScriptModule, whose types args and kwargs show; or the path
-    of a .pt2, .pt or .cir file. output: where the artifact goes, which the Program loads once it is used; without it the program alone
-    holds it. options: those of
+    of a .pt2, .pt or .cir file, behind which its output may stand without the name: compile("m.pt2", "m.cierge"). output: where the
+    artifact goes, which the Program loads once it is used; without it the program alone holds it. options: those of
     `cierge compile --help`, with _ for - (require_native=True, dim=["s0=1..64"], backends="torch").
     """
     kwargs, folder, trees = dict(kwargs or {}), None, None
     if isinstance(args, (str, os.PathLike)):
-        raise TypeError("args are the model's arguments; where the artifact goes is said by output=")
+        if output is not None or not isinstance(model, (str, os.PathLike)):
+            raise TypeError("args are the model's arguments; where the artifact goes is said by output=")
+        args, output = (), args
     try:
         if isinstance(model, (str, os.PathLike)):
             if args or kwargs or dynamic_shapes is not None:

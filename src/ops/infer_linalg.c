@@ -39,6 +39,30 @@ const char *cg_infer_addbmm(cg_module *m, cg_node *n) {
   return NULL;
 }
 
+// cdist: the distance of each row of x1 from each of x2, batch by batch.
+const char *cg_infer_cdist(cg_module *m, cg_node *n) {
+  const cg_type *a = cg_r_type(n, "x1"), *b = cg_r_type(n, "x2");
+  if (!a || !b || a->rank < 2 || b->rank < 2) return "matrices or batches of them are expected";
+  cg_type z = cg_tensor_type(a->dtype, a->rank - 2, cg_r_copy_dims(m, a)), with = cg_tensor_type(b->dtype, b->rank - 2, cg_r_copy_dims(m, b));
+  CG_RULE(cg_broadcast(m, n, &z, &with));
+  const cg_expr **dim = cg_r_new_dims(m, z.rank + 2);
+  memcpy(dim, z.dim, (size_t)z.rank * sizeof *dim);
+  dim[z.rank] = a->dim[a->rank - 2], dim[z.rank + 1] = b->dim[b->rank - 2];
+  cg_r_set(n, 0, a->dtype, z.rank + 2, dim);
+  return NULL;
+}
+
+// pdist: of each two rows.
+const char *cg_infer_pdist(cg_module *m, cg_node *n) {
+  const cg_type *x;
+  CG_RULE(cg_r_self(n, &x));
+  if (x->rank != 2) return "a matrix is expected";
+  const cg_expr **dim = cg_r_new_dims(m, 1);
+  dim[0] = cg_xdiv(m, cg_xmul(m, x->dim[0], cg_xsub(m, x->dim[0], cg_xi(m, 1))), cg_xi(m, 2));
+  cg_r_set(n, 0, x->dtype, 1, dim);
+  return NULL;
+}
+
 // geqrf: reflectors like the input, and as many factors as its smaller side has.
 const char *cg_infer_geqrf(cg_module *m, cg_node *n) {
   const cg_type *x;

@@ -138,7 +138,9 @@ def test_scripts_and_files():
     close(cierge.load(SCRATCH / "kept.cierge")(X), X.exp())
     close(cierge.compile(str(path), target="x86-64-v2")(X), X.exp())
     assert "_handle" not in cierge.compile(path, output=SCRATCH / "other.cierge").__dict__, "it may be another machine's"
-    raises(TypeError, "output=", cierge.compile, path, SCRATCH / "x.cierge")
+    close(cierge.compile(path, SCRATCH / "x.cierge")(X), X.exp())
+    raises(TypeError, "output=", cierge.compile, common.module(lambda x: x.exp()), SCRATCH / "x.cierge")
+    raises(TypeError, "output=", cierge.compile, path, SCRATCH / "x.cierge", output=SCRATCH / "y.cierge")
     raises(TypeError, "for modules", cierge.compile, path, (X,))
     raises(TypeError, "1 inputs are expected", program, X, X)
     raises(TypeError, "in order", program, x=X)
