@@ -112,13 +112,15 @@ static bool read_all(cg_session *s, const char *path, const void **data, size_t 
 
 // ---------------------------------------------------------------- all of it
 
-static void flags(cg_emitter *e, cg_cc_command *v) {
+static void flags(cg_emitter *e, const char *version, cg_cc_command *v) {
   cg_session *s = e->s;
   const char *target = e->pipeline->opt->target;
   static const char *const fixed[] = {"-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-fwrapv", "-fopenmp",
                                       "-fPIC", "-fno-semantic-interposition", "-fvisibility=hidden", "-fno-asynchronous-unwind-tables",
                                       "-fno-stack-protector", "-frandom-seed=cierge", "-Werror=incompatible-pointer-types", "-Werror=int-conversion"};
   for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) CG_PUSH(s, v, fixed[i]);
+  // A function of a clamp's bound gcc would compute beforehand, behind a branch, and then make no vectors: log(clamp(x, 1e-6)).
+  if (strstr(version, "Free Software Foundation")) CG_PUSH(s, v, "-fno-tree-pre");
   if (target && *target) CG_PUSH(s, v, cg_format(s, "-march=%s", target));
   if (target && *target) CG_PUSH(s, v, "-mno-mmx"); // gcc moves vectors through those where AVX is missing, and x87 fails afterwards
   for (int x = 0; x < CG_CPU_EXTRAS; x++)
@@ -188,10 +190,11 @@ void cg_c_finish(cg_emitter *e) {
   const cg_options *opt = e->pipeline->opt;
   const char *cc = opt->cc && *opt->cc ? opt->cc : getenv("CIERGE_CC");
   if (!cc || !*cc) cc = "cc";
+  const char *version = cg_cc_version(s, cc);
   cg_cc_command flag = {0};
-  flags(e, &flag);
+  flags(e, version, &flag);
   cg_str key = cg_str_new(s);
-  cg_str_addf(&key, "%s\n%s\n", cc, cg_cc_version(s, cc));
+  cg_str_addf(&key, "%s\n%s\n", cc, version);
   for (int i = 0; i < flag.n; i++) cg_str_addf(&key, "%s\n", flag.at[i]);
   cg_str_add(&key, cg_str_text(&e->kernel_source));
   const char *name = cg_format(s, "%s.so", cg_hash_of(key.at, key.n).text); // what follows the shared object is not looked at by those who read such

@@ -147,11 +147,10 @@ cg_dtype cg_print_body_type(const te_expr *e) {
   return CG_BOOL;
 }
 
-// cierge's own function where the prelude has one of this type, or for half precision, else the C library's.
+// cierge's own function where the prelude has one of this type, else the C library's.
 const char *cg_print_function(cg_session *s, const char *name, cg_dtype t) {
   const char *suffix = is_half(t) || t == CG_F32 ? "f" : t == CG_F64 ? "" : cg_format(s, "_%s", cg_dtypes[t].text);
-  const char *half = is_half(t) ? cg_format(s, "cg_%s_half", name) : NULL, *own = cg_format(s, "cg_%s%s", name, suffix);
-  if (half && cg_prelude_computes(half, "float")) return half;
+  const char *own = cg_format(s, "cg_%s%s", name, suffix);
   if (cg_prelude_computes(own, cg_kernel_computed(t))) return own;
   return cg_is_float(t) && cg_prelude_library(name) ? cg_format(s, "%s%s", name, suffix) : NULL;
 }
@@ -164,8 +163,7 @@ static void body_word(cg_printer *p, const te_expr *e, const char *word, bool do
   if (dollar) {
     if (isdigit((unsigned char)word[0])) cg_str_addf(out, "%s%s", word, cg_is_float(t) && t != CG_F64 ? "f" : "");
     else {
-      const bool half = t == CG_F32 && e->node && e->node->nresults && is_half(e->node->result[0]->type.dtype); // rounded afterwards
-      const char *f = cg_print_function(s, word, half ? e->node->result[0]->type.dtype : t);
+      const char *f = cg_print_function(s, word, t);
       if (!f) cg_fail(s, CIERGE_INTERNAL, "no C function %s for %s", word, cg_dtypes[t].text);
       cg_str_add(out, f);
     }
