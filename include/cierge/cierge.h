@@ -139,7 +139,8 @@ enum { CIERGE_READ_ONLY = 1 }; // this input must not be written to: a program t
 CIERGE_CHECK CIERGE_API cierge_status *cierge_input_set(cierge_context *c, size_t i, const DLTensor *t, uint32_t flags);
 // The caller's memory for output i, with the exact type and shape (any strides). NULL: the context provides it.
 CIERGE_CHECK CIERGE_API cierge_status *cierge_output_set(cierge_context *c, size_t i, const DLTensor *t);
-// Runs the program once. It writes to mutated inputs, which are the caller's tensors, and to the context's state; one that fails may have.
+// Runs the program once. It writes to mutated inputs, which are the caller's tensors and share no element with another input
+// (CIERGE_BAD_INPUT), and to the context's state; one that fails may have.
 CIERGE_CHECK CIERGE_API cierge_status *cierge_run(cierge_context *c);
 // Output i of the last call, borrowed until the next call or the context's end. *t is NULL for a None output.
 CIERGE_CHECK CIERGE_API cierge_status *cierge_output_get(cierge_context *c, size_t i, const DLTensor **t);

@@ -8,9 +8,18 @@ static bool is(const cg_node *n, const char *name) { return n->schema && !strcmp
 
 // ---------------------------------------------------------------- slices
 
+// A place counted from the end where it is below 0, which only a call may tell: at + size * min(1, max(0, -at)).
+static const cg_expr *from_start(cg_module *m, const cg_expr *at, const cg_expr *size) {
+  const cg_expr *zero = cg_xi(m, 0), *minus_one = cg_xi(m, -1);
+  if (cg_x_at_least(m, at, zero)) return at;
+  if (cg_x_at_least(m, minus_one, at)) return cg_xadd(m, at, size);
+  return cg_xadd(m, at, cg_xmul(m, size, cg_xmin(m, cg_xi(m, 1), cg_xmax(m, zero, cg_xmul(m, minus_one, at)))));
+}
+
 const cg_expr *cg_v_bound(cg_module *m, const cg_expr *at, const cg_expr *size) {
-  const cg_expr *zero = cg_xi(m, 0);
-  if (cg_x_at_least(m, cg_xi(m, -1), at)) at = cg_xadd(m, at, size);
+  const cg_expr *zero = cg_xi(m, 0), *short_of = cg_xsub(m, size, at);
+  // size - 1 and size - 2 are below 0 only where the size is so small that they are brought to 0 either way.
+  if (!cg_x_is(short_of, 1) && !cg_x_is(short_of, 2)) at = from_start(m, at, size);
   return cg_xmin(m, cg_xmax(m, at, zero), size);
 }
 
@@ -38,10 +47,7 @@ const char *cg_v_slice(cg_module *m, const cg_node *n, const cg_type *x, cg_slic
   s->step = cg_xi(m, 1);
   s->drops = cg_node_arg(n, "index") != NULL; // select
   if (!cg_r_int(n, s->drops ? "index" : "start", &s->start)) return "an index is not known";
-  int64_t lo, hi;
-  cg_x_range(s->start, &lo, &hi);
-  if (hi < 0) s->start = cg_xadd(m, s->start, size);
-  else if (lo < 0) return "an index whose sign is not known";
+  s->start = from_start(m, s->start, size);
   s->length = s->step;
   if (!s->drops && !cg_r_int(n, "length", &s->length)) return "the length is not known";
   const cg_expr *end = cg_xadd(m, s->start, s->length);

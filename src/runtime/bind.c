@@ -249,17 +249,49 @@ static void extent(const DLTensor *t, uint32_t es, uintptr_t *low, uintptr_t *hi
   *high = t->data && size ? *low + ((uintptr_t)last + 1) * es : *low;
 }
 
-// Whether another input lies in the memory of input i, which the program may write to before it reads that one.
-static bool is_shared(const cierge_context *c, uint32_t i) {
-  const cg_plan *plan = c->p->plan;
-  uintptr_t low, high, from, to;
-  extent(&c->given[i].t, cg_dtypes[plan->input[i].dtype].size, &low, &high);
-  for (uint32_t k = 0; k < plan->n_inputs; k++) {
-    if (k == i || plan->input[k].param < 0 || plan->fn[0]->value[plan->fn[0]->param[plan->input[k].param]].kind != CG_V_TENSOR) continue;
-    extent(&c->given[k].t, cg_dtypes[plan->input[k].dtype].size, &from, &to);
-    if (from < high && low < to) return true;
+// Marks the bytes of t's elements in `mark`, which begins at `low`; or, where `look` is, whether one of them is marked.
+static bool visit(const DLTensor *t, uint32_t es, uintptr_t low, char *mark, bool look) {
+  int64_t at[CG_PLAN_MAX_RANK] = {0}, stride[CG_PLAN_MAX_RANK], size = 1;
+  for (int32_t d = t->ndim; d-- > 0; size *= t->shape[d]) stride[d] = t->strides ? t->strides[d] : size;
+  char *p = mark + ((uintptr_t)t->data + t->byte_offset - low);
+  for (int32_t d = 0; d >= 0;) {
+    if (look && memchr(p, 1, es)) return true;
+    if (!look) memset(p, 1, es);
+    for (d = t->ndim - 1; d >= 0; d--) {
+      p += stride[d] * es;
+      if (++at[d] < t->shape[d]) break;
+      p -= at[d] * stride[d] * es, at[d] = 0;
+    }
   }
   return false;
+}
+
+// Whether elements of input i, which the program writes to, are elements of another as well: PyTorch's program would read there what was
+// written. *beside: another lies between them, so that it may be written to before it is read.
+static cierge_status *look_for_shared(const cierge_context *c, uint32_t i, bool *beside) {
+  const cg_plan *plan = c->p->plan;
+  uintptr_t low, high, from, to;
+  uint32_t es = cg_dtypes[plan->input[i].dtype].size;
+  extent(&c->given[i].t, es, &low, &high);
+  *beside = false;
+  for (uint32_t k = 0; k < plan->n_inputs; k++) {
+    if (k == i || plan->input[k].param < 0 || plan->fn[0]->value[plan->fn[0]->param[plan->input[k].param]].kind != CG_V_TENSOR) continue;
+    uint32_t its = cg_dtypes[plan->input[k].dtype].size;
+    extent(&c->given[k].t, its, &from, &to);
+    if (from >= high || low >= to) continue;
+    uintptr_t first = low < from ? low : from, last = high > to ? high : to;
+    cg_buffer mark = {0};
+    if (!cg_buffer_need(&mark, last - first)) return cg_no_memory();
+    memset(mark.at, 0, last - first);
+    visit(&c->given[i].t, es, first, mark.at, false);
+    bool shared = visit(&c->given[k].t, its, first, mark.at, true);
+    cg_buffer_free(&mark);
+    if (shared)
+      return cg_status_format(CIERGE_BAD_INPUT, "inputs %s and %s share memory, and the program writes to %s: give a copy of one of them", plan->input[i].name,
+                              plan->input[k].name, plan->input[i].name);
+    *beside = true;
+  }
+  return NULL;
 }
 
 // Memory in C order is used in place, other memory is copied.
@@ -275,8 +307,10 @@ static cierge_status *take_data(cierge_context *c) {
     cg_slot *s = &f->slot[v];
     uint32_t es = cg_dtypes[x->dtype].size;
     s->data = g->t.data ? (char *)g->t.data + g->t.byte_offset : (char *)&nothing;
-    bool shared = c->p->plan->input[i].mutated && is_shared(c, i);
-    if (cg_is_c_order(s->size, g->t.strides, x->rank) && !((uintptr_t)s->data & ((es < 8 ? es : 8) - 1)) && !shared) continue;
+    bool beside = false;
+    cierge_status *st = c->p->plan->input[i].mutated ? look_for_shared(c, i, &beside) : NULL;
+    if (st) return st;
+    if (cg_is_c_order(s->size, g->t.strides, x->rank) && !((uintptr_t)s->data & ((es < 8 ? es : 8) - 1)) && !beside) continue;
     if (!cg_buffer_need(&g->staging, s->bytes)) return cg_no_memory();
     bound = false;
     cg_copy_strided(g->staging.at, NULL, s->data, g->t.strides, s->size, x->rank, es);

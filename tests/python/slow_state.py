@@ -313,21 +313,28 @@ def test_nothing_as_large_as_the_state_is_made():
 
 
 def test_inputs_that_share_memory():
-    """One tensor given twice, strided ones, ones that do not lie as memory should: written to as a program of values would."""
+    """Strided ones, ones that do not lie as memory should, ones between another's elements are written to; what PyTorch would see written through
+    another input is refused, and nothing is written."""
     def f(s, i, a, b):
         a.index_copy_(0, i, b[:1] * 2)
         b.mul_(3)
         return a + b
     program = export(Model({}, f), (torch.tensor([1]), torch.ones(4, 6), torch.ones(4, 6)), "shared")
     context = cierge.load(compile(program, "--require-native")[0]).context(threads=2)
-    x, y, z = torch.randn(6, 4).t(), torch.randn(5, 6), torch.randn(25)[1:].view(4, 6)
-    for a, b, apart in ((x, y[:4], True), (z, x, True), (y[:4], y[1:], False), (x, x, False)):
-        mine, theirs = (a.clone(), b.clone()), (a, b)
+    x, y, z, w = torch.randn(6, 4).t(), torch.randn(5, 6), torch.randn(25)[1:].view(4, 6), torch.randn(4, 12)
+    for a, b in ((x, y[:4]), (z, x), (w[:, ::2], w[:, 1::2]), (w[:, 6:], w[:, :6])):
+        mine = a.clone(), b.clone()
         want = f(None, torch.tensor([2]), *mine)
-        close(torch.from_dlpack(context.run(torch.tensor([2]), *theirs)[0]), want)
-        for p, q in zip(theirs, mine):
-            if apart:
-                close(p, q)
+        close(torch.from_dlpack(context.run(torch.tensor([2]), a, b)[0]), want)
+        close(a, mine[0]), close(b, mine[1])
+    for a, b in ((y[:4], y[1:]), (x, x), (w[:, :6], w[:, 5:11]), (w[:, ::2], w[:, 2:8])):
+        before = a.clone(), b.clone()
+        try:
+            context.run(torch.tensor([2]), a, b)
+            raise AssertionError("shared memory went through")
+        except cierge.Error as e:
+            assert "share memory, and the program writes to" in str(e), e
+        close(a, before[0]), close(b, before[1])
 
 
 def state_errors(f, calls, bad):

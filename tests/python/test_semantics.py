@@ -242,6 +242,33 @@ def test_padding_of_open_sizes():
             close(got[0], net(y))
 
 
+BOUNDS = {
+    "last k": lambda x, k: x[:, -k:] * 2, "but the last k": lambda x, k: x[:, :-k] * 2, "both ends": lambda x, k: x[:, -k:-1] * 2, "from the end": lambda x, k: x[:, x.shape[1] - k:] * 2,
+    "half": lambda x, k: x[:, -(k // 2):] * 2, "less 2": lambda x, k: x[:, :k - 2] * 2, "every other": lambda x, k: x[:, -k::2] * 2, "one": lambda x, k: x[:, -k] * 2,
+    "one before": lambda x, k: x.select(1, k - 4) * 2, "narrow": lambda x, k: x.narrow(1, -k, k) * 2, "written": lambda x, k: (x + 0).slice_scatter(x[:, -k:] * 3, 1, -k),
+}
+
+
+def test_bounds_below_zero_in_some_calls():
+    """Places of a slice counted from the end where a size says so: eager's values, refused where PyTorch's own program refuses."""
+    auto, x, y = torch.export.Dim.AUTO, torch.randn(3, 10), torch.randn(4)
+    for name, f in BOUNDS.items():
+        program = torch.export.export(Call(lambda x, y: f(x, y.shape[0])), (x, y), dynamic_shapes=(({1: auto}, {0: auto}),))  # noqa: B023
+        theirs, ours = program.module(), [cierge.compile(program, **options) for options in ({}, {"backends": "torch"})]
+        answers = 0
+        for n in range(6):
+            for k in range(6):
+                given = torch.randn(3, n), torch.randn(k)
+                try:
+                    want = theirs(*given)
+                except Exception:
+                    continue
+                answers += 1
+                for p in ours:
+                    close(p(*given), want)
+        assert answers > 4, (name, answers)
+
+
 def updated(model, name, calls, dynamic=None):
     path = export(model, tuple(calls[0]), name, dynamic, functional=True)
     program = torch.export.load(path).module()
