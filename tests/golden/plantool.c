@@ -449,10 +449,10 @@ static void misuse_api(const char *folder) {
   cierge_options *o;
   const DLTensor *t;
   DLManagedTensorVersioned *m;
-  float x[16] = {0};
+  float x[16] = {0}, y[16] = {0};
   int64_t three[1] = {3}, one[1] = {1}, zero[1] = {0}, number = 2;
   DLTensor a = {.data = x, .device = {kDLCPU, 0}, .ndim = 1, .dtype = {kDLFloat, 32, 1}, .shape = three}, b = a, k = {.data = &number, .device = {kDLCPU, 0}, .dtype = {kDLInt, 64, 1}};
-  b.shape = one;
+  b.shape = one, b.data = y;
   SAY(cierge_load(NULL, NULL, &q));
   SAY(cierge_load(path, &(cierge_load_options){0}, &q));
   SAY(cierge_load(path, NULL, &p));
@@ -521,6 +521,9 @@ static void misuse_api(const char *folder) {
   SAY(cierge_mutated_get(c, 0, &t));
   SAY(cierge_input_set(c, 0, &a, 0));
   SAY(cierge_input_set(c, 1, &a, 0));
+  SAY(cierge_run(c)); // one tensor for two inputs, which the program writes to
+  b = a, b.data = y;
+  SAY(cierge_input_set(c, 1, &b, 0));
   SAY(cierge_run(c));
   SAY(cierge_mutated_get(NULL, 0, &t));
   SAY(cierge_mutated_get(c, 0, NULL));
