@@ -445,6 +445,15 @@ struct Islands {
   }
 };
 
+// What to return instead of an output of that type.
+std::string instead_of(const c10::TypePtr &t) {
+  c10::TypePtr own = t;
+  if (auto o = t ? t->cast<c10::OptionalType>() : nullptr) own = o->getElementType();
+  if (own && own->cast<c10::ListType>()) return ", and how many items it has is not known here: return them in one tensor (torch.stack, torch.cat), or each by itself";
+  if (own && own->cast<c10::DictType>()) return ", and its keys are not known here: return the tensors in a tuple";
+  return "";
+}
+
 } // namespace
 
 void Importer::islands(Function &f, std::string *blob) {
@@ -454,7 +463,7 @@ void Importer::islands(Function &f, std::string *blob) {
     std::string why;
     for (const auto &i : f.items)
       if (i->op.empty() && why.empty()) why = ": " + i->why + i->place;
-    throw Refused("output " + std::to_string(k) + " (" + (r->jtype ? r->jtype->repr_str() : "of an unknown kind") + ") is neither a tensor nor a number" + why);
+    throw Refused("output " + std::to_string(k) + " (" + (r->jtype ? r->jtype->repr_str() : "of an unknown kind") + ") is neither a tensor nor a number" + instead_of(r->jtype) + why);
   }
   if (!in_one.empty()) throw Refused(in_one);
   Islands x(*this, f);

@@ -4,7 +4,7 @@ Tensors go in and come out by DLPack: anything with ``__dlpack__`` (torch, NumPy
 given to ``from_dlpack`` of whichever library is wanted. Nothing but modules needs torch.
 
     import cierge
-    program = cierge.compile(model, (x,))                     # a torch.nn.Module, an ExportedProgram, a ScriptModule
+    program = cierge.compile(model, (x,))                     # a torch.nn.Module, a function, an ExportedProgram, a ScriptModule
     y = program(x)                                           # as the module is called
 
     cierge.compile("model.pt2", output="model.cierge", dim="s0=1..64")
@@ -141,10 +141,10 @@ def compile(model, args=(), kwargs=None, *, dynamic_shapes=None, output=None, **
     """Compiles a model and gives the Program.
 
     model: a torch.nn.Module, exported here with args, kwargs and dynamic_shapes as torch.export.export takes them (in the mode that it
-    is in: call eval() first); a torch.export.ExportedProgram; a torch.jit.ScriptModule, whose types args and kwargs show; or the path
-    of a .pt2, .pt or .cir file, behind which its output may stand without the name: compile("m.pt2", "m.cierge"). output: where the
-    artifact goes, which the Program loads once it is used; without it the program alone holds it. options: those of
-    `cierge compile --help`, with _ for - (require_native=True, dim=["s0=1..64"], backends="torch").
+    is in: call eval() first), or a function, likewise; a torch.export.ExportedProgram; a torch.jit.ScriptModule or ScriptFunction, whose
+    types args and kwargs show, and its results an example call of a copy where their type does not say them; or the path of a .pt2,
+    .pt or .cir file, behind which its output may stand without the name: compile("m.pt2", "m.cierge"). output: where the artifact goes,
+    which the Program loads once it is used; without it the program alone holds it. options: those of `cierge compile --help`, with _ for - (require_native=True, dim=["s0=1..64"], backends="torch").
     """
     kwargs, folder, trees = dict(kwargs or {}), None, None
     if isinstance(args, (str, os.PathLike)):
@@ -428,7 +428,7 @@ class Program:
         inputs is in the caller's tensors; one that it gives another shape (x.t_()) keeps its own here: Context.mutated has that."""
         if not self._trees and kwargs:
             raise TypeError("a program that was loaded from a file takes its inputs in order")
-        leaves = self._trees.flatten(args, kwargs) if self._trees else list(args)
+        leaves = self._trees.flatten(args, kwargs, self.inputs) if self._trees else list(args)
         if len(leaves) != len(self.inputs):
             raise TypeError(f"{len(self.inputs)} inputs are expected ({', '.join(map(repr, self.inputs))}), {len(leaves)} are given")
         torch = sys.modules.get("torch")

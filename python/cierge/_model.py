@@ -1,5 +1,7 @@
 """Models as Python has them: what is written for the compiler, and which tree of tensors goes in and comes out. Needs torch."""
+import collections
 import copy
+import functools
 import pathlib
 
 import torch
@@ -12,7 +14,7 @@ class Trees:
     def __init__(self, spec):
         self.given, self.result = spec.in_spec, spec.out_spec
 
-    def flatten(self, args, kwargs):
+    def flatten(self, args, kwargs, inputs):
         names = self.given.children()[1].context if self.given.num_children else []
         unknown, missing = [k for k in kwargs if k not in names], [k for k in names if k not in kwargs]
         if unknown or missing:
@@ -27,8 +29,95 @@ class Trees:
         return _pytree.tree_unflatten(leaves, self.result)
 
 
-def _types(args, given):
-    """Option `input` of a TorchScript program: the types of its arguments, by their places."""
+class ScriptTrees:
+    """The same of a TorchScript program: its arguments by name, and its results as its schema has them."""
+
+    def __init__(self, arguments):
+        self.names = [a.name for a in arguments]
+        self.defaults = {a.name: a.default_value for a in arguments if a.has_default_value()}
+        self.result = None
+
+    def bind(self, args, kwargs):
+        if len(args) > len(self.names):
+            raise TypeError(f"the program takes {len(self.names)} arguments, {len(args)} are given")
+        unknown = [k for k in kwargs if k not in self.names[len(args):]]
+        if unknown:
+            raise TypeError(f"the program takes no argument {unknown[0]!r} besides those that are given: it takes {', '.join(self.names)}")
+        return {**dict(zip(self.names, args)), **kwargs}
+
+    def flatten(self, args, kwargs, inputs):
+        given, leaves, known = self.bind(args, kwargs), {}, {spec.name for spec in inputs}
+        for name, x in {**self.defaults, **given}.items():
+            here = _leaves(name, x, {})
+            if name in given and not known.issuperset(here) and not (name in self.defaults and _alike(x, self.defaults[name])):
+                raise TypeError(f"argument {name} is not built as the one that the program was compiled for; its inputs: {', '.join(map(repr, inputs))}")
+            leaves.update(here)
+        for spec in inputs:
+            if spec.name not in leaves and not spec.constant:
+                raise TypeError(f"input {spec.name} is missing; the program's inputs: {', '.join(map(repr, inputs))}")
+        return [leaves.get(spec.name) for spec in inputs]
+
+    def unflatten(self, leaves):
+        if self.result == _ALL:
+            return leaves
+        rest = iter(leaves)
+        return _built(self.result, rest)
+
+
+# What results are built of: None for a tensor, a number or None, else (kind, names, items).
+_ALL = ("list", None, None)  # of as many items as there are outputs
+
+
+def _by_type(t, example):
+    """As the type says; where it leaves open how many items there are, as an example has them."""
+    kind = t.kind()
+    inner = t.getElementType().kind() if kind in ("ListType", "OptionalType") else None
+    if kind == "TupleType" and t.annotation_str.startswith("Tuple["):
+        return "tuple", None, [_by_type(e, lambda k=k: example()[k]) for k, e in enumerate(t.elements())]
+    if kind in _OPEN or kind == "OptionalType" and inner in _OPEN:
+        return _by_value(example())
+    return None
+
+
+_OPEN = ("TupleType", "ListType", "DictType")
+
+
+def _by_value(x):
+    if isinstance(x, tuple) and hasattr(x, "_fields"):
+        return "named", (type(x).__name__, *x._fields), [_by_value(v) for v in x]
+    if isinstance(x, dict):
+        return "dict", tuple(x), [_by_value(v) for v in x.values()]
+    return (type(x).__name__, None, [_by_value(v) for v in x]) if isinstance(x, (list, tuple)) else None
+
+
+def _built(form, leaves):
+    if form is None:
+        return next(leaves)
+    kind, names, items = form
+    items = [_built(f, leaves) for f in items]
+    if kind == "named":
+        return collections.namedtuple(names[0], names[1:])(*items)
+    return dict(zip(names, items)) if kind == "dict" else tuple(items) if kind == "tuple" else items
+
+
+def _leaves(name, x, out):
+    """Tensors and numbers by the names of inputs: those of a list's items are name.0, name.1 …"""
+    if not isinstance(x, (list, tuple)):
+        out[name] = x
+        return out
+    for k, item in enumerate(x):
+        _leaves(f"{name}.{k}", item, out)
+    return out
+
+
+def _alike(x, y):
+    if isinstance(x, (list, tuple)):
+        return isinstance(y, (list, tuple)) and len(x) == len(y) and all(map(_alike, x, y))
+    return type(x) is type(y) and not isinstance(x, torch.Tensor) and x == y
+
+
+def _types(given):
+    """Option `input` of a TorchScript program: the types of its arguments, by their names."""
     def word(x):
         if isinstance(x, torch.Tensor):
             name = str(x.dtype).split(".")[1]
@@ -38,29 +127,50 @@ def _types(args, given):
             return f"[{', '.join(map(word, x))}]"
         if x is None:
             return "none"
+        if isinstance(x, str):
+            return f'"{x}"'
         if type(x) in (bool, int, float):
             return type(x).__name__
-        raise TypeError(f"an argument of a TorchScript program is a tensor, a number, None or a list of them, not a {type(x).__name__}")
-    if len(args) > len(given):
-        raise TypeError(f"the program takes {len(given)} arguments, {len(args)} are given")
-    return [f"{name}={word(x)}" for name, x in zip(given, args)]
+        raise TypeError(f"an argument of a TorchScript program is a tensor, a number, a text, None or a list of them, not a {type(x).__name__}: "
+                        "give compile() the module as it was before torch.jit, for torch.export takes dictionaries and registered classes")
+    return [f"{name}={word(x)}" for name, x in given.items()]
+
+
+def _copied(x):
+    return x.detach().clone() if isinstance(x, torch.Tensor) else type(x)(map(_copied, x)) if type(x) in (list, tuple) else x
+
+
+def _script(model, args, kwargs, path, options):
+    torch.jit.save(model, str(path))
+    alone = isinstance(model, torch.jit.ScriptFunction)
+    schema = model.schema if alone else model.forward.schema
+    trees = ScriptTrees(schema.arguments if alone else schema.arguments[1:])
+    given, result = trees.bind(args, kwargs), schema.returns[0].type
+    types = _types(given)
+    if types and "input" not in options and "inputs" not in options:
+        options["input"] = types
+
+    @functools.cache
+    def example():  # from a copy, whose state and random numbers are nobody else's
+        missing = [name for name in trees.names if name not in given and name not in trees.defaults]
+        if missing:
+            raise TypeError(f"what results of type {result.annotation_str} are built of is seen in an example call: give args as well, not the types alone (missing: {', '.join(missing)})")
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            return torch.jit.load(str(path))(**{k: _copied(v) for k, v in given.items()})
+    trees.result = _ALL if result.kind() == "ListType" and result.getElementType().kind() not in _OPEN else _by_type(result, example)
+    return path, trees
 
 
 def written(model, args, kwargs, dynamic_shapes, folder, options):
-    """Writes what the compiler reads into the folder: (path, Trees or None)."""
-    if isinstance(model, torch.jit.ScriptModule):
+    """Writes what the compiler reads into the folder: (path, trees)."""
+    if isinstance(model, (torch.jit.ScriptModule, torch.jit.ScriptFunction)):
         if dynamic_shapes is not None:
             raise TypeError("a TorchScript program's open sizes are said by input=[\"x=f32[s0, 3]\"]")
-        path = pathlib.Path(folder, "model.pt")
-        torch.jit.save(model, str(path))
-        names = [a.name for a in model.forward.schema.arguments[1:]]
-        unknown = [k for k in kwargs if k not in names[len(args):]]
-        if unknown:
-            raise TypeError(f"the program takes no argument {unknown[0]!r} besides those that are given: it takes {', '.join(names)}")
-        types = _types(args, names) + _types(tuple(kwargs.values()), list(kwargs))
-        if types and "input" not in options and "inputs" not in options:
-            options["input"] = types
-        return path, None
+        return _script(model, args, kwargs, pathlib.Path(folder, "model.pt"), options)
+    if not isinstance(model, (torch.nn.Module, torch.export.ExportedProgram)):
+        if not callable(model):
+            raise TypeError(f"a model is a torch.nn.Module, an ExportedProgram, what torch.jit gives, a function, or the path of a file, not a {type(model).__name__}")
+        model = _of_function(model)
     if isinstance(model, torch.nn.Module):
         with torch.no_grad():
             model = torch.export.export(model, args, kwargs, dynamic_shapes=dynamic_shapes, strict=False)
@@ -69,6 +179,17 @@ def written(model, args, kwargs, dynamic_shapes, folder, options):
     path = pathlib.Path(folder, "model.pt2")
     torch.export.save(_with_plain_trees(model), str(path))
     return path, Trees(model.call_spec)
+
+
+def _of_function(f):
+    """A module of that forward, and of the module whose method it is, for its parameters' sake."""
+    module = torch.nn.Module()
+    owner = getattr(f, "__self__", None)
+    if isinstance(owner, torch.nn.Module):
+        module.owner = owner
+        module.train(owner.training)
+    module.forward = f
+    return module
 
 
 def _with_plain_trees(program):

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import typing
 
 import common
 from common import SCRATCH, close, main, torch
@@ -119,19 +120,91 @@ def test_state_lasts_and_inputs_are_written():
     close(x, X * 2)
 
 
-def test_scripts_and_files():
-    @torch.jit.script
-    def f(x, n: int):
-        return x * n, x.sum()
+class Pair(typing.NamedTuple):
+    a: torch.Tensor
+    b: torch.Tensor
 
+
+class Scripted(nn.Module):
+    def forward(self, x: torch.Tensor, n: int = 3, by: typing.Optional[torch.Tensor] = None, at: typing.Tuple[int, int] = (1, 2),
+                more: typing.Optional[typing.List[torch.Tensor]] = None, mode: str = "up"):
+        y = x + at[0] - at[1] if mode == "up" else x
+        if more is not None:
+            y = y + more[1]
+        return y + n, (x * 2, x * 3), [x, x + 1], {"b": x, "a": y}, Pair(x, y), 3, by
+
+
+def test_scripts_take_and_give_what_their_schema_says():
+    def built_as(got, want):  # each call of TorchScript has named tuples of its own
+        same(got[:4] + got[5:], want[:4] + want[5:]), same(got[4]._asdict(), want[4]._asdict())
+    net = torch.jit.script(Scripted())
+    program = cierge.compile(net, (X,))
+    for args, kwargs in (((X,), {}), ((X, 3), {}), ((X,), {"at": (1, 2), "mode": "up"}), ((), {"by": None, "x": X})):
+        built_as(program(*args, **kwargs), net(*args, **kwargs))
+    raises(cierge.Error, "input n is the constant 3", program, X, 4)
+    raises(TypeError, "argument at is not built as", program, X, at=(1, 3))
+    raises(TypeError, "argument more is not built as", program, X, more=[X])
+    raises(TypeError, "input x is missing", program)
+    raises(TypeError, "no argument 'q'", program, X, q=1)
+    program = cierge.compile(net, (X,), {"n": 4, "at": (5, 6), "more": [X, X], "mode": "down"})
+    for kwargs in ({}, {"n": 9}, {"at": (2, 2)}):
+        kwargs = {"more": [X, X * 2], "mode": "down", **kwargs}
+        built_as(program(X, **kwargs), net(X, **kwargs))
+    raises(TypeError, "input more.0 is missing", program, X, mode="down")
+    raises(ValueError, "the constant \"down\"", program, X, more=[X, X])  # that it was not given says "up"
+
+    class State(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("seen", torch.zeros(()))
+
+        def forward(self, x):
+            self.seen.add_(1)
+            return {"x": x * self.seen}
+    net = torch.jit.script(State())
+    program = cierge.compile(net, (X,))  # an example call shows the keys: of a copy
+    same(program(X), {"x": X}), same(net(X), {"x": X})
+    raises(TypeError, "give args as well", cierge.compile, net, input=["x=f32[s0, 4]"])
+    same(cierge.compile(net, (X,), input=["x=f32[s0, 4]"])(X[:2]), {"x": X[:2] * 2})  # net was called once by then
+
+
+def test_functions():
+    @torch.jit.script
+    def scripted(x, n: int):
+        return [x * n]
+
+    def plain(x, *, n=2):
+        return {"y": x * n, "all": [x]}
+    traced, layer = torch.jit.trace(lambda x: (x, x + 1), (X,)), nn.Linear(4, 3).eval().requires_grad_(False)
+    for f, args, kwargs in ((scripted, (X, 5), {}), (scripted, (X,), {"n": 2}), (traced, (X,), {}), (plain, (X,), {}), (plain, (X,), {"n": 3}), (layer.forward, (X,), {})):
+        same(cierge.compile(f, args, kwargs)(*args, **kwargs), f(*args, **kwargs))
+    program = cierge.compile(scripted, input=["x=f32[s0, 4]", "n=3"])
+    same(program(X), [X * 3]), same(program(X[:1], n=3), [X[:1] * 3])
+    raises(TypeError, "not a int", cierge.compile, 3)
+
+    class Loop(nn.Module):
+        def forward(self, x) -> typing.List[torch.Tensor]:
+            out = []
+            for i in range(int(x.sum())):
+                out.append(x * i)
+            return out[:3]
+
+    class Keyed(nn.Module):
+        def forward(self, d: typing.Dict[str, torch.Tensor]):
+            return d["a"]
+    raises(cierge.Error, "return them in one tensor", cierge.compile, torch.jit.script(Loop()), (X,))
+    raises(TypeError, "before torch.jit", cierge.compile, torch.jit.script(Keyed()), ({"a": X},))
+
+
+def test_scripts_and_files():
     class M(nn.Module):
         def forward(self, x, n: int):
             return x * n, x.sum()
-    for script in (torch.jit.script(M()),):
-        got = cierge.compile(script, (X, 3))(X, 3)
-        close(got[0], X * 3), close(got[1], X.sum())
-        got = cierge.compile(script, input=["x=f32[s0, 4]", "n=int"])(X[:2], 5)
-        close(got[0], X[:2] * 5)
+    script = torch.jit.script(M())
+    got = cierge.compile(script, (X, 3))(X, 3)
+    close(got[0], X * 3), close(got[1], X.sum())
+    got = cierge.compile(script, input=["x=f32[s0, 4]", "n=int"])(X[:2], 5)
+    close(got[0], X[:2] * 5)
     path = common.export(common.module(lambda x: x.exp()), (X,), "file")
     program = cierge.compile(path, output=SCRATCH / "kept.cierge")
     close(program(X), X.exp())
