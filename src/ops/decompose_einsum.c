@@ -254,6 +254,15 @@ static part product(part *a, part *b, const term *later) {
   return out;
 }
 
+// Whether b is to be the rows: a constant is packed for a product where it is the columns; else what the result has first is rows.
+static bool turned(const part *a, const part *b, const term *out) {
+  bool fixed = a->v->constant != NULL;
+  if (fixed != (b->v->constant != NULL)) return fixed;
+  for (int i = 0; i < out->n; i++)
+    if (has(&a->t, out->label[i]) != has(&b->t, out->label[i])) return has(&b->t, out->label[i]);
+  return false;
+}
+
 // A tensor of the equation; a letter that stands twice in it is a diagonal.
 static part part_of(cg_rewrite *r, const equation *q, cg_value *const *x, int i) {
   part p = {r, x[i], q->term[i]};
@@ -282,7 +291,7 @@ static bool decompose(cg_module *m, cg_node *n, const equation *q, cg_value *con
     for (int k = i + 1; k < q->terms; k++)
       for (int j = 0; j < q->term[k].n; j++)
         if (!has(&later, q->term[k].label[j]) && !push(&later, q->term[k].label[j])) return r.failed = true, cg_rewrite_by(&r, a.v);
-    a = product(&a, &b, &later);
+    a = turned(&a, &b, &q->out) ? product(&b, &a, &later) : product(&a, &b, &later);
   }
   if (q->terms == 1) {
     term drop = {0};
