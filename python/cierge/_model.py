@@ -3,6 +3,7 @@ import collections
 import copy
 import functools
 import pathlib
+import re
 
 import torch
 from torch.utils import _pytree
@@ -202,4 +203,56 @@ def _with_plain_trees(program):
     entry.signature.out_spec = _pytree.tree_flatten(leaves(entry.signature.out_spec))[1]
     plain = copy.copy(program)
     plain._module_call_graph = [entry]
+    places = {path: f"['flat_args'][{i}]" for path, i in _places(program.call_spec.in_spec, program.module_call_graph[0].signature.forward_arg_names or [])}
+    plain._guards_code = [_SOURCE.sub(lambda m: "L" + (places.get(m[1]) or places.get(_behind_first(m[1])) or m[1]), g) for g in program._guards_code or []]
     return plain
+
+
+_SOURCE = re.compile(r"\bL((?:\[(?:'[^']*'|\d+)\]|\.\w+(?![\w(]))+)")  # of a guard: L['x'][0].a, in front of .size()
+
+
+def _behind_first(path):
+    """What **kwargs holds is an argument."""
+    return path[path.index("]") + 1:]
+
+
+def _fields(context):
+    """Of a named tuple's or a dataclass's node."""
+    if hasattr(context, "_fields"):
+        return context._fields
+    return context[0] if isinstance(context, (tuple, list)) and context and isinstance(context[0], (tuple, list)) else ()
+
+
+def _places(spec, names):
+    """(path as guards write it, which leaf it is) of the arguments, by their specification."""
+    of_args, of_kwargs = (spec.children() + [None, None])[:2]
+    count = 0
+
+    def walk(spec, path):
+        nonlocal count
+        if spec.is_leaf():
+            if path is not None:
+                yield path, count
+            count += 1
+            return
+        keys = spec.context if spec.type in (dict, collections.OrderedDict) else None
+        fields = _fields(spec.context)
+        for i, child in enumerate(spec.children()):
+            if path is None:
+                yield from walk(child, None)
+            elif spec.type in (tuple, list):
+                yield from walk(child, f"{path}[{i}]")
+            elif keys is not None:
+                yield from walk(child, f"{path}[{keys[i]!r}]")
+            else:
+                yield from walk(child, f"{path}.{fields[i]}" if i < len(fields) else None)
+
+    for i, child in enumerate(of_args.children() if of_args else []):
+        name, first = names[i] if i < len(names) else None, count
+        yield from walk(child, None if name is None else f"[{name!r}]")
+        m = re.fullmatch(r"(.+)_(\d+)", name or "")
+        if m:  # of *args
+            count = first
+            yield from walk(child, f"[{m[1]!r}][{m[2]}]")
+    if of_kwargs:
+        yield from walk(of_kwargs, "")

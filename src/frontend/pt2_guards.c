@@ -21,38 +21,49 @@ static void leaf(inputs *in, const char *path) {
   in->next++;
 }
 
-static const char *extended(inputs *in, const char *path, const char *key, int index) {
-  cg_session *s = in->g->r->s;
-  if (!path) return NULL;
-  return key ? cg_format(s, "%s['%s']", path, key) : cg_format(s, "%s[%d]", path, index);
+// A node's context is JSON in a text: of a dictionary its keys; of a dataclass [its fields, those that are None]; of a named tuple
+// the "fields" of an object.
+static bool context_names(const cg_json *spec, const char *type, const char **form, cg_json *names) {
+  cg_json context, all, first;
+  *form = "%s.%s";
+  if (!cg_json_find(spec, "context", &context) || !yyjson_is_str(context.v)) return false;
+  const char *text = cg_json_text(&context);
+  if (*text != '[' && *text != '{') return false; // in a form of its own
+  all = cg_json_read(spec->source, (const uint8_t *)text, strlen(text));
+  if (!strcmp(type, "builtins.dict") || !strcmp(type, "collections.OrderedDict")) {
+    *form = "%s['%s']", *names = all;
+    return true;
+  }
+  if (yyjson_is_obj(all.v)) return cg_json_find(&all, "fields", names) && yyjson_is_arr(names->v);
+  if (!yyjson_is_arr(all.v)) return false;
+  cg_json_iter it = cg_json_items(&all);
+  if (!cg_json_next(&it, &first) || !yyjson_is_arr(first.v)) return false;
+  *names = first;
+  return true;
 }
 
 // A node of a pytree's specification. Containers of other types keep their leaves' places, and their paths are unknown.
 static void walk(inputs *in, const cg_json *spec, const char *path, int depth) {
-  cg_json type, context, children, child;
+  cg_json type, children, child;
   if (depth > CG_PT2_MAX_NESTING) cg_json_fail(spec, CIERGE_BAD_MODEL, "the inputs are nested more than %d deep", CG_PT2_MAX_NESTING);
   if (!cg_json_find(spec, "type", &type)) {
     if (path) leaf(in, path);
     else in->next++;
     return;
   }
-  const char *t = cg_json_text(&type);
-  bool list = !strcmp(t, "builtins.tuple") || !strcmp(t, "builtins.list"), dict = !strcmp(t, "builtins.dict") || !strcmp(t, "collections.OrderedDict");
-  cg_json keys = {0}, key;
-  cg_json_iter names = {0};
-  if (dict && cg_json_find(spec, "context", &context)) {
-    const char *text = cg_json_text(&context);
-    keys = cg_json_read(spec->source, (const uint8_t *)text, strlen(text));
-    names = cg_json_items(&keys);
-  } else {
-    dict = false;
-  }
+  const char *t = cg_json_text(&type), *form;
+  cg_session *s = in->g->r->s;
+  bool list = !strcmp(t, "builtins.tuple") || !strcmp(t, "builtins.list");
+  cg_json names, name;
+  bool named = !list && context_names(spec, t, &form, &names);
+  cg_json_iter each = {0};
+  if (named) each = cg_json_items(&names);
   children = cg_json_get(spec, "children_spec");
   int i = 0;
   for (cg_json_iter it = cg_json_items(&children); cg_json_next(&it, &child); i++) {
     const char *down = NULL;
-    if (dict && cg_json_next(&names, &key)) down = yyjson_is_str(key.v) ? extended(in, path, cg_json_text(&key), 0) : NULL;
-    else if (list) down = extended(in, path, NULL, i);
+    if (path && list) down = cg_format(s, "%s[%d]", path, i);
+    else if (named && cg_json_next(&each, &name) && path && yyjson_is_str(name.v)) down = cg_format(s, form, path, cg_json_text(&name));
     walk(in, &child, down, depth + 1);
   }
 }
@@ -70,11 +81,11 @@ static void positional(inputs *in, const cg_json *spec, const cg_json *signature
     int first = in->next;
     walk(in, &child, path, 0);
     const char *digits = path ? strrchr(path, '_') : NULL;
-    if (!digits || in->next != first + 1 || first >= in->g->r->m->inputs.n) continue;
     char *end;
-    long k = strtol(digits + 1, &end, 10);
-    if (end > digits + 1 && !strcmp(end, "']"))
-      cg_map_set(s, &in->paths, cg_format(s, "%.*s'][%ld]", (int)(digits - path), path, k), &in->g->r->m->inputs.at[first]);
+    long k = digits ? strtol(digits + 1, &end, 10) : 0;
+    if (!digits || end == digits + 1 || strcmp(end, "']")) continue;
+    in->next = first;
+    walk(in, &child, cg_format(s, "%.*s'][%ld]", (int)(digits - path), path, k), 0);
   }
 }
 
@@ -97,15 +108,15 @@ static void find_paths(inputs *in) {
 
 // ---------------------------------------------------------------- What a guard names
 
-// L['d']['k'][0].size()[1], .stride()[1], .storage_offset(), or the number itself.
+// L['d']['k'][0].a.size()[1], .stride()[1], .storage_offset(), or the number itself.
 static bool source(void *u, const char **at, cg_py_expr *out) {
   inputs *in = u;
   cg_module *m = in->g->r->m;
   const char *path = *at + 1, *p = path; // behind the L
-  while (*p == '[') {
-    p += strcspn(p, "]");
-    if (!*p) return false;
-    p++;
+  for (size_t n; *p == '[' || *p == '.'; p += n) {
+    n = *p == '[' ? strcspn(p, "]") + 1 : 1 + strspn(p + 1, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789");
+    if (*p == '[' && !p[n - 1]) return false;
+    if (*p == '.' && p[n] == '(') break; // .size()
   }
   const char *key = cg_strndup(m->s, path, (size_t)(p - path));
   const cg_input *input = cg_map_get(&in->paths, key);

@@ -95,6 +95,38 @@ def test_results_of_classes():
     close(got[0].second, X * 2), close(got[1].x, X.sum()), close(got[1].y[0], X)
 
 
+@dataclasses.dataclass
+class Pair:
+    a: torch.Tensor
+    b: torch.Tensor
+    none: object = None
+
+
+Two = collections.namedtuple("Two", "p q")
+torch.export.register_dataclass(Pair, serialized_type_name="tests.Pair")
+
+
+def test_sizes_shared_with_what_is_nested():
+    """The guards of an export name its arguments by their paths: checked in each call, from Python and in a file."""
+    auto, x = torch.export.Dim.AUTO, lambda n: torch.randn(n, 2)
+    kinds = {
+        "list": (lambda d, t: d + t[0], lambda a, b: (a, [b]), [{0: auto}]), "tuple": (lambda d, t: d + t[0][0], lambda a, b: (a, ((b,),)), (({0: auto},),)),
+        "dict": (lambda d, t: d + t["k"][0], lambda a, b: (a, {"k": [b]}), {"k": [{0: auto}]}), "dataclass": (lambda d, t: d + t.a + t.b, lambda a, b: (a, Pair(b, b)), [{0: auto}] * 2),
+        "of dataclasses": (lambda d, t: d + t[0].b, lambda a, b: (a, [Pair(a, b)]), [[{0: auto}] * 2]), "named tuple": (lambda d, t: d + t.q, lambda a, b: (a, Two(a, b)), Two({0: auto}, {0: auto})),
+    }
+    for name, (f, arguments, sizes) in kinds.items():
+        exported = torch.export.export(common.module(f), arguments(x(3), x(3)), dynamic_shapes=(({0: auto}, sizes),))
+        assert exported._guards_code, name
+        for e in (exported, exported.run_decompositions()):
+            program = cierge.compile(e)
+            same(program(*arguments(a := x(5), b := x(5))), f(*arguments(a, b)))
+            raises(cierge.Error, "", program, *arguments(x(5), x(4)))
+        if name != "named tuple":  # torch.export.save knows none that is not registered
+            torch.export.save(exported, SCRATCH / "nested.pt2")
+            program = cierge.compile(SCRATCH / "nested.pt2")
+            raises(cierge.Error, "", program, *torch.utils._pytree.tree_leaves(arguments(x(5), x(4))))
+
+
 class Counting(nn.Module):
     def __init__(self):
         super().__init__()
