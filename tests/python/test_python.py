@@ -96,14 +96,14 @@ def test_results_of_classes():
 
 
 @dataclasses.dataclass
-class Pair:
+class Record:
     a: torch.Tensor
     b: torch.Tensor
     none: object = None
 
 
-Two = collections.namedtuple("Two", "p q")
-torch.export.register_dataclass(Pair, serialized_type_name="tests.Pair")
+Named = collections.namedtuple("Named", "p q")
+torch.export.register_dataclass(Record, serialized_type_name="tests.Record")
 
 
 def test_sizes_shared_with_what_is_nested():
@@ -111,8 +111,8 @@ def test_sizes_shared_with_what_is_nested():
     auto, x = torch.export.Dim.AUTO, lambda n: torch.randn(n, 2)
     kinds = {
         "list": (lambda d, t: d + t[0], lambda a, b: (a, [b]), [{0: auto}]), "tuple": (lambda d, t: d + t[0][0], lambda a, b: (a, ((b,),)), (({0: auto},),)),
-        "dict": (lambda d, t: d + t["k"][0], lambda a, b: (a, {"k": [b]}), {"k": [{0: auto}]}), "dataclass": (lambda d, t: d + t.a + t.b, lambda a, b: (a, Pair(b, b)), [{0: auto}] * 2),
-        "of dataclasses": (lambda d, t: d + t[0].b, lambda a, b: (a, [Pair(a, b)]), [[{0: auto}] * 2]), "named tuple": (lambda d, t: d + t.q, lambda a, b: (a, Two(a, b)), Two({0: auto}, {0: auto})),
+        "dict": (lambda d, t: d + t["k"][0], lambda a, b: (a, {"k": [b]}), {"k": [{0: auto}]}), "dataclass": (lambda d, t: d + t.a + t.b, lambda a, b: (a, Record(b, b)), [{0: auto}] * 2),
+        "of dataclasses": (lambda d, t: d + t[0].b, lambda a, b: (a, [Record(a, b)]), [[{0: auto}] * 2]), "named tuple": (lambda d, t: d + t.q, lambda a, b: (a, Named(a, b)), Named({0: auto}, {0: auto})),
     }
     for name, (f, arguments, sizes) in kinds.items():
         exported = torch.export.export(common.module(f), arguments(x(3), x(3)), dynamic_shapes=(({0: auto}, sizes),))
