@@ -23,6 +23,18 @@ static int64_t number(const reader *r, const char *text, const char **end) {
   return v;
 }
 
+// " (x dim 0)": the first input that has it.
+static void add_where(cg_str *b, const cg_module *m, const cg_symbol *y) {
+  for (int i = 0; i < m->inputs.n; i++) {
+    const cg_value *v = m->inputs.at[i].param;
+    for (int d = 0; v && v->type.kind == CG_T_TENSOR && d < v->type.rank; d++) {
+      if (v->type.dim[d]->kind != CG_X_SYM || v->type.dim[d]->symbol != y) continue;
+      cg_str_addf(b, " (%s dim %d)", m->inputs.at[i].name, d);
+      return;
+    }
+  }
+}
+
 // The symbol before '=', and where the rest begins.
 static cg_symbol *symbol(const reader *r, const char *example, const char **rest) {
   cg_session *s = r->p->s;
@@ -33,7 +45,10 @@ static cg_symbol *symbol(const reader *r, const char *example, const char **rest
   if (!y) {
     cg_str known = cg_str_new(s);
     const cg_map *all = &r->m->exprs.symbols;
-    for (int i = 0; i < all->n; i++) cg_str_addf(&known, " %s", all->entries[i].key);
+    for (int i = 0; i < all->n; i++) {
+      cg_str_addf(&known, "%s %s", i ? "," : "", all->entries[i].key);
+      add_where(&known, r->m, all->entries[i].value);
+    }
     cg_fail(s, CIERGE_USAGE, "%s '%s': the model has no symbolic size '%s'; it has:%s", r->option, r->text, name, all->n ? cg_str_text(&known) : " none");
   }
   *rest = eq + 1;

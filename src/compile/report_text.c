@@ -4,6 +4,7 @@
 
 #include "backend/backend.h"
 #include "compile/report.h"
+#include "ir/text.h"
 #include "pass/cost.h"
 
 static double percent(double part, double all) { return all > 0 ? 100 * part / all : 0; }
@@ -100,7 +101,29 @@ static void add_min_regions(cg_str *b, const cg_report *r) {
                                           r->p->opt->no_cost_drop ? "--no-cost-drop" : "without --min-region");
 }
 
+// "inputs: x f32[s0, 3], mask bool[s0]" and "sizes: s0 from 1 to 64", as --dim calls them.
+static void add_inputs(cg_str *b, const cg_report *r) {
+  const cg_map *all = &r->m->exprs.symbols;
+  int sizes = 0;
+  for (int i = 0; i < r->m->inputs.n; i++) {
+    const cg_input *in = &r->m->inputs.at[i];
+    cg_str_addf(b, "%s%s ", i ? ", " : "inputs: ", in->name);
+    if (in->param) cg_print_type_short(b, &in->param->type);
+    else cg_print_arg(b, &in->constant);
+  }
+  if (r->m->inputs.n) cg_str_addc(b, '\n');
+  for (int i = 0; i < all->n; i++) {
+    const cg_symbol *y = all->entries[i].value;
+    if (y->unbacked) continue;
+    cg_str_addf(b, "%s%s ", sizes++ ? ", " : "sizes: ", y->name);
+    if (y->hi == INT64_MAX) cg_str_addf(b, "at least %lld", (long long)y->lo);
+    else cg_str_addf(b, "from %lld to %lld", (long long)y->lo, (long long)y->hi);
+  }
+  if (sizes) cg_str_addc(b, '\n');
+}
+
 void cg_report_text(cg_str *b, const cg_report *r) {
+  add_inputs(b, r);
   double all = r->total ? r->total : 1;
   uint32_t native = r->native + r->gone;
   cg_str_addf(b, "%u nodes: %u native (%.1f %%), %u left in LibTorch (%.1f %%), %u scalars and control\n", r->total, native, 100 * native / all, r->torch,

@@ -134,7 +134,13 @@ static void one_output(cg_pt2_graph *g, const cg_json *spec, const cg_json *outp
   if (cg_json_is(&u, "token")) return;
   cg_arg a = cg_pt2_arg(g, output);
   if (a.kind == CG_A_LIST || a.kind == CG_A_FN) cg_json_fail(output, CIERGE_BAD_MODEL, "an output is a list");
-  if (cg_json_is(&u, "user_output")) CG_PUSH(g->r->s, &g->fn->result, a);
+  if (cg_json_is(&u, "user_output")) {
+    bool given = a.kind == CG_A_VALUE || a.kind == CG_A_INT || a.kind == CG_A_FLOAT || a.kind == CG_A_BOOL || a.kind == CG_A_NONE;
+    if (!given)
+      cg_json_fail(output, CIERGE_BAD_MODEL, "output %d is %s: a tensor, a number or None can be one; leave it out of what the model returns", g->fn->result.n,
+                   a.kind == CG_A_STR ? cg_format(g->r->s, "the text '%.100s'", a.str.text) : "a constant of another kind");
+    CG_PUSH(g->r->s, &g->fn->result, a);
+  }
   else if (cg_json_is(&u, "buffer_mutation")) stored_mutation(g, &u, "buffer_name", &a);
   else if (cg_json_is(&u, "parameter_mutation")) stored_mutation(g, &u, "parameter_name", &a);
   else if (cg_json_is(&u, "user_input_mutation")) input_mutation(g, &u, &a);

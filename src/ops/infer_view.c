@@ -86,7 +86,7 @@ const char *cg_infer_permutation(cg_module *m, cg_node *n) {
 
 // ---------------------------------------------------------------- reshapes
 
-// a / b, where that is exact: factors that both have are left out first, so that symbols cancel.
+// a / b, where that is exact and b is not 0: factors that both have are left out first, so that symbols cancel.
 static const cg_expr *quotient(cg_module *m, int na, const cg_expr *const *a, int nb, const cg_expr *const *b) {
   bool used[CG_MAX_RANK] = {0};
   const cg_expr *over = cg_xi(m, 1), *under = cg_xi(m, 1);
@@ -98,7 +98,9 @@ static const cg_expr *quotient(cg_module *m, int na, const cg_expr *const *a, in
   }
   for (int i = 0; i < na; i++)
     if (!used[i]) over = cg_xmul(m, over, a[i]);
-  return cg_x_is(under, 1) ? over : cg_x_is(under, 0) ? NULL : cg_xdiv(m, over, under);
+  if (cg_x_is(under, 1) || cg_x_is(under, 0)) return cg_x_is(under, 1) ? over : NULL;
+  int64_t times = cg_x_hint(under) ? cg_x_hint(over) / cg_x_hint(under) : 0; // 14 s / 7 s
+  return cg_xmul(m, under, cg_xi(m, times)) == over ? cg_xi(m, times) : cg_xdiv(m, over, under);
 }
 
 // Sizes with at most one -1, which becomes what is left of numel.

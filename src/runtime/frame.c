@@ -1,4 +1,5 @@
 // The values of one function in one context: sizes from symbols, memory for what is late, access to values.
+#include <stdio.h>
 #include <string.h>
 
 #include "runtime/runtime.h"
@@ -129,9 +130,32 @@ bool cg_eval(const cg_frame *f, uint32_t expr, int64_t *out) {
   return true;
 }
 
+// What the program says of sizes comes first: "expects a size that is not 0", at its place.
+static cierge_status *broken_assert(const cg_frame *f) {
+  const cg_plan_fn *plan = f->fn->plan;
+  for (uint32_t i = 0; i < plan->n_steps; i++) {
+    const cg_plan_step *s = &plan->step[i];
+    if (s->kind != CG_STEP_ASSERT || f->fn->value[s->in[0]].late) continue;
+    int64_t holds;
+    int32_t e = plan->value[s->in[0]].expr;
+    if (e >= 0 && cg_eval(f, (uint32_t)e, &holds) && !holds) return cg_step_error(f, s->site, CIERGE_RUN_ERROR, s->text);
+  }
+  return NULL;
+}
+
 static cierge_status *size_error(const cg_frame *f, uint32_t v) {
-  const cg_plan_value *x = &f->fn->plan->value[v];
-  return cg_status_format(CIERGE_RUN_ERROR, "the size of %s%s is negative, too large or divides by zero", *x->name ? "value " : "a value", x->name);
+  const cg_plan_fn *plan = f->fn->plan;
+  const cg_plan *p = f->c->p->plan;
+  cierge_status *st = broken_assert(f);
+  if (st) return st;
+  char text[400];
+  int at = snprintf(text, sizeof text, "the size of %s%.100s is negative, too large or divides by zero", *plan->value[v].name ? "value " : "a value", plan->value[v].name);
+  for (uint32_t k = 0; f == f->c->frame && k < p->n_symbols && at < (int)sizeof text; k++)
+    at += snprintf(text + at, sizeof text - (size_t)at, "%s%.40s = %lld", k ? ", " : ", with ", p->symbol[k].name, (long long)f->slot[p->symbol[k].value].i);
+  for (uint32_t i = 0; i < plan->n_steps; i++)
+    for (uint32_t k = 0; k < plan->step[i].n_out; k++)
+      if (plan->step[i].out[k] == v) return cg_step_error(f, plan->step[i].site, CIERGE_RUN_ERROR, text);
+  return cg_status_new(CIERGE_RUN_ERROR, text);
 }
 
 // ---------------------------------------------------------------- sizes

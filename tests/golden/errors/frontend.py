@@ -114,6 +114,7 @@ PROGRAMS = [
     ("another number of inputs", [("graph.inputs.0", GONE)]),
     ("another number of outputs", [("graph.outputs", [])]),
     ("an output that is a list", [("graph.outputs.0", {"as_tensors": [{"name": "y"}]})]),
+    ("an output that is a text", [("graph.outputs.0", {"as_string": "label"})]),
     ("an output of no kind", [("sig.output_specs.0", {"wave": {}})]),
     ("a joint graph", [("sig.output_specs.0", {"loss_output": {"arg": {"name": "y"}}})]),
     ("a mutation of something else", [("sig.output_specs.0", {"buffer_mutation": {"arg": {"name": "y"}, "buffer_name": "b"}})]),
