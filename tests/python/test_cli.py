@@ -517,7 +517,7 @@ def test_specialised_sizes():
 
 def test_explain_counts_the_nodes_of_a_text():
     path = cir("plain", "fn @main(%x: f32[3]) -> f32[3] {\n  %0: f32[3] = aten.relu(%x)\n  %1: f32[3] = aten.neg(%0)\n  return %1\n}\n")
-    assert cli("explain", path, check=0).stdout.startswith("2 nodes: 2 native"), cli("explain", path).stdout
+    assert cli("explain", path, check=0).stdout.startswith("inputs: x f32[3]\n2 nodes: 2 native"), cli("explain", path).stdout
 
 
 if __name__ == "__main__":
