@@ -14,9 +14,11 @@ given to ``from_dlpack`` of whichever library is wanted. Nothing but modules nee
 import ctypes as C
 import functools
 import json
+import math
 import os
 import pathlib
 import shutil
+import struct
 import sys
 import tempfile
 import threading
@@ -30,6 +32,9 @@ class Error(Exception):
     def __init__(self, message, code, exit_code):
         super().__init__(message)
         self.code, self.exit_code = code, exit_code
+
+    def __reduce__(self):
+        return Error, (str(self), self.code, self.exit_code)
 
 
 class _DLTensor(C.Structure):
@@ -61,10 +66,10 @@ class _ContextOptions(C.Structure):
 _PROFILE = {None: 0, "steps": 1, "trace": 2}
 _READ_ONLY = 1  # DLPack's flag
 _KINDS = ("tensor", "int", "float", "bool", "none", "string")
-_api = C.pythonapi
-_api.PyCapsule_GetPointer.restype, _api.PyCapsule_GetPointer.argtypes = C.c_void_p, [C.py_object, C.c_char_p]
-_api.PyCapsule_IsValid.restype, _api.PyCapsule_IsValid.argtypes = C.c_int, [C.py_object, C.c_char_p]
-_api.PyCapsule_New.restype, _api.PyCapsule_New.argtypes = C.py_object, [C.c_void_p, C.c_char_p, C.c_void_p]
+_in_capsule, _is_capsule, _new_capsule = C.pythonapi.PyCapsule_GetPointer, C.pythonapi.PyCapsule_IsValid, C.pythonapi.PyCapsule_New
+_in_capsule.restype, _in_capsule.argtypes = C.c_void_p, [C.py_object, C.c_char_p]
+_is_capsule.restype, _is_capsule.argtypes = C.c_int, [C.py_object, C.c_char_p]
+_new_capsule.restype, _new_capsule.argtypes = C.py_object, [C.c_void_p, C.c_char_p, C.c_void_p]
 
 
 def _find(name):
@@ -92,7 +97,7 @@ def _library():
             ("cierge_mutated_count", C.c_size_t, [p]), ("cierge_mutated_input", C.c_size_t, [p, C.c_size_t]),
             ("cierge_mutated_spec", C.POINTER(_Spec), [p, C.c_size_t]), ("cierge_mutated_get", p, [p, C.c_size_t, C.POINTER(C.POINTER(_DLTensor))]),
             ("cierge_context_new", p, [p, C.POINTER(_ContextOptions), C.POINTER(p)]), ("cierge_context_free", None, [p]),
-            ("cierge_input_set", p, [p, C.c_size_t, C.POINTER(_DLTensor), C.c_uint32]), ("cierge_run", p, [p]),
+            ("cierge_input_set", p, [p, C.c_size_t, p, C.c_uint32]), ("cierge_run", p, [p]),
             ("cierge_output_get", p, [p, C.c_size_t, C.POINTER(C.POINTER(_DLTensor))]),
             ("cierge_output_take", p, [p, C.c_size_t, C.POINTER(p)]), ("cierge_reset", p, [p]), ("cierge_seed", p, [p, C.c_uint64]),
             ("cierge_profile_text", p, [p, C.POINTER(p)]), ("cierge_profile_json", p, [p, C.POINTER(p)]), ("cierge_profile_trace", p, [p, C.POINTER(p)]),
@@ -144,7 +149,8 @@ def compile(model, args=(), kwargs=None, *, dynamic_shapes=None, output=None, **
     is in: call eval() first), or a function, likewise; a torch.export.ExportedProgram; a torch.jit.ScriptModule or ScriptFunction, whose
     types args and kwargs show, and its results an example call of a copy where their type does not say them; or the path of a .pt2,
     .pt or .cir file, behind which its output may stand without the name: compile("m.pt2", "m.cierge"). output: where the artifact goes,
-    which the Program loads once it is used; without it the program alone holds it. options: those of `cierge compile --help`, with _ for - (require_native=True, dim=["s0=1..64"], backends="torch").
+    which the Program loads once it is used; without it the program alone holds it. options: those of `cierge compile --help`, with _
+    for - (require_native=True, dim=["s0=1..64"], backends="torch").
     """
     kwargs, folder, trees = dict(kwargs or {}), None, None
     if isinstance(args, (str, os.PathLike)):
@@ -165,7 +171,8 @@ def compile(model, args=(), kwargs=None, *, dynamic_shapes=None, output=None, **
         artifact = os.path.join(folder, "model.cierge") if output is None else output
         o = _Options(options)
         _check(_library().cierge_compile(os.fsencode(source), os.fsencode(artifact), o.handle))
-        return Program(artifact, torch_libraries=_listed(options.get("torch_library")), allow_unsafe_ops=_listed(options.get("allow_unsafe_ops")), trees=trees, now=output is None)
+        return Program(artifact, torch_libraries=_listed(options.get("torch_library")), allow_unsafe_ops=_listed(options.get("allow_unsafe_ops")), trees=trees,
+                       later=output is not None, passing=output is None)
     finally:
         if folder:  # what was mapped stays
             shutil.rmtree(folder, ignore_errors=True)
@@ -209,8 +216,11 @@ class Tensor:
 
     def __init__(self, managed, check=None):
         self._managed, self._check = managed, check
-        t = C.cast(managed, C.POINTER(_DLManagedVersioned)).contents.dl_tensor
-        self.shape = tuple(t.shape[i] for i in range(t.ndim))
+        t = _DLManagedVersioned.from_address(managed).dl_tensor
+        self.shape = tuple(t.shape[:t.ndim])
+
+    def __reduce__(self):
+        raise TypeError("an output is neither copied nor pickled: make an array or a tensor of it")
 
     def __dlpack_device__(self):
         return (1, 0)
@@ -221,40 +231,98 @@ class Tensor:
         if self._check:
             self._check()
         pointer, self._managed = self._managed, None
-        return _api.PyCapsule_New(pointer, b"dltensor_versioned", None)
+        return _new_capsule(pointer, b"dltensor_versioned", None)
 
     def __del__(self):
         if getattr(self, "_managed", None):
-            deleter = C.cast(self._managed, C.POINTER(_DLManagedVersioned)).contents.deleter
+            deleter = _DLManagedVersioned.from_address(self._managed).deleter
             if deleter:
                 _DELETER(deleter)(self._managed)
 
 
-def _borrow(x):
-    """(capsule, pointer to the DLTensor in it): valid while the capsule lives."""
-    if getattr(x, "is_neg", bool)():  # as torch says of a conjugated tensor; of this one it would lend the bits as they lie
-        raise BufferError("Can't export tensors with the negative bit set: give x.resolve_neg()")
-    capsule = x.__dlpack__()
-    if _api.PyCapsule_IsValid(capsule, b"dltensor_versioned"):
-        p = _api.PyCapsule_GetPointer(capsule, b"dltensor_versioned")
-        return capsule, C.pointer(C.cast(p, C.POINTER(_DLManagedVersioned)).contents.dl_tensor)
-    return capsule, C.cast(_api.PyCapsule_GetPointer(capsule, b"dltensor"), C.POINTER(_DLTensor))
+_AT, _FLAGS = _DLManagedVersioned.dl_tensor.offset, _DLManagedVersioned.flags.offset
+_CIERGE_READ_ONLY = 1  # cierge_input_set's flag
+
+
+class _Torch:
+    """What calls need of torch, once somebody has imported it: its exchange of capsules without the checks that are made here."""
+
+    def __init__(self, torch):
+        from torch.utils import dlpack
+        self.tensor, self.plain, self.lend, self.take = torch.Tensor, (torch.Tensor, torch.nn.Parameter), dlpack.to_dlpack, dlpack.from_dlpack
+
+
+_seen = None
+
+
+def _torch():
+    global _seen
+    if _seen is None and "torch" in sys.modules:
+        _seen = _Torch(sys.modules["torch"])
+    return _seen
+
+
+def _borrow(x, written):
+    """(what keeps the memory, address of the DLTensor, cierge_input_set's flags). written: the program writes to it."""
+    torch = _torch()
+    if torch and isinstance(x, torch.tensor):
+        if x.is_conj() or x.is_neg():  # they would be lent as they lie
+            if written:
+                raise BufferError("the program writes to this input, a view that PyTorch conjugates or negates as it is read: give x.resolve_conj().resolve_neg()")
+            x = x.resolve_conj().resolve_neg()
+        if type(x) in torch.plain and not x.is_sparse:
+            capsule = torch.lend(x)
+            return capsule, _in_capsule(capsule, b"dltensor"), 0
+        x = x.detach()
+    if not hasattr(x, "__dlpack__"):
+        numpy = sys.modules.get("numpy")
+        if not numpy or not isinstance(x, numpy.generic):
+            raise TypeError(f"an input is a tensor (anything with __dlpack__), a number or None, not a {type(x).__name__}")
+        x = numpy.asarray(x)
+    try:
+        capsule = x.__dlpack__(max_version=(1, 0))
+    except TypeError:  # of an exchange before 1.0, which cannot say that memory is read-only
+        try:
+            capsule = x.__dlpack__()
+        except BufferError:
+            if not written and hasattr(x, "flags") and not x.flags.writeable:
+                return _borrow(x.copy(), written)
+            raise
+    if not _is_capsule(capsule, b"dltensor_versioned"):
+        return capsule, _in_capsule(capsule, b"dltensor"), 0
+    at = _in_capsule(capsule, b"dltensor_versioned")
+    return capsule, at + _AT, _CIERGE_READ_ONLY if C.c_uint64.from_address(at + _FLAGS).value & _READ_ONLY else 0
+
+
+# How a number of a dtype is packed (struct), and DLPack's code of it.
+_NUMBERS = {"bool": ("?", 6), "int8": ("b", 0), "int16": ("h", 0), "int32": ("i", 0), "int64": ("q", 0), "uint8": ("B", 1), "uint16": ("H", 1), "uint32": ("I", 1),
+            "uint64": ("Q", 1), "float16": ("e", 2), "bfloat16": ("H", 4), "float32": ("f", 2), "float64": ("d", 2), "complex64": ("ff", 5), "complex128": ("dd", 5)}
+_OWN = {bool: "bool", int: "int64", float: "float64", complex: "complex128"}
+_RANK_OF_CODE = {6: 0, 0: 1, 1: 1, 2: 2, 4: 2, 5: 3}
 
 
 class _Number:
-    """A Python number as a 0-dim int64, float64 or bool tensor."""
+    """A Python number as a 0-dim tensor: of the dtype that is expected, where that holds numbers of its kind, else of its own."""
 
-    def __init__(self, value):
-        if isinstance(value, bool):
-            self._cell, code, bits = C.c_uint8(value), 6, 8
-        elif isinstance(value, int):
-            self._cell, code, bits = C.c_int64(value), 0, 64
-        else:
-            self._cell, code, bits = C.c_double(value), 2, 64
-        self._t = _DLTensor(C.cast(C.pointer(self._cell), C.c_void_p), 1, 0, 0, code, bits, 1, None, None, 0)
-
-    def pointer(self):
-        return C.pointer(self._t)
+    def __init__(self, x, spec):
+        own = next(dtype for kind, dtype in _OWN.items() if isinstance(x, kind))
+        rank = lambda dtype: _RANK_OF_CODE[_NUMBERS[dtype][1]]  # noqa: E731
+        fits = spec and not spec.rank and spec.dtype in _NUMBERS and rank(own) <= rank(spec.dtype) and (own != "bool" or spec.kind == "tensor")
+        dtype = spec.dtype if fits else own
+        form, code = _NUMBERS[dtype]
+        try:
+            if dtype == "bfloat16":  # rounded to even
+                bits = struct.unpack("I", struct.pack("f", x))[0]
+                packed = struct.pack("H", 0x7fc0 if x != x else (bits + 0x7fff + (bits >> 16 & 1)) >> 16)
+            else:
+                if dtype == "float16" and 65520 <= abs(x):  # rounds to infinity
+                    x = math.copysign(math.inf, x)
+                packed = struct.pack(form, *(complex(x).real, complex(x).imag) if code == 5 else (x,))
+        except (struct.error, OverflowError):
+            raise OverflowError(f"input {spec.name}: {x} is outside {dtype}") from None
+        self._bytes = C.create_string_buffer(packed, len(packed))
+        self._t = _DLTensor(C.addressof(self._bytes), 1, 0, 0, code, 8 * len(packed), 1, None, None, 0)
+        self.address = C.addressof(self._t)
 
 
 class Spec:
@@ -292,37 +360,68 @@ class Context:
         self._lock = threading.RLock()
         o = _ContextOptions(C.sizeof(_ContextOptions), threads, _PROFILE[profile])
         _check(_library().cierge_context_new(program._handle, C.byref(o), C.byref(self._handle)))
+        lib = _library()
+        self._at, self._set, self._run, self._take_output = self._handle.value, lib.cierge_input_set, lib.cierge_run, lib.cierge_output_take
+        self._specs, self._written, self._outputs = program.inputs, set(program.mutated), range(len(program.outputs))
+        self._taken = C.c_void_p()
+        self._taken_at = C.byref(self._taken)
 
     def __del__(self):
         if getattr(self, "_handle", None):
             _library().cierge_context_free(self._handle)
 
+    def __reduce__(self):
+        raise TypeError("a context is neither copied nor pickled, for its memory, state and lent inputs are its own: make another one of the program")
+
     @_locked
     def set_input(self, i, x, read_only=False):
-        """Input i of the calls from now on: a number, None for a recorded constant, or what has __dlpack__, whose memory is lent until it is set again."""
-        keep, pointer = (None, None) if x is None else (n := _Number(x), n.pointer()) if isinstance(x, (bool, int, float)) else _borrow(x)
-        _check(_library().cierge_input_set(self._handle, i, pointer, 1 if read_only else 0))
+        """Input i of the calls from now on: None for a recorded constant, a number, which takes the input's dtype where that holds numbers of
+        its kind, or what has __dlpack__, whose memory is lent until it is set again (a copy's, of what torch conjugates or negates as it is read)."""
+        self._give(i, x, _CIERGE_READ_ONLY if read_only else 0)
+
+    def _give(self, i, x, flags=0):
+        if x is None:
+            keep, address = None, None
+        elif isinstance(x, (bool, int, float, complex)):
+            keep = _Number(x, self._specs[i] if i < len(self._specs) else None)
+            address = keep.address
+        else:
+            keep, address, more = _borrow(x, i in self._written)
+            flags |= more
+        status = self._set(self._at, i, address, flags)
+        if status:
+            _check(status)
         self._keep[i] = keep
 
     @_locked
     def call(self):
         """Runs with the inputs as they were set."""
+        self._call()
+
+    def _call(self):
         self._calls += 1  # what was borrowed is not the last call's any more, even where this one fails
-        _check(_library().cierge_run(self._handle))
+        status = self._run(self._at)
+        if status:
+            _check(status)
+
+    def _take(self, i):
+        status = self._take_output(self._at, i, self._taken_at)
+        if status:
+            _check(status)
+        return self._taken.value
 
     @_locked
     def run(self, *inputs, borrow=False):
         """Inputs in order (None for recorded constants), those not given as they were set before; gives the outputs (borrow: see there)."""
         for i, x in enumerate(inputs):
-            self.set_input(i, x)
-        self.call()
-        return [(self.borrow if borrow else self.output)(i) for i in range(_library().cierge_output_count(self.program._handle))]
+            self._give(i, x)
+        self._call()
+        return [self.borrow(i) if borrow else self.output(i) for i in self._outputs]
 
     @_locked
     def output(self, i):
-        managed = C.c_void_p()
-        _check(_library().cierge_output_take(self._handle, i, C.byref(managed)))
-        return Tensor(managed.value) if managed.value else None
+        managed = self._take(i)
+        return Tensor(managed) if managed else None
 
     @_locked
     def borrow(self, i):
@@ -390,13 +489,32 @@ class Context:
 
 class Program:
     """A loaded artifact. Called as the model is, in any thread (one call at a time: contexts of their own do not wait); what it
-    changes in its buffers lasts from call to call, until reset()."""
+    changes in its buffers lasts from call to call, until reset().
 
-    def __init__(self, path, libtorch=None, lazy=False, torch_libraries=(), allow_unsafe_ops=(), trees=None, now=True):
-        self._trees, self._own, self._lock = trees, None, threading.RLock()
+    It can be copied and pickled: by its path where it has one, else with all its bytes. The other program begins as after reset().
+    """
+
+    def __init__(self, path, libtorch=None, lazy=False, torch_libraries=(), allow_unsafe_ops=(), trees=None, later=False, passing=False):
+        """later: it is loaded once it is used; passing: the file goes away, and the program alone has its contents."""
+        self._trees, self._own, self._lock, self._file = trees, None, threading.RLock(), open(path, "rb") if passing else None
         self._given = path, libtorch, lazy, torch_libraries, allow_unsafe_ops
-        if now:
+        if not later:
             self._load()
+
+    def _where(self):
+        return f"/proc/self/fd/{self._file.fileno()}" if self._file else os.path.abspath(self._given[0])
+
+    def __reduce__(self):
+        if not self._file:
+            return _again, (self._where(), None, self._given[1:], self._trees)
+        with open(self._where(), "rb") as f:
+            return _again, (None, f.read(), self._given[1:], self._trees)
+
+    def __copy__(self):
+        return Program(self._where(), *self._given[1:], trees=self._trees, later="_handle" not in self.__dict__, passing=bool(self._file))
+
+    def __deepcopy__(self, memo):
+        return self.__copy__()
 
     def _load(self):
         path, libtorch, lazy, torch_libraries, allow_unsafe_ops = self._given
@@ -428,15 +546,23 @@ class Program:
         inputs is in the caller's tensors; one that it gives another shape (x.t_()) keeps its own here: Context.mutated has that."""
         if not self._trees and kwargs:
             raise TypeError("a program that was loaded from a file takes its inputs in order")
-        leaves = self._trees.flatten(args, kwargs, self.inputs) if self._trees else list(args)
+        leaves = self._trees.flatten(args, kwargs, self.inputs) if self._trees else args
         if len(leaves) != len(self.inputs):
-            raise TypeError(f"{len(self.inputs)} inputs are expected ({', '.join(map(repr, self.inputs))}), {len(leaves)} are given")
-        torch = sys.modules.get("torch")
-        given = [None if x is None or isinstance(x, str) else x.detach() if torch and isinstance(x, torch.Tensor) else x for x in leaves]
-        for x, spec in zip(leaves, self.inputs):
-            if isinstance(x, str) and spec.constant != json.dumps(x):
-                raise ValueError(f"input {spec.name} is the constant {spec.constant} of the export, not {x!r}")
-        results = [None if t is None else _result(t, spec, torch) for t, spec in zip(self._context().run(*given), self.outputs)]
+            missing = self.inputs[len(leaves):]
+            if self._trees or not missing or not all(spec.constant for spec in missing):
+                raise TypeError(f"{len(self.inputs)} inputs are expected ({', '.join(map(repr, self.inputs))}), {len(leaves)} are given")
+            leaves = (*leaves, *[None] * len(missing))
+        context = self._own or self._context()
+        with context._lock:
+            for i, x in enumerate(leaves):
+                if isinstance(x, str):
+                    spec = self.inputs[i]
+                    if spec.constant != json.dumps(x):
+                        raise ValueError(f"input {spec.name} is the constant {spec.constant} of the export, not {x!r}")
+                    x = None
+                context._give(i, x)
+            context._call()
+            results = [_result(context._take(i), spec) for i, spec in enumerate(self.outputs)]
         return self._trees.unflatten(results) if self._trees else results[0] if len(results) == 1 else results
 
     def _context(self):
@@ -454,12 +580,24 @@ class Program:
         return Context(self, threads, profile)
 
 
-def _result(t, spec, torch):
+def _again(path, contents, rest, trees):
+    if path:
+        return Program(path, *rest, trees=trees, later=True)
+    with tempfile.NamedTemporaryFile(prefix="cierge-") as f:
+        f.write(contents)
+        f.flush()
+        return Program(f.name, *rest, trees=trees, passing=True)
+
+
+def _result(managed, spec):
+    if not managed:
+        return None
+    torch = _torch()
     if torch:
-        t = torch.from_dlpack(t)
+        t = torch.take(_new_capsule(managed, b"dltensor_versioned", None))
     else:
         import numpy
-        t = numpy.from_dlpack(t)
+        t = numpy.from_dlpack(Tensor(managed))
     return t if spec.kind == "tensor" else t.item()
 
 

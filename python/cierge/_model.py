@@ -2,6 +2,7 @@
 import collections
 import copy
 import functools
+import itertools
 import pathlib
 import re
 
@@ -13,9 +14,19 @@ class Trees:
     """How the leaves of a call's arguments and of its results hang together, as torch.export noted it."""
 
     def __init__(self, spec):
-        self.given, self.result = spec.in_spec, spec.out_spec
+        self.__setstate__((spec.in_spec, spec.out_spec))
+
+    def __getstate__(self):
+        return self.given, self.result
+
+    def __setstate__(self, state):
+        self.given, self.result = state
+        self._open, self._build = _opener(self.given), _builder(self.result)
 
     def flatten(self, args, kwargs, inputs):
+        leaves = []
+        if self._open((args, kwargs), leaves):
+            return leaves
         names = self.given.children()[1].context if self.given.num_children else []
         unknown, missing = [k for k in kwargs if k not in names], [k for k in names if k not in kwargs]
         if unknown or missing:
@@ -27,7 +38,53 @@ class Trees:
         return leaves
 
     def unflatten(self, leaves):
-        return _pytree.tree_unflatten(leaves, self.result)
+        return self._build(iter(leaves))
+
+
+_LEAVES = frozenset((torch.Tensor, torch.nn.Parameter, int, float, bool, str, type(None)))
+
+
+def _opener(tree):
+    """A function of a tree and a list: whether it is built like this one of tuples, lists and dictionaries; its leaves are added to
+    the list, in microseconds. Whatever else it is, _pytree tells."""
+    kind, keys, items = tree.type, tree.context, [_opener(inner) for inner in tree.children()]
+    n, flat = len(items), all(inner.is_leaf() for inner in tree.children())
+
+    def opened(x, out):
+        if type(x) is not kind:
+            return False
+        if kind is dict:
+            if list(x) != keys:
+                return False
+            x = x.values()
+        elif len(x) != n:
+            return False
+        if flat:
+            out.extend(x)
+            return _LEAVES.issuperset(map(type, x))
+        return all(inner(item, out) for item, inner in zip(x, items))
+
+    def leaf(x, out):
+        out.append(x)
+        return type(x) in _LEAVES
+    return leaf if tree.is_leaf() else opened if kind in (tuple, list, dict) else lambda x, out: False
+
+
+def _builder(tree):
+    """A function of an iterator over leaves, which builds the tree."""
+    if tree.is_leaf():
+        return next
+    items = [_builder(inner) for inner in tree.children()]
+    flat = all(build is next for build in items)
+    if tree.type is tuple and flat:
+        n = len(items)
+        return lambda leaves: tuple(itertools.islice(leaves, n))
+    if tree.type in (tuple, list):
+        kind = tree.type
+        return lambda leaves: kind([build(leaves) for build in items])
+    if tree.type is dict:
+        return lambda leaves: {key: build(leaves) for key, build in zip(tree.context, items)}
+    return lambda leaves: _pytree.tree_unflatten(list(itertools.islice(leaves, tree.num_leaves)), tree)
 
 
 class ScriptTrees:
@@ -47,6 +104,8 @@ class ScriptTrees:
         return {**dict(zip(self.names, args)), **kwargs}
 
     def flatten(self, args, kwargs, inputs):
+        if not kwargs and len(args) == len(inputs) and _LEAVES.issuperset(map(type, args)) and [spec.name for spec in inputs] == self.names:
+            return args
         given, leaves, known = self.bind(args, kwargs), {}, {spec.name for spec in inputs}
         for name, x in {**self.defaults, **given}.items():
             here = _leaves(name, x, {})

@@ -1,13 +1,16 @@
 """The Python package as people use it: models go in as they are, and programs are called as the models are."""
 import collections
+import copy
 import dataclasses
 import os
+import pickle
 import subprocess
 import sys
 import threading
 import typing
 
 import common
+import numpy as np
 from common import SCRATCH, close, main, torch
 import cierge
 
@@ -250,6 +253,63 @@ def test_scripts_and_files():
     raises(TypeError, "1 inputs are expected", program, X, X)
     raises(TypeError, "in order", program, x=X)
     raises(cierge.Error, "no-such-option", cierge.compile, path, no_such_option=True)
+
+
+def test_inputs_of_all_kinds():
+    net = common.module(lambda x, s: x * s)
+    program = cierge.compile(net, (X, torch.tensor(2.0)))
+    for number in (0.5, 3, True, torch.tensor(7.0), np.float32(0.25)):
+        close(program(X, number), X * float(number))
+    raises(cierge.Error, "expected float32[], found complex128[]", program, X, 1j)
+    assert program(torch.ones(5, 4), -1e300).eq(-float("inf")).all()
+    raises(TypeError, "an input is a tensor", program, X, object())
+    raises(cierge.Error, "expected float32[5, 4], found float64[]", program, 1.0, 1.0)
+    for dtype, numbers in ((torch.bfloat16, (1, 0.1, 3.0039, -1.00390625, 1e-40, float("inf"), float("nan"))), (torch.float16, (0.1, float("-inf"), 65519.0, 65520.0, -1e300, 65521)), (torch.float64, (0.1, 2)),
+                           (torch.complex64, (1, 0.5, 1 - 2j)), (torch.complex128, (1j,)), (torch.int8, (-7, True)), (torch.uint8, (200,)), (torch.int32, (5,)), (torch.bool, (True,))):
+        program = cierge.compile(common.module(lambda s: s.reshape(1)), (torch.zeros((), dtype=dtype),))
+        for number in numbers:
+            close(program(number), torch.tensor([number], dtype=dtype))
+    program = cierge.compile(common.module(lambda s: s + 1), (torch.zeros((), dtype=torch.uint8),))
+    raises(OverflowError, "256 is outside uint8", program, 256)
+    raises(cierge.Error, "found float64[]", program, 1.0)
+    z = torch.randn(3, dtype=torch.complex64)
+    program, real = cierge.compile(common.module(lambda z: z * 2), (z,)), cierge.compile(common.module(lambda x: x * 2), (z.real,))
+    close(program(z.conj()), z.conj().resolve_conj() * 2)
+    close(real(z.conj().imag), z.conj().imag.resolve_neg() * 2)
+    close(program.context().run(z.conj())[0], z.conj().resolve_conj() * 2)
+    close(real(nn.Parameter(z.real)), z.real * 2)
+    raises(BufferError, "", real, torch.ones(3).to_sparse())
+    frozen = np.ones(3, np.float32)
+    frozen.flags.writeable = False
+    close(real(frozen), np.full(3, 2, np.float32))
+    writes = cierge.compile(common.module(lambda x: x.mul_(2)), (torch.ones(3),))
+    raises(cierge.Error, "is read-only", writes, frozen)
+    assert (frozen == 1).all()
+    writes = cierge.compile(common.module(lambda x: x.mul_(2)), (z,))
+    raises(BufferError, "resolve_conj", writes, z.conj())
+
+
+def test_programs_are_copied_and_pickled():
+    kept = cierge.compile(Counting(), (X,), output=SCRATCH / "counting.cierge")
+    for program in (cierge.compile(Counting(), (X,)), kept):
+        program(X)
+        others = [copy.copy(program), copy.deepcopy({"here": program})["here"], pickle.loads(pickle.dumps(program)), copy.copy(copy.copy(program))]
+        close(program(X), X * 2)
+        del program
+        for other in others:
+            close(other(X), X), close(other(X), X * 2)
+    assert len(pickle.dumps(kept)) < 1000, "its path is enough"
+    net, script = Nested().eval(), torch.jit.script(Scripted())
+    program = cierge.compile(net, (X, PAIR), {"mask": MASK})
+    same(pickle.loads(pickle.dumps(program))(X, PAIR, mask=MASK), net(X, PAIR, mask=MASK))
+    assert pickle.loads(pickle.dumps(cierge.compile(script, (X,))))(X)[4]._fields == ("a", "b")
+    for thing in (kept.context(), kept.context().run(X)[0]):
+        for way in (copy.copy, copy.deepcopy, pickle.dumps):
+            raises(TypeError, "neither copied nor pickled", way, thing)
+    try:
+        kept(X[:1])
+    except cierge.Error as e:
+        assert str(pickle.loads(pickle.dumps(e))) == str(e) and pickle.loads(pickle.dumps(e)).exit_code == e.exit_code == 3
 
 
 def test_threads_share_a_program():
