@@ -148,9 +148,10 @@ def compile(model, args=(), kwargs=None, *, dynamic_shapes=None, output=None, **
     model: a torch.nn.Module, exported here with args, kwargs and dynamic_shapes as torch.export.export takes them (in the mode that it
     is in: call eval() first), or a function, likewise; a torch.export.ExportedProgram; a torch.jit.ScriptModule or ScriptFunction, whose
     types args and kwargs show, and its results an example call of a copy where their type does not say them; or the path of a .pt2,
-    .pt or .cir file, behind which its output may stand without the name: compile("m.pt2", "m.cierge"). output: where the artifact goes,
-    which the Program loads once it is used; without it the program alone holds it. options: those of `cierge compile --help`, with _
-    for - (require_native=True, dim=["s0=1..64"], backends="torch").
+    .pt or .cir file, behind which its output may stand without the name: compile("m.pt2", "m.cierge"). An export with torch.func's
+    transforms in it (vmap, jvp) is decomposed by run_decompositions(). output: where the artifact goes, which the Program loads once it
+    is used; without it the program alone holds it. options: those of `cierge compile --help`, with _ for - (require_native=True,
+    dim=["s0=1..64"], backends="torch").
     """
     kwargs, folder, trees = dict(kwargs or {}), None, None
     if isinstance(args, (str, os.PathLike)):

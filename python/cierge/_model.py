@@ -4,6 +4,7 @@ import copy
 import functools
 import itertools
 import pathlib
+import types
 import re
 
 import torch
@@ -236,9 +237,20 @@ def written(model, args, kwargs, dynamic_shapes, folder, options):
             model = torch.export.export(model, args, kwargs, dynamic_shapes=dynamic_shapes, strict=False)
     elif args or kwargs or dynamic_shapes is not None:
         raise TypeError("an exported program has its arguments: args, kwargs and dynamic_shapes are for modules")
+    if _transforms(model):  # of the training dialect
+        model = model.run_decompositions()
+        if _transforms(model):
+            raise TypeError(f"{', '.join(_transforms(model))}: functions of Python, which run_decompositions() leaves in the program, and which no file can hold")
     path = pathlib.Path(folder, "model.pt2")
     torch.export.save(_with_plain_trees(model), str(path))
     return path, Trees(model.call_spec)
+
+
+def _transforms(program):
+    """What torch.func has left as functions of Python: the levels of vmap, jvp and their like."""
+    graphs = [m.graph for m in program.graph_module.modules() if isinstance(m, torch.fx.GraphModule)]
+    found = (n.target for g in graphs for n in g.nodes if n.op == "call_function" and isinstance(n.target, types.FunctionType))
+    return sorted({f"{f.__module__}.{f.__name__}" for f in found if f.__module__.startswith("torch._functorch.")})
 
 
 def _of_function(f):

@@ -77,9 +77,7 @@ static const cg_schema *from_node(cg_pt2_graph *g, const cg_json *node, const ch
 // ---------------------------------------------------------------- Finding it
 
 _Noreturn static void only_python(const cg_json *target, const char *key) {
-  cg_json_fail(target, CIERGE_MISSING,
-               "'%.200s' exists only in Python: decompose it before saving (ep.run_decompositions()), register it with TORCH_LIBRARY and pass --torch-library, or compile and run from Python (import cierge), where it is registered",
-               key);
+  cg_json_fail(target, CIERGE_MISSING, "'%.200s' exists only in Python: decompose it before saving (ep.run_decompositions())", key);
 }
 
 _Noreturn static void unregistered(const cg_json *target, const char *key) {

@@ -1,7 +1,7 @@
 """Conjugation and negation that PyTorch puts off: values are what they mean, whichever copies of the program are left out."""
 import common
 import torch
-from common import SCRATCH, export, module
+from common import SCRATCH, close, export, module
 
 import cierge
 
@@ -75,11 +75,7 @@ def test_inputs():
     path = export(module(lambda r: r * 2), (torch.ones(3),), "lazy_input")
     cierge.compile(path, output=path.with_suffix(".cierge"))
     context = cierge.load(path.with_suffix(".cierge")).context()
-    try:
-        context.run(torch._neg_view(torch.ones(3)))
-        raise AssertionError("bits were taken for numbers")
-    except BufferError as e:
-        assert "resolve_neg" in str(e)
+    close(context.run(torch._neg_view(torch.ones(3)))[0], torch.full((3,), -2.0))
 
 
 if __name__ == "__main__":

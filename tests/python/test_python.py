@@ -13,6 +13,7 @@ import common
 import numpy as np
 from common import SCRATCH, close, main, torch
 import cierge
+from torch._higher_order_ops.associative_scan import associative_scan
 
 nn = torch.nn
 
@@ -253,6 +254,20 @@ def test_scripts_and_files():
     raises(TypeError, "1 inputs are expected", program, X, X)
     raises(TypeError, "in order", program, x=X)
     raises(cierge.Error, "no-such-option", cierge.compile, path, no_such_option=True)
+
+
+def test_functions_of_functions():
+    def vmapped(x):
+        return torch.vmap(lambda r: r * r.sum())(x)
+
+    def tangent(x):
+        return torch.func.jvp(lambda r: r.sin(), (x,), (x,))[1]
+
+    def scanned(x):
+        return associative_scan(lambda a, b: a * b + a, x, dim=0, combine_mode="generic")
+    for f in (vmapped, tangent, scanned):
+        for model, args in ((common.module(f), (X,)), (torch.export.export(common.module(f), (X,)), ())):
+            close(cierge.compile(model, args)(X), f(X))
 
 
 def test_inputs_of_all_kinds():
