@@ -8,7 +8,7 @@
 extern "C" {
 #endif
 
-// What the user says of an input: "f32[s0, 3]", "int", "16000", "none", "\"text\"", "[f32[2], f32[2]]".
+// What the user says of an input: "f32[s0, 3]", "int", "16000", "none", "\"text\"", "[f32[2], f32[2]]", "{a: f32[2]}".
 typedef struct { const char *name, *text; } cierge_torch_import_input;
 
 typedef struct cierge_torch_import {

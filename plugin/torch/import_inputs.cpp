@@ -16,7 +16,7 @@ std::vector<std::string> items_of(const std::string &s) {
   std::string one;
   int depth = 0;
   for (size_t i = 1; i + 1 < s.size(); i++) {
-    depth += s[i] == '[' || s[i] == '(' ? 1 : s[i] == ']' || s[i] == ')' ? -1 : 0;
+    depth += s[i] == '[' || s[i] == '(' || s[i] == '{' ? 1 : s[i] == ']' || s[i] == ')' || s[i] == '}' ? -1 : 0;
     if (s[i] == ',' && !depth) out.push_back(trim(one)), one.clear();
     else one += s[i];
   }
@@ -121,11 +121,34 @@ struct Inputs {
     return a;
   }
 
+  // "{a: f32[2], b: f32[3]}"
+  A dictionary(const std::string &name, const c10::DictTypePtr &type, const std::string &text) {
+    auto a = std::make_shared<Abstract>();
+    a->kind = Abstract::Dict;
+    a->jtype = type;
+    for (const std::string &part : items_of(text)) {
+      size_t colon = part.find(':');
+      std::string key = trim(part.substr(0, colon)), value = colon == std::string::npos ? "" : trim(part.substr(colon + 1));
+      char *end = nullptr;
+      int64_t number = strtoll(key.c_str(), &end, 10);
+      bool texts = type->getKeyType()->kind() == c10::TypeKind::StringType, numbers = type->getKeyType()->kind() == c10::TypeKind::IntType;
+      if (key.empty() || value.empty() || !(texts || (numbers && !*end)))
+        throw Refused("input " + name + " is " + type->repr_str() + ": '" + part + "' does not read like 'key: f32[2]', with keys that are texts or whole numbers");
+      IValue k = texts ? IValue(key) : IValue(number);
+      if (std::find(a->keys.begin(), a->keys.end(), k) != a->keys.end()) throw Refused("input " + name + ": the key " + key + " is given twice");
+      a->keys.push_back(k);
+      a->items.push_back(one(name + "." + key, type->getValueType(), std::nullopt, &value));
+    }
+    return a;
+  }
+
   A one(const std::string &name, const c10::TypePtr &type, const std::optional<IValue> &otherwise, const std::string *text) {
     c10::TypePtr t = type;
     if (auto o = t->cast<c10::OptionalType>()) t = o->getElementType();
     bool several = t->kind() == c10::TypeKind::ListType || t->kind() == c10::TypeKind::TupleType;
     if (!text) text = find(name);
+    auto dict = t->cast<c10::DictType>();
+    if (dict && text && !text->empty() && (*text)[0] == '{') return dictionary(name, dict, *text);
     if (several && text && !text->empty() && (*text)[0] == '[') {
       auto parts = items_of(*text);
       return list(name, t, [&](size_t k, const c10::TypePtr &e) { return one(name + "." + std::to_string(k), e, std::nullopt, &parts[k]); }, parts.size());
@@ -148,7 +171,7 @@ struct Inputs {
       return a; // a list of defaults: no input
     }
     throw Refused("the type of input " + name + " (" + type->repr_str() + ") is not known: give example arrays with --inputs FILE, or say it, --input '" + name +
-                  (type->kind() == c10::TypeKind::TensorType ? "=f32[…]'" : is_number_type(t) ? "=int' or a value, '" + name + "=3'" : "=…'"));
+                  (type->kind() == c10::TypeKind::TensorType ? "=f32[…]'" : is_number_type(t) ? "=int' or a value, '" + name + "=3'" : dict ? "={key: f32[…]}'" : "=…'"));
   }
 };
 

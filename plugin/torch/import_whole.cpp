@@ -23,6 +23,13 @@ void Importer::whole(Function &f, const Values &inputs, std::string *blob) {
         Node *n = a->kind == Abstract::Tuple ? g->createTuple(v) : g->createList(a->jtype->expect<c10::ListType>()->getElementType(), v);
         return g->insertNode(n)->output();
       }
+      if (a->kind == Abstract::Dict) {
+        std::vector<Value *> keys, v;
+        for (const IValue &k : a->keys) keys.push_back(g->insertConstant(k));
+        for (const A &i : a->items) v.push_back(build(i));
+        auto t = a->jtype->expect<c10::DictType>();
+        return g->insertNode(g->createDict(t->getKeyType(), t->getValueType(), keys, v))->output();
+      }
       if (!crosses(a)) throw Refused("an input is neither a tensor nor a number");
       given.push_back(a);
       Value *v = g->addInput("in_" + std::to_string(given.size() - 1));

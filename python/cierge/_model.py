@@ -4,6 +4,7 @@ import copy
 import functools
 import itertools
 import pathlib
+import re
 import types
 import re
 
@@ -107,10 +108,11 @@ class ScriptTrees:
     def flatten(self, args, kwargs, inputs):
         if not kwargs and len(args) == len(inputs) and _LEAVES.issuperset(map(type, args)) and [spec.name for spec in inputs] == self.names:
             return args
-        given, leaves, known = self.bind(args, kwargs), {}, {spec.name for spec in inputs}
+        given, leaves = self.bind(args, kwargs), {}
         for name, x in {**self.defaults, **given}.items():
             here = _leaves(name, x, {})
-            if name in given and not known.issuperset(here) and not (name in self.defaults and _alike(x, self.defaults[name])):
+            known = [spec.name for spec in inputs if spec.name.split(".")[0] == name]
+            if name in given and known != list(here) and not (name in self.defaults and _alike(x, self.defaults[name])):
                 raise TypeError(f"argument {name} is not built as the one that the program was compiled for; its inputs: {', '.join(map(repr, inputs))}")
             leaves.update(here)
         for spec in inputs:
@@ -162,11 +164,11 @@ def _built(form, leaves):
 
 
 def _leaves(name, x, out):
-    """Tensors and numbers by the names of inputs: those of a list's items are name.0, name.1 …"""
-    if not isinstance(x, (list, tuple)):
+    """Tensors and numbers by the names of inputs: those of a list's items are name.0, name.1 …, those of a dictionary's name.key."""
+    if not isinstance(x, (list, tuple, dict)):
         out[name] = x
         return out
-    for k, item in enumerate(x):
+    for k, item in x.items() if isinstance(x, dict) else enumerate(x):
         _leaves(f"{name}.{k}", item, out)
     return out
 
@@ -186,18 +188,22 @@ def _types(given):
             return f"{kind}[{', '.join(map(str, x.shape))}]"
         if isinstance(x, (list, tuple)):
             return f"[{', '.join(map(word, x))}]"
+        if isinstance(x, dict) and all(re.fullmatch(r"[\w-]+", str(k)) for k in x):
+            return f"{{{', '.join(f'{k}: {word(v)}' for k, v in x.items())}}}"
         if x is None:
             return "none"
         if isinstance(x, str):
             return f'"{x}"'
         if type(x) in (bool, int, float):
             return type(x).__name__
-        raise TypeError(f"an argument of a TorchScript program is a tensor, a number, a text, None or a list of them, not a {type(x).__name__}: "
-                        "give compile() the module as it was before torch.jit, for torch.export takes dictionaries and registered classes")
+        raise TypeError(f"an argument of a TorchScript program is a tensor, a number, a text, None, a list of them or a dictionary with plain words or whole numbers for keys, "
+                        f"not this {type(x).__name__}: give compile() the module as it was before torch.jit, for torch.export takes all dictionaries and registered classes")
     return [f"{name}={word(x)}" for name, x in given.items()]
 
 
 def _copied(x):
+    if isinstance(x, dict):
+        return {k: _copied(v) for k, v in x.items()}
     return x.detach().clone() if isinstance(x, torch.Tensor) else type(x)(map(_copied, x)) if type(x) in (list, tuple) else x
 
 

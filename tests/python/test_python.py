@@ -226,10 +226,26 @@ def test_functions():
             return out[:3]
 
     class Keyed(nn.Module):
-        def forward(self, d: typing.Dict[str, torch.Tensor]):
-            return d["a"]
+        def forward(self, d: typing.Dict[str, torch.Tensor], by: typing.Dict[int, typing.List[torch.Tensor]]):
+            return d["a"] - torch.stack(list(d.values())).sum(0), {k: by[k][0] for k in by}
+
+    class Unknown(nn.Module):  # stays TorchScript, the dictionary within
+        def forward(self, d: typing.Dict[str, torch.Tensor], x):
+            words = "a" if bool(x.sum() > 0) else "b"
+            return d[words] * 2
     raises(cierge.Error, "return them in one tensor", cierge.compile, torch.jit.script(Loop()), (X,))
-    raises(TypeError, "before torch.jit", cierge.compile, torch.jit.script(Keyed()), ({"a": X},))
+    raises(TypeError, "before torch.jit", cierge.compile, torch.jit.script(Unknown()), ({"a.b": X}, X))
+    net, args = torch.jit.script(Keyed()), ({"b": X, "a": X * 2}, {7: [X, X], 3: [X + 1]})
+    program = cierge.compile(net, args)
+    assert [s.name for s in program.inputs] == ["d.b", "d.a", "by.7.0", "by.7.1", "by.3.0"]
+    same(program(*args), net(*args))
+    raises(TypeError, "argument d is not built as", program, {"a": X, "b": X}, args[1])
+    raises(cierge.Error, "does not read like", cierge.compile, net, args, input=["d={a: f32[5, 4]}", "by={a: f32[5, 4]}"])
+    raises(cierge.Error, "given twice", cierge.compile, net, args, input=["d={a: f32[5, 4], a: f32[5, 4]}", "by={1: [f32[5, 4]]}"])
+    net = torch.jit.script(Unknown())
+    program = cierge.compile(net, ({"a": X, "b": X + 1}, X))
+    for x in (X.abs(), -X.abs()):
+        same(program({"a": X, "b": X * 3}, x), net({"a": X, "b": X * 3}, x))
 
 
 def test_scripts_and_files():
