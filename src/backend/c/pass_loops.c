@@ -211,8 +211,9 @@ static void rows_of_block(cg_pass_loops *q, cg_str *out, int in, const char *lo,
 }
 
 static bool is_double(const cg_reduction *r) { return !strcmp(cg_reduction_part_type(r), "double"); }
-static bool sums(const cg_reduction *r) {
-  return r->x->compute->combine == TE_SUM && (is_double(r) || !strcmp(cg_reduction_part_type(r), "float"));
+static bool multiplies(const cg_reduction *r) { return r->x->compute->combine == TE_PROD; }
+static bool sums(const cg_reduction *r) { // or products
+  return (r->x->compute->combine == TE_SUM || multiplies(r)) && (is_double(r) || !strcmp(cg_reduction_part_type(r), "float"));
 }
 
 // How many places to hold in registers: vectors enough that additions need not wait for each other. What is computed at length gains
@@ -292,7 +293,7 @@ static void in_registers(cg_pass_loops *q, cg_str *out, int in, const char *name
       const cg_reduction *r = &q->red.at[i];
       const char *x = copy(&own, r->part, 0);
       cg_indent(out, in + 1);
-      if (!r->ordered) cg_str_addf(out, "%s += %s;\n", r->part, x);
+      if (!r->ordered) cg_str_addf(out, "%s %s= %s;\n", r->part, multiplies(r) ? "*" : "+", x);
       else
         cg_str_addf(out, "%s = %s %s %s ? %s : %s, %s |= %s;\n", r->part, x, r->x->compute->combine == TE_AMAX ? ">" : "<", r->part, x, r->part,
                     r->nan, copy(&own, r->nan, 0));
