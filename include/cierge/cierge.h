@@ -116,6 +116,8 @@ CIERGE_API const cierge_spec *cierge_output_spec(const cierge_program *p, size_t
 CIERGE_API size_t cierge_mutated_count(const cierge_program *p);
 CIERGE_API size_t cierge_mutated_input(const cierge_program *p, size_t k);
 CIERGE_API const cierge_spec *cierge_mutated_spec(const cierge_program *p, size_t k);
+// 1: calls leave something in their context that later ones read, as buffers that the model writes to. 0: contexts are alike, and any of them will do.
+CIERGE_API int cierge_has_state(const cierge_program *p);
 
 // ---------------------------------------------------------------- Contexts
 

@@ -11,6 +11,7 @@ given to ``from_dlpack`` of whichever library is wanted. Nothing but modules nee
     outputs = cierge.load("model.cierge").context().run(x)   # -> list of cierge.Tensor
     y = torch.from_dlpack(outputs[0])
 """
+import asyncio
 import ctypes as C
 import functools
 import json
@@ -94,7 +95,7 @@ def _library():
             ("cierge_load", p, [C.c_char_p, C.POINTER(_LoadOptions), C.POINTER(p)]), ("cierge_program_free", None, [p]),
             ("cierge_input_count", C.c_size_t, [p]), ("cierge_output_count", C.c_size_t, [p]),
             ("cierge_input_spec", C.POINTER(_Spec), [p, C.c_size_t]), ("cierge_output_spec", C.POINTER(_Spec), [p, C.c_size_t]),
-            ("cierge_mutated_count", C.c_size_t, [p]), ("cierge_mutated_input", C.c_size_t, [p, C.c_size_t]),
+            ("cierge_has_state", C.c_int, [p]), ("cierge_mutated_count", C.c_size_t, [p]), ("cierge_mutated_input", C.c_size_t, [p, C.c_size_t]),
             ("cierge_mutated_spec", C.POINTER(_Spec), [p, C.c_size_t]), ("cierge_mutated_get", p, [p, C.c_size_t, C.POINTER(C.POINTER(_DLTensor))]),
             ("cierge_context_new", p, [p, C.POINTER(_ContextOptions), C.POINTER(p)]), ("cierge_context_free", None, [p]),
             ("cierge_input_set", p, [p, C.c_size_t, p, C.c_uint32]), ("cierge_run", p, [p]),
@@ -212,13 +213,20 @@ _lent = {}  # by address: what was lent and is not returned yet, and the context
 _return = _DELETER(lambda managed: _lent.pop(managed, None) and None)
 
 
+_WORDS = {6: "bool", 0: "int", 1: "uint", 2: "float", 4: "bfloat", 5: "complex"}  # by DLPack's code
+
+
 class Tensor:
-    """An output: give it to torch.from_dlpack, numpy.from_dlpack … once; it is theirs then."""
+    """An output: for torch.from_dlpack, numpy.from_dlpack …, whose it is then, or as an array of NumPy."""
 
     def __init__(self, managed, check=None):
-        self._managed, self._check = managed, check
+        self._managed, self._check, self._array = managed, check, None
         t = _DLManagedVersioned.from_address(managed).dl_tensor
         self.shape = tuple(t.shape[:t.ndim])
+        self.dtype = _WORDS[t.code] + (str(t.bits) if t.code != 6 else "")  # "float32"
+
+    def __repr__(self):
+        return f"cierge.Tensor(shape={self.shape}, dtype={self.dtype})"
 
     def __reduce__(self):
         raise TypeError("an output is neither copied nor pickled: make an array or a tensor of it")
@@ -227,12 +235,27 @@ class Tensor:
         return (1, 0)
 
     def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
+        if self._array is not None:
+            return self._array.__dlpack__()
         if not self._managed:
             raise ValueError("this tensor was handed over already")
         if self._check:
             self._check()
         pointer, self._managed = self._managed, None
         return _new_capsule(pointer, b"dltensor_versioned", None)
+
+    def numpy(self):
+        """Its memory as an array, the same one each time."""
+        if self._array is None:
+            import numpy
+            if self.dtype == "bfloat16":
+                raise TypeError("NumPy has no bfloat16: torch.from_dlpack takes this tensor")
+            self._array = numpy.from_dlpack(self)
+        return self._array
+
+    def __array__(self, dtype=None, copy=None):
+        import numpy
+        return numpy.array(self.numpy(), dtype, copy=True) if copy else numpy.asarray(self.numpy(), dtype)
 
     def __del__(self):
         if getattr(self, "_managed", None):
@@ -489,15 +512,17 @@ class Context:
 
 
 class Program:
-    """A loaded artifact. Called as the model is, in any thread (one call at a time: contexts of their own do not wait); what it
-    changes in its buffers lasts from call to call, until reset().
+    """A loaded artifact. Called as the model is, by any number of threads: calls at the same time have contexts of their own, the
+    first with all processors, the others with one each. Where it has state, calls are one at a time: what the model changes in its
+    buffers lasts from call to call, until reset().
 
     It can be copied and pickled: by its path where it has one, else with all its bytes. The other program begins as after reset().
     """
 
     def __init__(self, path, libtorch=None, lazy=False, torch_libraries=(), allow_unsafe_ops=(), trees=None, later=False, passing=False):
         """later: it is loaded once it is used; passing: the file goes away, and the program alone has its contents."""
-        self._trees, self._own, self._lock, self._file = trees, None, threading.RLock(), open(path, "rb") if passing else None
+        self._trees, self._lock, self._file = trees, threading.RLock(), open(path, "rb") if passing else None
+        self._own, self._idle, self._stateful = None, [], None  # its first context; those that no call uses now
         self._given = path, libtorch, lazy, torch_libraries, allow_unsafe_ops
         if not later:
             self._load()
@@ -553,32 +578,69 @@ class Program:
             if self._trees or not missing or not all(spec.constant for spec in missing):
                 raise TypeError(f"{len(self.inputs)} inputs are expected ({', '.join(map(repr, self.inputs))}), {len(leaves)} are given")
             leaves = (*leaves, *[None] * len(missing))
-        context = self._own or self._context()
-        with context._lock:
-            for i, x in enumerate(leaves):
-                if isinstance(x, str):
-                    spec = self.inputs[i]
-                    if spec.constant != json.dumps(x):
-                        raise ValueError(f"input {spec.name} is the constant {spec.constant} of the export, not {x!r}")
-                    x = None
-                context._give(i, x)
-            context._call()
-            results = [_result(context._take(i), spec) for i, spec in enumerate(self.outputs)]
+        try:
+            context = self._idle.pop()
+        except IndexError:
+            context = self._another()
+        try:
+            with context._lock:
+                for i, x in enumerate(leaves):
+                    if isinstance(x, str):
+                        spec = self.inputs[i]
+                        if spec.constant != json.dumps(x):
+                            raise ValueError(f"input {spec.name} is the constant {spec.constant} of the export, not {x!r}")
+                        x = None
+                    context._give(i, x)
+                context._call()
+                results = [_result(context._take(i), spec) for i, spec in enumerate(self.outputs)]
+        finally:
+            if not self._stateful:
+                self._idle.append(context)
         return self._trees.unflatten(results) if self._trees else results[0] if len(results) == 1 else results
 
-    def _context(self):
+    def _another(self):
+        """A context for a call: of a program with state always the same."""
         with self._lock:
             if self._own is None:
+                self._stateful = bool(_library().cierge_has_state(self._handle))
                 self._own = Context(self)
+            elif not self._stateful:
+                return Context(self, threads=1)
             return self._own
+
+    async def acall(self, *args, **kwargs):
+        """A call for asyncio, in a thread of the loop's executor."""
+        return await asyncio.get_running_loop().run_in_executor(None, functools.partial(self, *args, **kwargs))
 
     def reset(self):
         """Buffers are again what they were when it was compiled."""
-        self._context().reset()
+        if _library().cierge_has_state(self._handle):
+            self._another().reset()
+
+    def save(self, path):
+        """Writes the artifact, whole or not at all."""
+        with tempfile.NamedTemporaryFile(dir=os.path.dirname(os.path.abspath(path)), prefix=".cierge-", delete=False) as f:
+            try:
+                with open(self._where(), "rb") as mine:
+                    shutil.copyfileobj(mine, f)
+                os.chmod(f.name, 0o666 & ~_umask())
+                os.replace(f.name, path)
+            except BaseException:
+                os.unlink(f.name)
+                raise
+
+    def __repr__(self):
+        return f"cierge.Program({', '.join(map(repr, self.inputs))} -> {', '.join(map(repr, self.outputs))})"
 
     def context(self, threads=0, profile=None):
         """profile: "steps" times them, for profile(); "trace" also notes when each ran, for trace()."""
         return Context(self, threads, profile)
+
+
+def _umask():
+    old = os.umask(0)
+    os.umask(old)
+    return old
 
 
 def _again(path, contents, rest, trees):

@@ -237,3 +237,4 @@ const cierge_spec *cierge_output_spec(const cierge_program *p, size_t i) { retur
 size_t cierge_mutated_count(const cierge_program *p) { return p ? p->n_mutated : 0; }
 size_t cierge_mutated_input(const cierge_program *p, size_t k) { return k < cierge_mutated_count(p) ? p->mutated[k].input : SIZE_MAX; }
 const cierge_spec *cierge_mutated_spec(const cierge_program *p, size_t k) { return k < cierge_mutated_count(p) ? &p->mutated[k].spec : NULL; }
+int cierge_has_state(const cierge_program *p) { return p && p->plan->n_states; }

@@ -1,4 +1,5 @@
 """The Python package as people use it: models go in as they are, and programs are called as the models are."""
+import asyncio
 import collections
 import copy
 import dataclasses
@@ -355,6 +356,52 @@ def test_threads_share_a_program():
     threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
     [t.start() for t in threads], [t.join() for t in threads]
     assert not wrong
+
+    both, reached = threading.Barrier(2, timeout=60), []
+
+    def meet(x):
+        """Gives its argument back once two calls are in it at the same time."""
+        reached.append(both.wait())
+        return x.clone()
+    with torch.library._scoped_library("tests_meeting", "DEF") as lib:
+        lib.define("meet(Tensor x) -> Tensor")
+        lib.impl("meet", meet, "CPU")
+        lib.impl("meet", lambda x: torch.empty_like(x), "Meta")
+        program = cierge.compile(common.module(lambda x: torch.ops.tests_meeting.meet(x) + 1), (X,))
+        got = [None, None]
+
+        def call(k):
+            got[k] = program(X * k)
+        threads = [threading.Thread(target=call, args=(k,)) for k in range(2)]
+        [t.start() for t in threads], [t.join() for t in threads]
+    assert len(reached) == 2, "one call waited for the other"
+    same(got, [X * 0 + 1, X + 1])
+
+
+def test_outputs_and_saved_programs():
+    program = cierge.compile(common.module(lambda x: (x + 1, x > 0, x.bfloat16())), (X,))
+    assert repr(program).startswith("cierge.Program(x_0: float32[5, 4] -> output_0: float32[5, 4], "), program
+    y, positive, half = program.context().run(X)
+    assert (y.dtype, y.shape, positive.dtype, half.dtype) == ("float32", (5, 4), "bool", "bfloat16") and repr(y) == "cierge.Tensor(shape=(5, 4), dtype=float32)"
+    assert common.np.asarray(y) is y.numpy() and common.np.asarray(y, "float64").dtype == "float64" and common.np.array(y, copy=True) is not y.numpy()
+    close(torch.from_dlpack(y), X + 1), close(torch.from_numpy(positive.numpy()), X > 0)
+    raises(TypeError, "bfloat16", half.numpy)
+    close(torch.from_dlpack(half), X.bfloat16())
+    raises(ValueError, "handed over", torch.from_dlpack, half)
+    path = SCRATCH / "saved.cierge"
+    for _ in range(2):
+        program.save(path)
+        same(cierge.load(path)(X), list(program(X)))
+    loaded = cierge.load(path)
+    loaded.save(path)  # over its own file
+    same(loaded(X), list(program(X)))
+    raises(OSError, "", program.save, SCRATCH / "nowhere/x.cierge")
+    assert not [p for p in os.listdir(SCRATCH) if p.startswith(".cierge-")]
+
+    async def several():
+        return await asyncio.gather(*[program.acall(X * k) for k in range(4)])
+    for k, (y, *_) in enumerate(asyncio.run(several())):
+        close(y, X * k + 1)
 
 
 def test_without_torch():
