@@ -45,6 +45,8 @@ struct te_expr {
   int id;                         // hash-consed: equal expressions are one pointer
   uint32_t kinds;                 // bit k: kind k is in it (te_has)
   uint64_t vars;                  // bit v % 64: variable v may be in it (te_uses_var)
+  const cg_expr *lo, *hi;         // bounded: what te_bounds found
+  bool bounded;
   void *data;                     // scratch of the scheduler
 };
 

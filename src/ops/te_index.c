@@ -129,7 +129,7 @@ static const cg_expr *pick(te *t, const cg_expr *a, const cg_expr *b, bool small
   return NULL;
 }
 
-void te_bounds(te *t, te_expr *e, const cg_expr **lo, const cg_expr **hi) {
+static void find_bounds(te *t, te_expr *e, const cg_expr **lo, const cg_expr **hi) {
   const cg_expr *zero = int_expr(t, 0), *a, *b, *c, *d;
   *lo = *hi = NULL;
   switch (e->kind) {
@@ -186,6 +186,15 @@ void te_bounds(te *t, te_expr *e, const cg_expr **lo, const cg_expr **hi) {
   }
   default: return;
   }
+}
+
+void te_bounds(te *t, te_expr *e, const cg_expr **lo, const cg_expr **hi) {
+  if (!e->bounded) {
+    const cg_expr *least, *most; // an expression may meet itself on the way: not bounded yet
+    find_bounds(t, e, &least, &most);
+    e->lo = least, e->hi = most, e->bounded = true;
+  }
+  *lo = e->lo, *hi = e->hi;
 }
 
 bool te_below_twice(te *t, const te_expr *mod) {
