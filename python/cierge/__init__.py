@@ -11,6 +11,8 @@ given to ``from_dlpack`` of whichever library is wanted. Nothing but modules nee
     outputs = cierge.load("model.cierge").context().run(x)   # -> list of cierge.Tensor
     y = torch.from_dlpack(outputs[0])
 """
+from __future__ import annotations
+
 import asyncio
 import ctypes as C
 import functools
@@ -23,12 +25,19 @@ import struct
 import sys
 import tempfile
 import threading
+from typing import Any, Callable, Mapping, TypeVar, Union
+
+_Path = Union[str, "os.PathLike[str]"]
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 __all__ = ["compile", "explain", "inspect", "verify", "load", "Program", "Context", "Tensor", "Error"]
 
 
 class Error(Exception):
     """A failed call: .code is the status's number, .exit_code what the command line would exit with."""
+
+    code: int
+    exit_code: int
 
     def __init__(self, message, code, exit_code):
         super().__init__(message)
@@ -143,7 +152,8 @@ class _Options:
         _library().cierge_options_free(self.handle)
 
 
-def compile(model, args=(), kwargs=None, *, dynamic_shapes=None, output=None, **options):
+def compile(model: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None, *, dynamic_shapes: Any = None, output: _Path | None = None,
+            **options: Any) -> Program:
     """Compiles a model and gives the Program.
 
     model: a torch.nn.Module, exported here with args, kwargs and dynamic_shapes as torch.export.export takes them (in the mode that it
@@ -184,25 +194,25 @@ def _listed(x):
     return [] if x is None else list(x) if isinstance(x, (list, tuple)) else [x]
 
 
-def compile_text(text, out, path=None, **options):
+def compile_text(text: str | bytes, out: _Path, path: _Path | None = None, **options: Any) -> None:
     """Compiles a program in the text form; path: where it would lie. Options weights and blobs say where those are."""
     o, text = _Options(options), text.encode() if isinstance(text, str) else text
     _check(_library().cierge_compile_text(text, len(text), path and os.fsencode(path), os.fsencode(out), o.handle))
 
 
-def explain(model, **options):
+def explain(model: _Path, **options: Any) -> str:
     o, text = _Options(options), C.c_void_p()
     _check(_library().cierge_explain(os.fsencode(model), o.handle, C.byref(text)))
     return _take_text(text)
 
 
-def inspect(path):
+def inspect(path: _Path) -> str:
     text = C.c_void_p()
     _check(_library().cierge_inspect(os.fsencode(path), C.byref(text)))
     return _take_text(text)
 
 
-def verify(path):
+def verify(path: _Path) -> None:
     _check(_library().cierge_verify(os.fsencode(path)))
 
 
@@ -218,6 +228,9 @@ _WORDS = {6: "bool", 0: "int", 1: "uint", 2: "float", 4: "bfloat", 5: "complex"}
 
 class Tensor:
     """An output: for torch.from_dlpack, numpy.from_dlpack …, whose it is then, or as an array of NumPy."""
+
+    shape: tuple[int, ...]
+    dtype: str  # "float32" …
 
     def __init__(self, managed, check=None):
         self._managed, self._check, self._array = managed, check, None
@@ -244,7 +257,7 @@ class Tensor:
         pointer, self._managed = self._managed, None
         return _new_capsule(pointer, b"dltensor_versioned", None)
 
-    def numpy(self):
+    def numpy(self) -> Any:
         """Its memory as an array, the same one each time."""
         if self._array is None:
             import numpy
@@ -350,10 +363,17 @@ class _Number:
 
 
 class Spec:
+    name: str
+    kind: str               # "tensor", "int", "float", "bool", "none", "string"
+    dtype: str | None       # "float32" …
+    rank: int               # -1: dtype and shape are what each call gives
+    dims: tuple[str, ...]   # "3", "s0", "2*s0 + 1"
+    constant: str | None    # of an input that the export recorded: its value as JSON
+
     def __init__(self, s):
         self.name, self.kind = s.name.decode(), _KINDS[s.kind]
         self.dtype = s.dtype.decode() if s.dtype else None
-        self.rank = s.rank if s.kind == 0 else 0  # -1: dtype and shape are what each call gives
+        self.rank = s.rank if s.kind == 0 else 0
         self.dims = tuple(s.dims[i].decode() for i in range(s.rank))
         self.constant = s.constant.decode() if s.constant else None
 
@@ -361,13 +381,13 @@ class Spec:
         return f"{self.name}: {self.dtype or self.kind}{'' if self.rank < 0 else '[' + ', '.join(self.dims) + ']'}"
 
 
-def _locked(method):
+def _locked(method: _F) -> _F:
     """The context's other methods wait in other threads meanwhile: a call and its outputs are one thing."""
     @functools.wraps(method)
     def locked(self, *args, **kwargs):
         with self._lock:
             return method(self, *args, **kwargs)
-    return locked
+    return locked  # type: ignore[return-value]
 
 
 class Context:
@@ -398,7 +418,7 @@ class Context:
         raise TypeError("a context is neither copied nor pickled, for its memory, state and lent inputs are its own: make another one of the program")
 
     @_locked
-    def set_input(self, i, x, read_only=False):
+    def set_input(self, i: int, x: Any, read_only: bool = False) -> None:
         """Input i of the calls from now on: None for a recorded constant, a number, which takes the input's dtype where that holds numbers of
         its kind, or what has __dlpack__, whose memory is lent until it is set again (a copy's, of what torch conjugates or negates as it is read)."""
         self._give(i, x, _CIERGE_READ_ONLY if read_only else 0)
@@ -418,7 +438,7 @@ class Context:
         self._keep[i] = keep
 
     @_locked
-    def call(self):
+    def call(self) -> None:
         """Runs with the inputs as they were set."""
         self._call()
 
@@ -435,7 +455,7 @@ class Context:
         return self._taken.value
 
     @_locked
-    def run(self, *inputs, borrow=False):
+    def run(self, *inputs: Any, borrow: bool = False) -> list[Tensor | None]:
         """Inputs in order (None for recorded constants), those not given as they were set before; gives the outputs (borrow: see there)."""
         for i, x in enumerate(inputs):
             self._give(i, x)
@@ -443,12 +463,12 @@ class Context:
         return [self.borrow(i) if borrow else self.output(i) for i in self._outputs]
 
     @_locked
-    def output(self, i):
+    def output(self, i: int) -> Tensor | None:
         managed = self._take(i)
         return Tensor(managed) if managed else None
 
     @_locked
-    def borrow(self, i):
+    def borrow(self, i: int) -> Tensor | None:
         """Output i where it lies, without a copy, to be read until the next call, or until output(i) takes it.
 
         An array made of it keeps the context alive, but not its elements: the next call changes them or frees the memory. Copy what
@@ -457,7 +477,7 @@ class Context:
         return self._lend(_library().cierge_output_get, i)
 
     @_locked
-    def mutated(self, k):
+    def mutated(self, k: int) -> Tensor:
         """What an input that the program writes to, or gives another shape, is after the last call: the one of this name, or number k of
         program.mutated. Borrowed like an output: in another shape it lies in the context's memory, else it is the tensor that was set.
         """
@@ -488,26 +508,26 @@ class Context:
         _check(function(self._handle, C.byref(text)))
         return _take_text(text)
 
-    def profile(self):
+    def profile(self) -> Any:
         """Where the time of the calls so far went, step by step, as cierge_profile_json of cierge.h says it. Needs profile=."""
         return json.loads(self._text(_library().cierge_profile_json))
 
-    def profile_table(self):
+    def profile_table(self) -> str:
         """The same to read, with the memory that the context plans with."""
         return self._text(_library().cierge_profile_text)
 
-    def trace(self, path):
+    def trace(self, path: _Path) -> None:
         """Writes what ran when as a Chrome trace, for Perfetto. Needs profile="trace"."""
         text = self._text(_library().cierge_profile_trace)
         with open(path, "w", encoding="utf-8") as f:
             f.write(text)
 
     @_locked
-    def reset(self):
+    def reset(self) -> None:
         _check(_library().cierge_reset(self._handle))
 
     @_locked
-    def seed(self, seed):
+    def seed(self, seed: int) -> None:
         _check(_library().cierge_seed(self._handle, seed))
 
 
@@ -518,6 +538,11 @@ class Program:
 
     It can be copied and pickled: by its path where it has one, else with all its bytes. The other program begins as after reset().
     """
+
+    inputs: list[Spec]
+    outputs: list[Spec]
+    mutated: list[int]          # inputs that a call writes to
+    mutated_specs: list[Spec]   # what those are afterwards
 
     def __init__(self, path, libtorch=None, lazy=False, torch_libraries=(), allow_unsafe_ops=(), trees=None, later=False, passing=False):
         """later: it is loaded once it is used; passing: the file goes away, and the program alone has its contents."""
@@ -566,7 +591,7 @@ class Program:
         if self.__dict__.get("_handle"):
             _library().cierge_program_free(self._handle)
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The results as the model gives them, tensors of torch where torch is imported, else of NumPy; of a program that was loaded
         from a file, whose arguments are its inputs in order: the list of its outputs, or the only one. What the model writes to its
         inputs is in the caller's tensors; one that it gives another shape (x.t_()) keeps its own here: Context.mutated has that."""
@@ -608,16 +633,16 @@ class Program:
                 return Context(self, threads=1)
             return self._own
 
-    async def acall(self, *args, **kwargs):
+    async def acall(self, *args: Any, **kwargs: Any) -> Any:
         """A call for asyncio, in a thread of the loop's executor."""
         return await asyncio.get_running_loop().run_in_executor(None, functools.partial(self, *args, **kwargs))
 
-    def reset(self):
+    def reset(self) -> None:
         """Buffers are again what they were when it was compiled."""
         if _library().cierge_has_state(self._handle):
             self._another().reset()
 
-    def save(self, path):
+    def save(self, path: _Path) -> None:
         """Writes the artifact, whole or not at all."""
         with tempfile.NamedTemporaryFile(dir=os.path.dirname(os.path.abspath(path)), prefix=".cierge-", delete=False) as f:
             try:
@@ -632,7 +657,7 @@ class Program:
     def __repr__(self):
         return f"cierge.Program({', '.join(map(repr, self.inputs))} -> {', '.join(map(repr, self.outputs))})"
 
-    def context(self, threads=0, profile=None):
+    def context(self, threads: int = 0, profile: str | None = None) -> Context:
         """profile: "steps" times them, for profile(); "trace" also notes when each ran, for trace()."""
         return Context(self, threads, profile)
 
@@ -664,7 +689,7 @@ def _result(managed, spec):
     return t if spec.kind == "tensor" else t.item()
 
 
-def load(path, **options):
+def load(path: _Path, **options: Any) -> Program:
     return Program(path, **options)
 
 

@@ -3,6 +3,7 @@ import asyncio
 import collections
 import copy
 import dataclasses
+import inspect
 import os
 import pickle
 import subprocess
@@ -402,6 +403,16 @@ def test_outputs_and_saved_programs():
         return await asyncio.gather(*[program.acall(X * k) for k in range(4)])
     for k, (y, *_) in enumerate(asyncio.run(several())):
         close(y, X * k + 1)
+
+
+def test_what_is_public_has_types():
+    """For mypy --strict in users' programs (py.typed)."""
+    assert (common.ROOT / "python/cierge/py.typed").exists()
+    for owner in (cierge, cierge.Program, cierge.Context, cierge.Tensor):
+        for name, f in list(vars(owner).items()):
+            if callable(f) and not isinstance(f, type) and not name.startswith("_") and getattr(f, "__module__", "") == "cierge":
+                arguments = [p for p in inspect.signature(f).parameters.values() if p.name != "self"]
+                assert all(p.annotation is not p.empty for p in arguments) and inspect.signature(f).return_annotation is not inspect.Signature.empty, (owner, name)
 
 
 def test_without_torch():
