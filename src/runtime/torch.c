@@ -338,7 +338,13 @@ static cierge_status *check_sizes(cg_frame *f, const cg_plan_step *s, uint32_t i
   if (f->fn->plan->value[v].kind != CG_V_TENSOR) return NULL;
   cierge_status *st = cg_resize(f, v);
   if (st) return st;
-  return cg_same_sizes(f->slot[v].size, t->size, f->fn->plan->value[v].rank) ? NULL : misfit(f, s, i, "shape");
+  const cg_plan_value *x = &f->fn->plan->value[v];
+  if (cg_same_sizes(f->slot[v].size, t->size, x->rank)) return NULL;
+  char text[1024], got[400], want[400];
+  cg_type_text(got, sizeof got, x->dtype, x->rank, t->size, NULL);
+  cg_type_text(want, sizeof want, x->dtype, x->rank, f->slot[v].size, NULL);
+  snprintf(text, sizeof text, "LibTorch gave result %u of the region, '%.100s', as %s, where the program was compiled for %s with the sizes of this call", i, x->name, got, want);
+  return cg_step_error(f, s->site, CIERGE_RUN_ERROR, text);
 }
 
 cierge_status *cg_run_torch(cg_frame *f, const cg_plan_step *s, cierge_torch_value *in) {
