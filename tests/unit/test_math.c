@@ -63,8 +63,8 @@ static const struct {
                  {"cosh", cg_coshf, cosh, 0.51, false}, {"log2", cg_log2f, log2, 0.51, false}, {"log10", cg_log10f, log10, 0.51, false},
                  {"log1p", cg_log1pf, log1p, 2, false}, {"asinh", cg_asinhf, asinh, 0.51, false}, {"acosh", cg_acoshf, acosh, 0.51, false},
                  {"atanh", cg_atanhf, atanh, 3, false}, {"sin", cg_sinf, sin, 2.5, false}, {"cos", cg_cosf, cos, 2.5, false},
-                 {"tan", cg_tanf, tan, 4, false}, {"asin", cg_asinf, asin, 0.6, false}, {"acos", cg_acosf, acos, 0.6, false},
-                 {"atan", cg_atanf, atan, 1.5, false}, {"erfc", cg_erfcf, erfc, 5, false}, {"erfinv", cg_erfinvf, erfinv, 3, false},
+                 {"tan", cg_tanf, tan, 1.5, false}, {"asin", cg_asinf, asin, 0.6, false}, {"acos", cg_acosf, acos, 0.6, false},
+                 {"atan", cg_atanf, atan, 1.5, false}, {"erfc", cg_erfcf, erfc, 0.7, false}, {"erfinv", cg_erfinvf, erfinv, 3, false},
                  {"lgamma", cg_lgammaf, lgamma, 1.5, false}, {"digamma", cg_digammaf, digamma, 1.5, false}};
 
 static const struct {
