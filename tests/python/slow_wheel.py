@@ -29,7 +29,7 @@ def wheel(name, *options, **env):
 def test_wheel():
     path = wheel("with_torch", "-C", f"cmake.define.B={common.BUILD}", CIERGE_LIBTORCH=torch.__path__[0])
     names = {n.split("/", 1)[1] for n in zipfile.ZipFile(path).namelist() if n.startswith("cierge/")}
-    assert names == {"__init__.py", "__main__.py", "_model.py", "cierge", "libcierge.so", "libcierge_torch.so"}, names
+    assert names == {"__init__.py", "__main__.py", "_model.py", "py.typed", "cierge", "libcierge.so", "libcierge_torch.so"}, names
     with zipfile.ZipFile(path) as z:
         for n in z.namelist():
             assert str(common.ROOT).encode() not in z.read(n) and torch.__path__[0].encode() not in z.read(n), f"{n} says where it was built"
