@@ -343,7 +343,7 @@ static cierge_status *check_sizes(cg_frame *f, const cg_plan_step *s, uint32_t i
   char text[1024], got[400], want[400];
   cg_type_text(got, sizeof got, x->dtype, x->rank, t->size, NULL);
   cg_type_text(want, sizeof want, x->dtype, x->rank, f->slot[v].size, NULL);
-  snprintf(text, sizeof text, "LibTorch gave result %u of the region, '%.100s', as %s, where the program was compiled for %s with the sizes of this call", i, x->name, got, want);
+  snprintf(text, sizeof text, "LibTorch gave result %u of the region with another shape than the program was compiled for: %s, not %s", i, got, want);
   return cg_step_error(f, s->site, CIERGE_RUN_ERROR, text);
 }
 
