@@ -278,7 +278,7 @@ static cierge_status *look_for_shared(const cierge_context *c, uint32_t i, bool 
     if (k == i || plan->input[k].param < 0 || plan->fn[0]->value[plan->fn[0]->param[plan->input[k].param]].kind != CG_V_TENSOR) continue;
     uint32_t its = cg_dtypes[plan->input[k].dtype].size;
     extent(&c->given[k].t, its, &from, &to);
-    if (from >= high || low >= to) continue;
+    if (low == high || from == to || from >= high || low >= to) continue; // nothing of one lies in the other
     uintptr_t first = low < from ? low : from, last = high > to ? high : to;
     cg_buffer mark = {0};
     if (!cg_buffer_need(&mark, last - first)) return cg_no_memory();

@@ -327,6 +327,10 @@ def test_inputs_that_share_memory():
         want = f(None, torch.tensor([2]), *mine)
         close(torch.from_dlpack(context.run(torch.tensor([2]), a, b)[0]), want)
         close(a, mine[0]), close(b, mine[1])
+    pairs = export(Model({}, lambda s, a, b: a.add_(b.sum())), (torch.ones(4), torch.ones(3)), "empty", dynamic=(({0: torch.export.Dim.AUTO}, {0: torch.export.Dim.AUTO}),))
+    empty, v = cierge.load(compile(pairs)[0]).context(), torch.ones(9)
+    for a, b in ((v[4:4], v), (v, v[9:]), (v, v[5:5]), (v[9:], v)):  # nothing lies there
+        empty.run(a, b)
     for a, b in ((y[:4], y[1:]), (x, x), (w[:, :6], w[:, 5:11]), (w[:, ::2], w[:, 2:8])):
         before = a.clone(), b.clone()
         try:
